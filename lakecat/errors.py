@@ -1,0 +1,190 @@
+"""Every error lakecat raises, in one tree.
+
+::
+
+    LakecatError                 exit code 1
+    ├── UsageError               exit code 2: what was asked cannot be meant
+    │   ├── ConfigError          a key, value or file of the project is wrong
+    │   ├── SelectorError        a selector or version reference does not parse
+    │   └── NotFoundError        a dataset, version, job or script that is not there
+    ├── StoreError               the lake's bytes
+    │   ├── StoreUnavailableError
+    │   ├── ObjectMissingError
+    │   └── ObjectExistsError    put-if-absent found something
+    ├── CatalogError             the catalog database
+    │   ├── CatalogUnavailableError
+    │   ├── CatalogVersionError  written by a newer or unknown program
+    │   ├── LeaseHeldError       somebody else runs this job
+    │   ├── LeaseLostError       we were taken for dead; our work is refused
+    │   ├── CommitConflictError  the table changed under a rewrite
+    │   └── CommitUnknownError   the database did not say whether it committed
+    ├── TableError               Iceberg tables
+    │   ├── SchemaError          a schema change that Iceberg does not allow
+    │   ├── UnsupportedTypeError
+    │   └── CorruptFileError
+    ├── SourceError              what a connector reads
+    │   ├── ParseError           a place in a file that cannot be read surely
+    │   └── SourceChangedError   the source changed while it was read
+    ├── EngineError              a query failed in the engine
+    │   └── AccessDeniedError    SQL text reached for something outside the lake
+    ├── LineageError
+    └── TransformError           a script
+        ├── ScriptError          does not parse, or does what scripts may not
+        └── CycleError           scripts that wait for each other
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """A place a person can open: file (path or URL), line (1-based), column (name or 1-based number)."""
+
+    file: str
+    line: int | None = None
+    column: str | int | None = None
+
+    def __str__(self) -> str:
+        text = self.file if self.line is None else f"{self.file}:{self.line}"
+        if self.column is None:
+            return text
+        return f"{text}:{self.column}" if isinstance(self.column, int) else f"{text}, column {self.column}"
+
+
+class LakecatError(Exception):
+    """Root of the tree: what happened, where, how to mend it, and which command next."""
+
+    exit_code = 1
+
+    def __init__(
+        self, what: str, *, where: Where | None = None, hint: str | None = None, next_command: str | None = None
+    ) -> None:
+        super().__init__(what)
+        self.what = what
+        self.where = where
+        self.hint = hint
+        self.next_command = next_command
+
+    def __str__(self) -> str:
+        lines = [self.what if self.where is None else f"{self.where}: {self.what}"]
+        if self.hint:
+            lines.append(f"  mend: {self.hint}")
+        if self.next_command:
+            lines.append(f"  next: {self.next_command}")
+        return "\n".join(lines)
+
+
+class UsageError(LakecatError):
+    """What was asked cannot be meant."""
+
+    exit_code = 2
+
+
+class ConfigError(UsageError):
+    """A key, value or file of the project is wrong."""
+
+
+class SelectorError(UsageError):
+    """A selector or version reference does not parse."""
+
+
+class NotFoundError(UsageError):
+    """A dataset, version, job or script that is not there."""
+
+
+class StoreError(LakecatError):
+    """The lake's bytes cannot be read or written."""
+
+
+class StoreUnavailableError(StoreError):
+    """The store does not answer, or not in time."""
+
+
+class ObjectMissingError(StoreError):
+    """A file that should be there is not."""
+
+
+class ObjectExistsError(StoreError):
+    """Put-if-absent found a file at its place."""
+
+
+class CatalogError(LakecatError):
+    """The catalog database refused or broke."""
+
+
+class CatalogUnavailableError(CatalogError):
+    """The catalog database cannot be reached or opened."""
+
+
+class CatalogVersionError(CatalogError):
+    """The catalog was written by a newer lakecat, or by another program."""
+
+
+class LeaseHeldError(CatalogError):
+    """Somebody else runs this job; the message says who, where and since when."""
+
+
+class LeaseLostError(CatalogError):
+    """Our lease ran out and was taken over, so our work is refused."""
+
+
+class CommitConflictError(CatalogError):
+    """The table changed in a way that this commit's rewrite did not see."""
+
+
+class CommitUnknownError(CatalogError):
+    """The database did not say whether the commit landed, and still does not answer."""
+
+
+class TableError(LakecatError):
+    """An Iceberg table cannot be read or changed."""
+
+
+class SchemaError(TableError):
+    """A schema change that Iceberg does not allow, or data that does not fit the schema."""
+
+
+class UnsupportedTypeError(TableError):
+    """A type that Iceberg v2 cannot hold exactly."""
+
+
+class CorruptFileError(TableError):
+    """A file of the lake is damaged or is not what its manifest says."""
+
+
+class SourceError(LakecatError):
+    """A source cannot be read."""
+
+
+class ParseError(SourceError):
+    """A place in a source file that cannot be read surely."""
+
+
+class SourceChangedError(SourceError):
+    """The source changed while it was read."""
+
+
+class EngineError(LakecatError):
+    """A query failed in the engine."""
+
+
+class AccessDeniedError(EngineError):
+    """SQL text reached for something outside the lake."""
+
+
+class LineageError(LakecatError):
+    """Lineage cannot be traced or found."""
+
+
+class TransformError(LakecatError):
+    """A transform script failed."""
+
+
+class ScriptError(TransformError):
+    """A script does not parse, or does what scripts may not."""
+
+
+class CycleError(TransformError):
+    """Scripts that wait for each other."""
