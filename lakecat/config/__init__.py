@@ -1,0 +1,47 @@
+"""``lakecat.yaml``, ``ingest/*.yaml`` and the environment, as frozen settings; secrets only by reference."""
+
+from lakecat.config.document import Document, parse_document, read_document
+from lakecat.config.jobs import IngestJob, JobFile, Schedule, load_jobs
+from lakecat.config.secret import Secret, SecretRef
+from lakecat.config.settings import (
+    FILE_NAME,
+    CatalogSettings,
+    EngineSettings,
+    ProjectFile,
+    Retention,
+    Settings,
+    Storage,
+    TransformSettings,
+    WriteSettings,
+    load_settings,
+)
+from lakecat.config.validate import Frozen, suggestion, validate
+from lakecat.config.values import PartitionSpecText, parse_duration, parse_size
+
+__all__ = [
+    "FILE_NAME",
+    "CatalogSettings",
+    "Document",
+    "EngineSettings",
+    "Frozen",
+    "IngestJob",
+    "JobFile",
+    "PartitionSpecText",
+    "ProjectFile",
+    "Retention",
+    "Schedule",
+    "Secret",
+    "SecretRef",
+    "Settings",
+    "Storage",
+    "TransformSettings",
+    "WriteSettings",
+    "load_jobs",
+    "load_settings",
+    "parse_document",
+    "parse_duration",
+    "parse_size",
+    "read_document",
+    "suggestion",
+    "validate",
+]
