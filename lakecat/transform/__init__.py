@@ -1,0 +1,1 @@
+"""SQL scripts that make warehouse tables: found, ordered, planned, run, recorded."""
