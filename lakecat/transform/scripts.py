@@ -27,6 +27,7 @@ from lakecat.transform.names import TableUse, place, tables_read, written_table
 from lakecat.types import DatasetName
 
 MAX_BYTES: Final = 4 << 20
+MAX_LINES_SEARCHED: Final = 2_000
 
 
 class Kind(StrEnum):
@@ -232,7 +233,7 @@ def _statement(text: str, path: str, dialect: str) -> exp.Expr:
     except TokenError as err:
         raise ScriptError(
             f"is not {dialect} SQL: a quote or comment is not closed",
-            where=Where(path, _unclosed_line(text, err)),
+            where=Where(path, _unclosed_line(text, dialect)),
         ) from err
     except RecursionError as err:
         raise ScriptError("is nested too deeply to be parsed", where=Where(path)) from err
@@ -249,9 +250,18 @@ def _statement(text: str, path: str, dialect: str) -> exp.Expr:
     return found[0]
 
 
-def _unclosed_line(text: str, err: TokenError) -> int | None:
-    start = getattr(err, "start", None)
-    return text.count("\n", 0, start) + 1 if isinstance(start, int) else None
+def _unclosed_line(text: str, dialect: str) -> int | None:
+    """The line of the quote or comment that is never closed: the one after the last lines that read well."""
+    lines = text.splitlines(keepends=True)
+    if len(lines) > MAX_LINES_SEARCHED:
+        return None
+    for count in range(len(lines) - 1, 0, -1):
+        try:
+            sqlglot.tokenize("".join(lines[:count]), read=dialect)
+        except TokenError:
+            continue
+        return count + 1
+    return 1
 
 
 _ALLOWED: Final = "a SELECT, CREATE TABLE AS, INSERT, MERGE, UPDATE or DELETE"
