@@ -1,0 +1,162 @@
+"""A script's statement in the engine's dialect: names resolved and quoted, parameters bound, nothing guessed."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+from sqlglot import exp
+from sqlglot.errors import ErrorLevel, SqlglotError
+
+from lakecat.errors import ScriptError
+from lakecat.transform.names import dataset_of, is_changes, table_nodes, target_node
+from lakecat.transform.scripts import Kind, Script
+from lakecat.types import DatasetName
+
+CHANGES_NAMESPACE: Final = "lakecat_changes"
+"""Namespace of the engine's relations that hold only what arrived in a table."""
+
+Value: TypeAlias = "str | int | float | bool"
+_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """What the engine gets.
+
+    ``sql`` is one SELECT, or for MERGE, UPDATE and DELETE the statement itself. ``relations`` maps the names in it to
+    the dataset behind each, and whether only its changes are meant. ``traced`` is the same statement in the script's
+    own dialect, with datasets' names, for lineage.
+    """
+
+    sql: str
+    parameters: Mapping[str, Value]
+    relations: Mapping[DatasetName, tuple[DatasetName, bool]]
+    traced: exp.Expr
+
+
+def changes_relation(dataset: DatasetName) -> DatasetName:
+    """The engine's name for what arrived in a dataset."""
+    # The length keeps a.b_c and a_b.c apart.
+    name = f"{dataset.namespace}_{len(dataset.namespace)}_{dataset.name}"
+    if len(name) > 127:
+        name = f"changes_{hashlib.sha256(str(dataset).encode()).hexdigest()}"
+    return DatasetName(CHANGES_NAMESPACE, name)
+
+
+def compile_script(script: Script, *, dialect: str, variables: Mapping[str, Value]) -> Compiled:
+    """Translate a script for an engine.
+
+    Args:
+        script: the script.
+        dialect: sqlglot's name of the engine's dialect.
+        variables: values of named parameters; those that the script does not use are ignored.
+
+    Raises:
+        ScriptError: a parameter has no value, or the statement can't be said faithfully in the engine's dialect.
+    """
+    traced, relations = _resolve(script, for_engine=False)
+    statement, relations = _resolve(script, for_engine=True)
+    parameters = _bind(script, statement, variables)
+    try:
+        sql = _executable(script, statement).sql(
+            dialect=dialect, identify=True, comments=False, unsupported_level=ErrorLevel.RAISE
+        )
+    except SqlglotError as err:
+        raise ScriptError(
+            f"cannot be said in the engine's SQL ({dialect}): {str(err).splitlines()[0]}",
+            where=script.where(script.statement),
+            hint=f"write that part in another way, or the script in {dialect} with -- lakecat: {{dialect: {dialect}}}",
+        ) from err
+    return Compiled(sql, parameters, relations, traced)
+
+
+def used_variables(script: Script) -> tuple[str, ...]:
+    """Names of the parameters in a script's text, each once. Raises ScriptError for those without a name."""
+    return tuple(dict.fromkeys(_parameter_name(script, node) for node in _parameter_nodes(script.statement)))
+
+
+def _resolve(script: Script, *, for_engine: bool) -> tuple[exp.Expr, Mapping[DatasetName, tuple[DatasetName, bool]]]:
+    statement = script.statement.copy()
+    namespace = script.name.partition(".")[0] if "." in script.name else None
+    relations: dict[DatasetName, tuple[DatasetName, bool]] = {}
+    for node in table_nodes(statement):
+        use = dataset_of(node, text=script.text, path=script.path, namespace=namespace)
+        if use is None:
+            continue
+        relation = changes_relation(use.dataset) if use.changes and for_engine else use.dataset
+        relations[relation] = (use.dataset, use.changes)
+        if is_changes(node) and not node.alias:
+            node.set("alias", exp.TableAlias(this=exp.to_identifier(use.dataset.name)))
+        _rename(node, relation, quoted=for_engine)
+    target = target_node(statement)
+    if target is not None:
+        _rename(target, script.target, quoted=for_engine)
+    return statement, relations
+
+
+def _rename(node: exp.Table, name: DatasetName, *, quoted: bool) -> None:
+    start = next((found.meta for found in node.walk() if "start" in found.meta), {})
+    table = exp.to_identifier(name.name, quoted=quoted)
+    table.meta.update(start)
+    node.set("this", table)
+    node.set("db", exp.to_identifier(name.namespace, quoted=quoted))
+
+
+def _executable(script: Script, statement: exp.Expr) -> exp.Expr:
+    if script.kind.modifies or script.kind is Kind.SELECT:
+        return _as_select(statement)
+    query: exp.Expr = statement.expression
+    outer = statement.args.get("with_")
+    if isinstance(outer, exp.With):
+        inner = query.args.get("with_")
+        if isinstance(inner, exp.With):
+            outer.set("expressions", [*outer.expressions, *inner.expressions])
+            outer.set("recursive", bool(outer.args.get("recursive") or inner.args.get("recursive")))
+        query.set("with_", outer)
+    return _as_select(query)
+
+
+def _as_select(statement: exp.Expr) -> exp.Expr:
+    if isinstance(statement, exp.Values):
+        return exp.select("*").from_(exp.alias_(statement, "rows", table=True))
+    return statement
+
+
+def _parameter_nodes(statement: exp.Expr) -> tuple[exp.Expr, ...]:
+    return tuple(statement.find_all(exp.Placeholder, exp.Parameter))
+
+
+def _parameter_name(script: Script, node: exp.Expr) -> str:
+    name = node.name
+    if not _NAME.match(name):
+        raise ScriptError(
+            "a parameter without a name",
+            where=script.where(node.parent),
+            hint="write $name or :name, and give it with --var name=value",
+        )
+    return name
+
+
+def _bind(script: Script, statement: exp.Expr, variables: Mapping[str, Value]) -> Mapping[str, Value]:
+    declared = script.header.variables
+    bound: dict[str, Value] = {}
+    for node in _parameter_nodes(statement):
+        name = _parameter_name(script, node)
+        default = declared[name].default if name in declared else None
+        value = variables.get(name, default)
+        if value is None:
+            raise ScriptError(
+                f"the parameter {name!r} has no value",
+                where=script.where(node.parent),
+                hint=f"give it with --var {name}=…, in lakecat.yaml's transforms.variables, or as a default in the header",
+            )
+        bound[name] = value
+        held: exp.Expr = exp.Placeholder(this=name)
+        if name in declared:
+            held = exp.Cast(this=held, to=exp.DataType.build(declared[name].type, dialect="duckdb"))
+        node.replace(held)
+    return bound
