@@ -108,9 +108,11 @@ def test_files_have_field_ids_checksums_and_plain_names(tmp_path):
     def collect(field: pa.Field, name: str) -> None:
         if field.metadata:
             ids[name] = int(field.metadata[b"PARQUET:field_id"])
+        if pa.types.is_map(field.type):
+            collect(field.type.item_field, f"{name}.value")
+            return
         for i in range(field.type.num_fields):
-            child = field.type.field(i)
-            collect(child, name if child.name in ("key_value", "entries") else f"{name}.{child.name}")
+            collect(field.type.field(i), f"{name}.{field.type.field(i).name}")
 
     for field in pq.read_schema(path):
         collect(field, field.name)
