@@ -18,7 +18,7 @@ from lakecat.errors import ConfigError, Where
 from lakecat.types import Json
 
 FILE_NAME: Final = "lakecat.yaml"
-_NAME: Final = r"[A-Za-z_][A-Za-z0-9_-]{0,126}"
+_NAME: Final = r"^[A-Za-z_][A-Za-z0-9_-]{0,126}$"
 
 
 class Storage(Frozen):

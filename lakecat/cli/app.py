@@ -1,0 +1,89 @@
+"""The command group and the way out: which exit code, and what is said when something fails."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Final
+
+import click
+
+from lakecat.cli.commands import COMMANDS
+from lakecat.cli.options import Common, common_options
+from lakecat.errors import LakecatError, UsageError
+
+INTERRUPTED: Final = 130
+
+
+@click.group(
+    name="lakecat",
+    commands=COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Exit codes: 0 done, 1 something failed, 2 usage or configuration, 3 differences (with --exit-code), "
+    "130 interrupted.",
+)
+@click.version_option(package_name="lakecat", prog_name="lakecat")
+@common_options
+def cli() -> None:
+    """Land data into versioned tables, transform it with SQL, and see where everything came from."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit with its code."""
+    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line; returns its exit code."""
+    common = Common()
+    try:
+        result = cli.main(args=list(arguments), prog_name="lakecat", standalone_mode=False, obj=common)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        return _closed_pipe()
+    except click.exceptions.Exit as err:
+        return err.exit_code
+    except click.ClickException as err:
+        common.as_json = common.as_json or "--json" in arguments
+        return _click_error(err, common)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("interrupted", err=True)
+        return INTERRUPTED
+    except LakecatError as err:
+        if common.debug:
+            raise
+        common.output().error(err)
+        return err.exit_code
+    except Exception as err:  # the last stop before the user: nothing may end in a bare traceback
+        if common.debug:
+            raise
+        common.output().error(_unexpected(err))
+        return 1
+    return result if isinstance(result, int) else 0
+
+
+def _click_error(err: click.ClickException, common: Common) -> int:
+    context = err.ctx if isinstance(err, click.UsageError) else None
+    command = f"{context.command_path} --help" if context else "lakecat --help"
+    common.output().error(UsageError(err.format_message(), next_command=command))
+    return err.exit_code
+
+
+def _unexpected(err: Exception) -> LakecatError:
+    frames = []
+    trace = err.__traceback__
+    while trace is not None:
+        frames.append(f"{trace.tb_frame.f_globals.get('__name__', '?')}:{trace.tb_lineno}")
+        trace = trace.tb_next
+    place = next((frame for frame in reversed(frames) if frame.startswith("lakecat")), frames[-1])
+    return LakecatError(
+        f"an error that lakecat did not expect: {type(err).__name__} at {place}",
+        hint="this is a bug; please report it with the output of the same command and --debug",
+    )
+
+
+def _closed_pipe() -> int:
+    # The reader (head, less) has gone, which is no failure; the interpreter must not try to flush once more.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0

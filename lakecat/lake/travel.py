@@ -1,0 +1,144 @@
+"""Time travel in queries: which dataset at which version each table of a SELECT means.
+
+Three spellings, in any dialect: ``raw.flights@v7`` (also ``@2026-11-01``, ``@2026-11-01T12:00:00Z``,
+``@<snapshot id>``; no space around the ``@``), ``raw.flights FOR VERSION AS OF 7`` and
+``raw.flights FOR TIMESTAMP AS OF '2026-11-01'``; DuckDB's ``AT (VERSION => 7)`` means the second.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import sqlglot
+from sqlglot import exp
+from sqlglot.dialects.dialect import Dialect
+from sqlglot.errors import SqlglotError
+from sqlglot.tokenizer_core import Token, TokenType
+
+from lakecat.errors import SelectorError, UsageError
+from lakecat.transform.names import table_nodes
+from lakecat.types import DatasetName, VersionRef
+
+_AT: Final = re.compile(
+    r"@(?:v(?P<version>[1-9][0-9]{0,17})|(?P<moment>\d{4}-\d\d-\d\d(?:T[0-9:.]+(?:Z|[+-]\d\d:\d\d)?)?)|(?P<snapshot>[0-9]{9,19}))"
+    r"(?![A-Za-z0-9_])"
+)
+_SNAPSHOT_ID: Final = 10**8
+
+
+@dataclass(frozen=True, slots=True)
+class TravelQuery:
+    """A SELECT in the engine's dialect, and what each of the dataset names in it stands for."""
+
+    sql: str
+    relations: Mapping[DatasetName, VersionRef]
+
+
+def read_query(sql: str, *, dialect: str, engine_dialect: str) -> TravelQuery:
+    """Parse one SELECT and find the datasets and versions that it reads.
+
+    Raises UsageError when the text is not one SELECT, SelectorError when a version or table name cannot be read.
+    """
+    try:
+        statements = [item for item in sqlglot.parse(_spelled_out(sql, dialect), read=dialect) if item is not None]
+    except (SqlglotError, RecursionError) as err:
+        raise UsageError(f"is not {dialect} SQL: {_first_line(err)}") from err
+    if len(statements) != 1 or not isinstance(statements[0], exp.Query):
+        raise UsageError("a query is one SELECT", hint="changes belong into scripts under transforms/")
+    statement = statements[0]
+    relations: dict[DatasetName, VersionRef] = {}
+    for table in table_nodes(statement):
+        if not isinstance(table.this, exp.Identifier):
+            continue
+        reference = _reference(table)
+        name = _relation_name(reference, relations)
+        relations[name] = reference
+        _rename(table, name)
+    return TravelQuery(statement.sql(dialect=engine_dialect), relations)
+
+
+def _first_line(err: Exception) -> str:
+    return next(iter(str(err).splitlines()), "nested too deeply") or "nested too deeply"
+
+
+def _spelled_out(sql: str, dialect: str) -> str:
+    """The text with each ``name@version`` written as FOR … AS OF."""
+    try:
+        tokens = Dialect.get_or_raise(dialect).tokenize(sql)
+    except (SqlglotError, ValueError) as err:
+        raise UsageError(f"is not {dialect} SQL: {_first_line(err)}") from err
+    pieces: list[str] = []
+    end = 0
+    for index, token in enumerate(tokens):
+        if token.token_type is TokenType.PARAMETER and token.start >= end and _follows_name(tokens, index):
+            match = _AT.match(sql, token.start)
+            if match is None:
+                raise SelectorError(
+                    f"{sql[token.start : token.start + 30]!r} is not a version",
+                    hint="write @v7, @2026-11-01, @2026-11-01T12:00:00Z or @<snapshot id>",
+                )
+            pieces += [sql[end : token.start], _clause(match)]
+            end = match.end()
+    return "".join([*pieces, sql[end:]])
+
+
+def _follows_name(tokens: list[Token], index: int) -> bool:
+    """Whether ``a.b`` stands right before the token, without a space."""
+    if index < 3:
+        return False
+    _, dot, name, at = tokens[index - 3 : index + 1]
+    return dot.token_type is TokenType.DOT and name.end + 1 == at.start and dot.end + 1 == name.start
+
+
+def _clause(match: re.Match[str]) -> str:
+    if moment := match["moment"]:
+        return f" FOR TIMESTAMP AS OF '{moment}'"
+    return f" FOR VERSION AS OF {match['version'] or match['snapshot']}"
+
+
+def _reference(table: exp.Table) -> VersionRef:
+    if not table.db or table.catalog:
+        raise SelectorError(f"{table.sql()} is not a dataset name", hint="write namespace.name, e.g. raw.orders")
+    dataset = DatasetName(table.db, table.name)
+    clause = table.args.get("version") or table.args.get("when")
+    if clause is None:
+        return VersionRef(dataset)
+    kind = str(clause.args.get("kind" if isinstance(clause, exp.HistoricalData) else "this") or "").upper()
+    text = _literal(clause.expression)
+    if kind == "VERSION" and text.isdigit():
+        return VersionRef.parse(f"{dataset}@{text if int(text) >= _SNAPSHOT_ID else f'v{text}'}")
+    if kind == "TIMESTAMP":
+        return VersionRef.parse(f"{dataset}@{text.replace(' ', 'T', 1)}")
+    raise SelectorError(
+        f"{clause.sql()} is not a version", hint="write FOR VERSION AS OF 7 or FOR TIMESTAMP AS OF '2026-11-01'"
+    )
+
+
+def _literal(node: exp.Expression) -> str:
+    while isinstance(node, exp.Cast):
+        node = node.this
+    if not isinstance(node, exp.Literal):
+        raise SelectorError(f"{node.sql()} is not a version", hint="write a number, or a date or time in quotes")
+    return node.name.strip()
+
+
+def _relation_name(reference: VersionRef, taken: Mapping[DatasetName, VersionRef]) -> DatasetName:
+    """The dataset's own name for its current version; another, free one for each other version."""
+    wanted = reference.dataset
+    number = 0
+    while taken.get(wanted, reference) != reference or (number == 0 and reference != VersionRef(reference.dataset)):
+        number += 1
+        wanted = DatasetName(reference.dataset.namespace, f"{reference.dataset.name[:110]}__at_{number}")
+    return wanted
+
+
+def _rename(table: exp.Table, name: DatasetName) -> None:
+    if not table.alias and name.name != table.name.lower():
+        table.set("alias", exp.TableAlias(this=exp.to_identifier(table.name, quoted=True)))
+    table.set("version", None)
+    table.set("when", None)
+    table.set("this", exp.to_identifier(name.name, quoted=True))
+    table.set("db", exp.to_identifier(name.namespace, quoted=True))

@@ -1,0 +1,132 @@
+"""Selectors: one small language for "which of these", the same in the shell, in Python and in the pages.
+
+::
+
+    selection  = terms separated by spaces          any of them
+    term       = atoms separated by commas          all of them
+    atom       = [[N]+] NAME [+[N]]                 with N steps (all, without N) of what it needs / what needs it
+    NAME       = a name, or a pattern with * ? [a-z]
+
+``raw.*``, ``+warehouse.delays``, ``2+x+1``, ``staging.*,+warehouse.delays``.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Final
+
+from lakecat.errors import NotFoundError, SelectorError
+
+MAX_LENGTH: Final = 4096
+
+_ATOM: Final = re.compile(r"(?P<up>[0-9]{0,4}\+)?(?P<name>[A-Za-z0-9_.*?\[\]/-]+?)(?P<down>\+[0-9]{0,4})?")
+_MEND: Final = "write name, raw.*, +x, x+ or 2+x+1; a space means or, a comma means and"
+
+
+@dataclass(frozen=True, slots=True)
+class Atom:
+    """One pattern, and how many steps of its neighbours come with it; None is none, -1 is all."""
+
+    pattern: str
+    up: int | None = None
+    down: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """Something that can be selected: its name, other names it answers to, and the names of what it needs."""
+
+    name: str
+    aliases: frozenset[str] = frozenset()
+    needs: frozenset[str] = field(default_factory=frozenset)
+
+
+def parse_selector(text: str) -> tuple[tuple[Atom, ...], ...]:
+    """Read a selection: any of the terms, each of which is all of its atoms. Raises SelectorError."""
+    if len(text) > MAX_LENGTH:
+        raise SelectorError(f"a selector of {len(text)} characters is too long", hint=_MEND)
+    terms = tuple(tuple(_atom(part, text) for part in term.split(",")) for term in text.split())
+    if not terms:
+        raise SelectorError("the selector is empty", hint=_MEND)
+    return terms
+
+
+def _atom(part: str, text: str) -> Atom:
+    match = _ATOM.fullmatch(part)
+    if match is None:
+        raise SelectorError(f"{part!r} in {text!r} is not a selector", hint=_MEND)
+    return Atom(match["name"].lower(), _steps(match["up"]), _steps(match["down"]))
+
+
+def _steps(part: str | None) -> int | None:
+    if part is None:
+        return None
+    digits = part.strip("+")
+    return int(digits) if digits else -1
+
+
+def choose(nodes: Sequence[Node], select: Iterable[str] = (), exclude: Iterable[str] = ()) -> frozenset[str]:
+    """The names of the nodes that are selected (all without ``select``) and not excluded.
+
+    Raises:
+        SelectorError: a selector does not parse.
+        NotFoundError: a pattern without ``*``, ``?`` or ``[`` means no node; the hint names close ones.
+    """
+    graph = _Graph(nodes)
+    wanted = [term for text in select for term in parse_selector(text)]
+    unwanted = [term for text in exclude for term in parse_selector(text)]
+    chosen = graph.union(wanted) if wanted else frozenset(node.name for node in nodes)
+    return chosen - graph.union(unwanted)
+
+
+class _Graph:
+    def __init__(self, nodes: Sequence[Node]) -> None:
+        self._nodes = nodes
+        self._needs: dict[str, set[str]] = {node.name: set() for node in nodes}
+        self._users: dict[str, set[str]] = {node.name: set() for node in nodes}
+        for node in nodes:
+            for needed in node.needs & self._needs.keys():
+                self._needs[node.name].add(needed)
+                self._users[needed].add(node.name)
+
+    def union(self, terms: Iterable[tuple[Atom, ...]]) -> frozenset[str]:
+        found: set[str] = set()
+        for term in terms:
+            found |= frozenset.intersection(*(self._atom(atom) for atom in term))
+        return frozenset(found)
+
+    def _atom(self, atom: Atom) -> frozenset[str]:
+        start = self._named(atom.pattern)
+        return start | _reach(start, self._needs, atom.up) | _reach(start, self._users, atom.down)
+
+    def _named(self, pattern: str) -> frozenset[str]:
+        found = frozenset(
+            node.name
+            for node in self._nodes
+            if any(fnmatchcase(name.lower(), pattern) for name in (node.name, *node.aliases))
+        )
+        if found or any(letter in pattern for letter in "*?["):
+            return found
+        known = sorted({name for node in self._nodes for name in (node.name, *node.aliases)})
+        close = difflib.get_close_matches(pattern, known, n=3, cutoff=0.5)
+        raise NotFoundError(
+            f"there is no {pattern!r} here",
+            hint=f"did you mean {', '.join(close)}?" if close else f"known: {', '.join(known[:12]) or 'nothing yet'}",
+            next_command="lakecat ls",
+        )
+
+
+def _reach(start: frozenset[str], edges: Mapping[str, set[str]], steps: int | None) -> frozenset[str]:
+    if steps is None:
+        return frozenset()
+    reached: set[str] = set()
+    edge = set(start)
+    while edge and steps != 0:
+        edge = {other for name in edge for other in edges[name]} - reached
+        reached |= edge
+        steps -= 1
+    return frozenset(reached)
