@@ -1,0 +1,57 @@
+"""Apache Iceberg tables, version 2: schemas, partitions, scans, and commits staged for the catalog to publish."""
+
+from lakecat.tables.changes import ALL, PARTITIONS, Operation, Removal, StagedTable, TableChange, Totals
+from lakecat.tables.evolution import (
+    AddColumn,
+    ColumnChange,
+    DropColumn,
+    MoveColumn,
+    RenameColumn,
+    SchemaChange,
+    WidenColumn,
+    alter,
+    evolve,
+    new_table,
+)
+from lakecat.tables.layout import data_prefix, metadata_prefix, sidecar_location, table_location
+from lakecat.tables.partitions import parse_partition
+from lakecat.tables.reading import read
+from lakecat.tables.scan import PlannedFile, Scan, appended_since, plan
+from lakecat.tables.schemas import arrow_to_iceberg, iceberg_to_arrow
+from lakecat.tables.staging import stage
+from lakecat.tables.state import TableState, load_state
+
+__all__ = [
+    "ALL",
+    "PARTITIONS",
+    "AddColumn",
+    "ColumnChange",
+    "DropColumn",
+    "MoveColumn",
+    "Operation",
+    "PlannedFile",
+    "Removal",
+    "RenameColumn",
+    "Scan",
+    "SchemaChange",
+    "StagedTable",
+    "TableChange",
+    "TableState",
+    "Totals",
+    "WidenColumn",
+    "alter",
+    "appended_since",
+    "arrow_to_iceberg",
+    "data_prefix",
+    "evolve",
+    "iceberg_to_arrow",
+    "load_state",
+    "metadata_prefix",
+    "new_table",
+    "parse_partition",
+    "plan",
+    "read",
+    "sidecar_location",
+    "stage",
+    "table_location",
+]
