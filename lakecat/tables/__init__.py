@@ -1,5 +1,6 @@
 """Apache Iceberg tables, version 2: schemas, partitions, scans, and commits staged for the catalog to publish."""
 
+from lakecat.tables.audit import audit_files
 from lakecat.tables.changes import ALL, PARTITIONS, Operation, Removal, StagedTable, TableChange, Totals
 from lakecat.tables.evolution import (
     AddColumn,
@@ -20,6 +21,7 @@ from lakecat.tables.scan import PlannedFile, Scan, appended_since, plan
 from lakecat.tables.schemas import arrow_to_iceberg, iceberg_to_arrow
 from lakecat.tables.staging import stage
 from lakecat.tables.state import TableState, load_state
+from lakecat.tables.write import WrittenFiles, write_files
 
 __all__ = [
     "ALL",
@@ -39,9 +41,11 @@ __all__ = [
     "TableState",
     "Totals",
     "WidenColumn",
+    "WrittenFiles",
     "alter",
     "appended_since",
     "arrow_to_iceberg",
+    "audit_files",
     "data_prefix",
     "evolve",
     "iceberg_to_arrow",
@@ -54,4 +58,5 @@ __all__ = [
     "sidecar_location",
     "stage",
     "table_location",
+    "write_files",
 ]
