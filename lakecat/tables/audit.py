@@ -1,4 +1,4 @@
-"""What was written, read again: the footer of every new data file against the table's schema and the writer's counts."""
+"""What was written, read again: each new data file's footer against the table's schema and the writer's counts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _FIELD_ID: Final = b"PARQUET:field_id"
 def audit_files(store: LakeStore, files: Iterable[DataFile], schema: Schema) -> int:
     """Read the footers of ``files`` from the store and compare them with ``schema`` and their manifest entries.
 
-    Answers the number of rows. Raises CorruptFileError naming the file and what differs, ObjectMissingError, StoreError.
+    Answers the number of rows. Raises CorruptFileError naming the file and what differs, and StoreError.
     """
     expected = _columns(iceberg_to_arrow(schema, field_ids=True))
     with ThreadPoolExecutor(_THREADS, "lakecat-audit") as pool:
