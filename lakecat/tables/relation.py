@@ -3,8 +3,8 @@
 DuckDB's ``read_parquet(…, schema = MAP {field id: {name, type, default_value, children}})`` maps columns the way
 Iceberg's "Column Projection" section asks: by field id at every level, so that renames, drops, reorders, widened types
 and a dropped name that came back read as PyIceberg reads them. A column that a file lacks is its initial default, else
-NULL. Identity-partition columns are expected in the files; files that lack them, or that carry delete files, are not
-for this relation: see :func:`by_field_id`.
+NULL. Identity-partition columns are expected in the files; files that lack them are not for this relation: see
+:func:`by_field_id`.
 """
 
 from __future__ import annotations
@@ -105,14 +105,12 @@ def duckdb_type(kind: IcebergType) -> str:
     return name
 
 
-def by_field_id(file: DataFile, *, has_deletes: bool, spec: PartitionSpec) -> bool:
+def by_field_id(file: DataFile, spec: PartitionSpec) -> bool:
     """Whether DuckDB may read this file itself.
 
-    Not when delete files apply to it, nor when it leaves identity-partition columns to its manifest entry (as files
-    migrated from Hive do): writers of Iceberg metrics list every column that is in the file in ``value_counts``.
+    Not when it leaves identity-partition columns to its manifest entry, as files migrated from Hive do: writers of
+    Iceberg metrics list every column that is in the file in ``value_counts``.
     """
-    if has_deletes:
-        return False
     identity = {field.source_id for field in spec.fields if isinstance(field.transform, IdentityTransform)}
     return identity <= set(file.value_counts or ())
 

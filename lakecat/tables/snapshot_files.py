@@ -1,8 +1,8 @@
 """The files of pinned snapshots as a read-only filesystem for DuckDB.
 
-Sizes come from the manifests, so that opening a file costs no HEAD request and nothing is ever listed: on S3 this is what
-separates a scan from its network limit (measured: 169 HEAD requests against none for the same six files). Only the
-files it was given exist; whatever else is asked for is not there, and nothing can be written.
+Sizes come from the manifests, so that opening a file costs no HEAD request and nothing is ever listed: on S3 this
+is what separates a scan from its network limit (measured: 169 HEAD requests against none for the same six files). Only
+the files it was given exist; whatever else is asked for is not there, and nothing can be written.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ _WRITTEN: Final = datetime(2000, 1, 1, tzinfo=UTC)
 class FileSource(Protocol):
     """The part of the lake's store that reading needs."""
 
-    def open_input(self, location: str) -> Any:  # noqa: ANN401 - pyarrow has no types
+    def open_input(self, location: str) -> Any:
         """Open a file for random access."""
         ...
 
-    def local_path(self, location: str) -> Any:  # noqa: ANN401 - Path or None
+    def local_path(self, location: str) -> Any:
         """The local path of a location, or None when it is not local."""
         ...
 
@@ -84,7 +84,7 @@ class SnapshotFiles(AbstractFileSystem):  # type: ignore[misc] # fsspec has no t
         """The path: data files never change."""
         return path
 
-    def open(self, path: str, mode: str = "rb", **_: object) -> Any:  # noqa: ANN401 - pyarrow has no types
+    def open(self, path: str, mode: str = "rb", **_: object) -> Any:
         """Open a known file for reading.
 
         Raises:

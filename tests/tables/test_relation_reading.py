@@ -128,7 +128,7 @@ def test_partitioned_by_identity(make: Make) -> None:
     with table.update_spec() as update:
         update.add_field("origin", IdentityTransform(), "origin")
         update.add_field("n", IdentityTransform(), "n")
-    rows = [{"origin": o, "at": dt.datetime(2013, 1, d, 5), "n": d} for o in ("JFK", "a=b/c", None) for d in (1, 2)]
+    rows = [{"origin": o, "at": dt.datetime(2013, 1, d, 5), "n": d} for o in ("JFK", "a=b/c", None) for d in (1, 2)]  # noqa: DTZ001 - zoneless
     append(table, rows)
     assert len(paths(table)) == 6
     assert_reads_same(table)
@@ -186,7 +186,7 @@ def test_every_primitive_type(make: Make) -> None:
         "n": Decimal("12345678901234567890123456789.123456789"),
         "day": dt.date(1, 1, 1),
         "t": dt.time(23, 59, 59, 999999),
-        "ts": dt.datetime(1969, 12, 31, 23, 59, 59, 999999),
+        "ts": dt.datetime(1969, 12, 31, 23, 59, 59, 999999),  # noqa: DTZ001 - zoneless
         "tz": dt.datetime(2013, 6, 1, tzinfo=dt.UTC),
         "s": "naïve 🐈 '\"\\",
         "x": b"\x00\xff",

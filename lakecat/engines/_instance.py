@@ -1,0 +1,147 @@
+"""One locked DuckDB instance for each statement: exactly the files it needs, nothing else in reach.
+
+The guarantee does not rest on reading SQL text. Before any text of a user runs, the instance has external access off
+with an exact list of files, no extensions, no replacement scans, and a locked configuration; the statement's kind is
+what DuckDB's own parser says. (``allowed_paths`` grants writing too; only COPY, EXPORT and ATTACH write, and no
+statement of such a kind is ever run.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+import duckdb
+import pyarrow as pa
+
+from lakecat.config import EngineSettings
+from lakecat.engines._errors import translate
+from lakecat.errors import AccessDeniedError, EngineError
+from lakecat.store import LakeStore
+from lakecat.tables.relation import quoted, text
+from lakecat.tables.snapshot_files import SnapshotFiles, engine_path
+from lakecat.types import DatasetName
+
+#: duckdb's classes have no types.
+Connection: TypeAlias = Any
+Statement: TypeAlias = Any
+
+_REACHES_OUT: Final = frozenset(
+    {
+        "COPY",
+        "COPY_DATABASE",
+        "ATTACH",
+        "DETACH",
+        "EXPORT",
+        "LOAD",
+        "EXTENSION",
+        "SET",
+        "VARIABLE_SET",
+        "PRAGMA",
+        "CALL",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Relation:
+    """What one name stands for in an instance: a query over files, a stream to be copied in, or both."""
+
+    name: DatasetName
+    sql: str
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    rest: pa.RecordBatchReader | None = None
+    as_table: bool = False
+
+
+def open_instance(
+    store: LakeStore, settings: EngineSettings, relations: Iterable[Relation], scratch: Path
+) -> Connection:
+    """A locked in-memory DuckDB that holds these relations as ``namespace.name``.
+
+    Args:
+        store: the lake, through which files that are not local are read.
+        settings: memory, threads and spill space.
+        relations: what can be read.
+        scratch: private folder for spilled data; the text can list it, so nothing else may be there.
+    """
+    relations = tuple(relations)
+    con = duckdb.connect(":memory:", config=_config(settings, scratch))
+    try:
+        _lock_files(con, store, relations)
+        for relation in relations:
+            _define(con, relation)
+        con.execute("SET TimeZone = 'UTC'")
+        con.execute("SET lock_configuration = true")
+    except BaseException:
+        con.close()
+        raise
+    return con
+
+
+def _config(settings: EngineSettings, scratch: Path) -> dict[str, str | bool | int | float | list[str]]:
+    config: dict[str, str | bool | int | float | list[str]] = {
+        "memory_limit": str(settings.memory_limit),
+        "temp_directory": str(scratch),
+        "home_directory": str(scratch),
+        "secret_directory": str(scratch),
+        "allow_persistent_secrets": "false",
+        "allow_community_extensions": "false",
+        "allow_unsigned_extensions": "false",
+        "autoload_known_extensions": "false",
+        "autoinstall_known_extensions": "false",
+        "python_enable_replacements": "false",
+    }
+    if settings.threads is not None:
+        config["threads"] = str(settings.threads)
+    if settings.max_temp_size is not None:
+        config["max_temp_directory_size"] = str(settings.max_temp_size)
+    return config
+
+
+def _lock_files(con: Connection, store: LakeStore, relations: Sequence[Relation]) -> None:
+    sizes = {location: size for relation in relations for location, size in relation.sizes.items()}
+    paths = [engine_path(store, location) for location in sizes]
+    con.register_filesystem(SnapshotFiles(store, sizes))
+    con.execute(f"SET allowed_paths = [{', '.join(text(path) for path in paths)}]")
+    con.execute("SET enable_external_access = false")
+
+
+def _define(con: Connection, relation: Relation) -> None:
+    schema, name = quoted(relation.name.namespace), quoted(relation.name.name)
+    con.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}")
+    if relation.rest is None and not relation.as_table:
+        con.execute(f"CREATE VIEW {schema}.{name} AS {relation.sql}")
+        return
+    con.execute(f"CREATE TABLE {schema}.{name} AS {relation.sql}")
+    if relation.rest is not None:
+        con.register("lakecat_rest", relation.rest)
+        con.execute(f"INSERT INTO {schema}.{name} SELECT * FROM lakecat_rest")
+        con.unregister("lakecat_rest")
+
+
+def one_statement(con: Connection, sql: str, kinds: Sequence[str]) -> Statement:
+    """The one statement in ``sql``, of one of these kinds by DuckDB's own parser.
+
+    Raises:
+        AccessDeniedError: it is of a kind that reaches outside (COPY, ATTACH, SET, …).
+        EngineError: it does not parse, there are several, or it is of another kind.
+    """
+    try:
+        statements = con.extract_statements(sql)
+    except duckdb.Error as err:
+        raise translate(err, sql) from err
+    if len(statements) != 1:
+        raise EngineError(f"one SQL statement was expected, and here are {len(statements)}")
+    statement = statements[0]
+    kind = statement.type.name
+    if kind in kinds:
+        return statement
+    allowed = " or ".join(kind_.replace("_INTO", "") for kind_ in kinds)
+    what = f"a {kind.replace('_', ' ')} statement cannot run here, only {allowed}"
+    if kind in _REACHES_OUT or kind.startswith(("CREATE", "DROP")):
+        raise AccessDeniedError(what, hint="SQL text reads the tables it names and nothing else")
+    hint = "write PIVOT with an IN list inside a SELECT" if kind == "MULTI" else None
+    raise EngineError(what, hint=hint)
