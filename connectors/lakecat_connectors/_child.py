@@ -1,0 +1,106 @@
+"""The parser process: reads untrusted files, so that a crash or a greedy file harms only itself.
+
+Started by ``_worker`` as ``python -P -m lakecat_connectors._child CONTROL PROGRESS`` (two inherited descriptors).
+Requests come as JSON lines on stdin, answers as JSON lines on CONTROL, rows as Arrow IPC streams on stdout.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import sys
+from collections.abc import Callable
+from typing import Any, BinaryIO, Final
+
+import pyarrow as pa
+
+from lakecat.errors import LakecatError, ParseError
+from lakecat_connectors._csv import CsvReader
+from lakecat_connectors._faults import to_message
+from lakecat_connectors._job import FormatReader, Job, pack
+
+_MEMORY: Final = 6 << 30
+_WRITTEN: Final = 16 << 20
+
+
+def limit() -> None:
+    """No core dumps, no large files, a bound on memory; children of this process inherit them."""
+    for name, value in ((resource.RLIMIT_CORE, 0), (resource.RLIMIT_FSIZE, _WRITTEN), (resource.RLIMIT_AS, _MEMORY)):
+        _, hard = resource.getrlimit(name)
+        bound = value if hard == resource.RLIM_INFINITY else min(value, hard)
+        try:
+            resource.setrlimit(name, (bound, hard))
+        except (OSError, ValueError):  # some systems refuse some limits
+            continue
+
+
+def reader_for(job: Job) -> FormatReader:
+    """The reader of the job's format."""
+    return CsvReader(job)
+
+
+class Server:
+    """Answers requests until stdin ends."""
+
+    def __init__(self, control: int, progress: int, rows: BinaryIO) -> None:
+        self._control = os.fdopen(control, "w", encoding="utf-8")
+        self._progress = progress
+        self._rows = rows
+        self._reader: FormatReader | None = None
+        self._schema: pa.Schema | None = None
+
+    def serve(self, requests: BinaryIO) -> None:
+        """One answer to each request line."""
+        for line in requests:
+            message = json.loads(line)
+            action: Callable[[dict[str, Any]], dict[str, Any]] = {"open": self._open, "stream": self._stream}[
+                message["request"]
+            ]
+            self._answer(self._guarded(action, message))
+
+    def _guarded(self, action: Callable[[dict[str, Any]], dict[str, Any]], message: dict[str, Any]) -> dict[str, Any]:
+        try:
+            return action(message)
+        except LakecatError as err:
+            return {"error": to_message(err)}
+        except MemoryError:
+            return {"error": to_message(ParseError("needs more memory than the parser may use"))}
+        except (pa.ArrowException, ArithmeticError, LookupError, RecursionError, TypeError, ValueError) as err:
+            return {"error": to_message(ParseError(f"cannot be read ({type(err).__name__})"))}
+
+    def _answer(self, message: dict[str, Any]) -> None:
+        self._control.write(json.dumps(message) + "\n")
+        self._control.flush()
+
+    def _open(self, message: dict[str, Any]) -> dict[str, Any]:
+        self._at_file(0)
+        self._reader = reader_for(Job.from_message(message["job"]))
+        self._schema = self._reader.open()
+        return {"schema": pack(self._schema)}
+
+    def _stream(self, message: dict[str, Any]) -> dict[str, Any]:
+        del message
+        reader, self._reader = self._reader, None
+        if reader is None or self._schema is None:
+            raise LookupError("stream before open")
+        with pa.ipc.new_stream(pa.PythonFile(self._rows, mode="w"), self._schema) as writer:
+            for batch in reader.batches(self._at_file):
+                writer.write_batch(batch)
+        self._rows.flush()
+        return {"files": [[result.rows, result.sha256] for result in reader.results]}
+
+    def _at_file(self, index: int) -> None:
+        os.pwrite(self._progress, f"{index:<12}".encode(), 0)
+
+
+def main() -> None:
+    """Serve on the descriptors named on the command line; nothing else may write to the row stream."""
+    limit()
+    rows = os.fdopen(os.dup(1), "wb", buffering=1 << 16)
+    os.dup2(2, 1)
+    Server(int(sys.argv[1]), int(sys.argv[2]), rows).serve(sys.stdin.buffer)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,103 @@
+"""Which columns a slice has: names checked, united over its files, matched to the table's, typed."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import pyarrow as pa
+
+from lakecat.errors import ParseError, Where
+
+MAX_COLUMNS: Final = 10_000
+MAX_NAME: Final = 255
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of the slice. ``type`` None: to be inferred. ``declared``: the type is a person's word."""
+
+    name: str
+    type: pa.DataType | None = None
+    declared: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """The types that are known before reading: the table's (``expected``) and the job's (``declared``)."""
+
+    expected: pa.Schema | None
+    declared: Mapping[str, pa.DataType]
+
+    def names(self) -> tuple[str, ...]:
+        """Table columns first, then those that only the job names."""
+        table = () if self.expected is None else tuple(self.expected.names)
+        known = {fold(name) for name in table}
+        return (*table, *(name for name in self.declared if fold(name) not in known))
+
+    def column(self, name: str) -> Column:
+        """The column under the name that the table or the job spells it with."""
+        for own, kind in self.declared.items():
+            if fold(own) == fold(name):
+                return Column(self._table_name(name) or own, kind, declared=True)
+        own_name = self._table_name(name)
+        if own_name is not None and self.expected is not None:
+            return Column(own_name, self.expected.field(own_name).type)
+        return Column(name)
+
+    def _table_name(self, name: str) -> str | None:
+        names = () if self.expected is None else self.expected.names
+        return next((own for own in names if fold(own) == fold(name)), None)
+
+
+def fold(name: str) -> str:
+    """What makes two column names the same: SQL engines ignore case, people cannot see Unicode's normal form."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+
+
+def check_names(names: Sequence[str], where: Where) -> None:
+    """Refuse names that no table can hold apart. Raises ParseError at ``where``."""
+    if len(names) > MAX_COLUMNS:
+        raise ParseError(f"has {len(names)} columns; at most {MAX_COLUMNS} are read", where=where)
+    seen: dict[str, str] = {}
+    for position, name in enumerate(names, start=1):
+        here = Where(where.file, where.line, position)
+        if not name.strip():
+            raise ParseError(f"column {position} has no name", where=here, hint="give every column a name")
+        if len(name) > MAX_NAME:
+            raise ParseError(f"the name of column {position} has {len(name)} characters; at most {MAX_NAME}", where=here)
+        if any(unicodedata.category(character) in ("Cc", "Cs") for character in name):
+            raise ParseError(f"the name {name!r} of column {position} holds control characters", where=here)
+        if (first := seen.setdefault(fold(name), name)) is not name or names.index(name) != position - 1:
+            what = f"column name {name!r} appears twice" if first == name else f"columns {first!r} and {name!r} are one"
+            raise ParseError(what, where=here, hint="column names must differ in more than case")
+
+
+def unite(
+    files: Iterable[tuple[Where, Sequence[str]]], wanted: Wanted, missing: Literal["error", "null"]
+) -> tuple[Column, ...]:
+    """The slice's columns in order of first appearance. Raises ParseError for a column that a file lacks."""
+    columns: dict[str, Column] = {}
+    present: list[tuple[Where, frozenset[str]]] = []
+    for where, names in files:
+        for name in names:
+            columns.setdefault(fold(name), wanted.column(name))
+        present.append((where, frozenset(map(fold, names))))
+    for name in wanted.names():
+        columns.setdefault(fold(name), wanted.column(name))
+    if missing == "error":
+        for where, has in present:
+            _refuse_missing(where, has, columns)
+    return tuple(columns.values())
+
+
+def _refuse_missing(where: Where, has: frozenset[str], columns: Mapping[str, Column]) -> None:
+    for key, column in columns.items():
+        if key not in has:
+            raise ParseError(
+                f"column {column.name!r} is missing",
+                where=Where(where.file, where.line, column.name),
+                hint="mend the file, or say missing_columns: null to fill it with NULL",
+            )

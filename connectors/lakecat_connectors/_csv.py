@@ -1,0 +1,400 @@
+"""CSV (RFC 4180 and its declared dialects) to Arrow: our own record cutter, pyarrow's field parser, exact typing.
+
+The cutter counts records and checks the quoting; the parser must agree on the count, block by block.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow import csv as pacsv
+
+from lakecat.errors import ParseError, SourceChangedError, Where
+from lakecat_connectors._bytes import RawFile, text_chunks
+from lakecat_connectors._columns import Column, check_names, fold, unite
+from lakecat_connectors._faults import excerpt
+from lakecat_connectors._fit import MisfitError, Rule, first_misfit, fit, is_text_type
+from lakecat_connectors._infer import Evidence
+from lakecat_connectors._job import FileResult, Job, JobFile, ordered
+from lakecat_connectors._options import file_compression, file_delimiter
+from lakecat_connectors._records import Block, Cutter, Dialect, line_breaks, record_line, record_starts
+
+_KEPT_BYTES: Final = 32 << 20  # text of slices up to this size is kept between the deciding and the reading pass
+_PAGE: Final = re.compile(rb"\s*<(?:!doctype|html|head|body|\?xml|error|!--)", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class _Text:
+    """One parsed block: its texts by position in the file."""
+
+    block: Block
+    texts: tuple[pa.Array, ...]
+
+
+@dataclass(slots=True)
+class _File:
+    """One file of the slice and what its header says; ``names`` empty for an empty file that is skipped."""
+
+    file: JobFile
+    dialect: Dialect
+    names: tuple[str, ...] = ()
+    kept: list[_Text] | None = None
+    result: FileResult | None = None
+
+
+class CsvReader:
+    """Reads one slice of CSV files."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._options = job.options
+        self._files = [_File(file, self._dialect(file)) for file in job.files]
+        self._columns: tuple[Column, ...] = ()
+        self._results: list[FileResult] = []
+
+    @property
+    def results(self) -> tuple[FileResult, ...]:
+        """What each file became."""
+        return tuple(self._results)
+
+    def open(self) -> pa.Schema:
+        """Read the headers; when some type is not known, read everything once to decide it."""
+        for item in self._files:
+            item.names = self._read_header(item)
+        headers = [(self._header_place(item), item.names) for item in self._files if item.names]
+        columns = unite(headers, self._job.wanted, self._options.missing_columns)
+        for column in columns:
+            if column.type is not None and not is_text_type(column.type):
+                raise ParseError(
+                    f"column {column.name!r} is {column.type}, which CSV text cannot hold",
+                    where=Where(self._files[0].file.shown, column=column.name),
+                    hint="use jsonl or parquet for nested and binary columns",
+                )
+        if any(column.type is None for column in columns):
+            columns = self._decide(columns)
+        self._columns = columns
+        return self._schema()
+
+    def batches(self, at_file: Callable[[int], None]) -> Iterator[pa.RecordBatch]:
+        """Every row, typed."""
+        with ThreadPoolExecutor(self._job.threads) as pool:
+            for index, item in enumerate(self._files):
+                at_file(index)
+                rows = 0
+                for batch in self._file_batches(item, pool):
+                    rows += batch.num_rows
+                    yield from _split(batch, self._job.batch_rows)
+                if item.result is None:
+                    raise AssertionError("a file is finished before its result is taken")
+                self._results.append(replace(item.result, rows=rows))
+
+    def _schema(self) -> pa.Schema:
+        return pa.schema([pa.field(column.name, column.type) for column in self._columns])
+
+    def _dialect(self, file: JobFile) -> Dialect:
+        return Dialect(file_delimiter(self._options, file.shown), self._options.quote, self._options.escape)
+
+    def _header_place(self, item: _File) -> Where:
+        return Where(item.file.shown, self._options.skip_lines + 1)
+
+    # -- files to blocks -------------------------------------------------------------------------------------------
+
+    def _blocks(self, item: _File, raw: RawFile) -> Iterator[Block]:
+        options = self._options
+        chunks = text_chunks(raw, file_compression(options, item.file.shown), options.encoding)
+        if not item.names:  # the header's pass
+            chunks = _refusing_pages(chunks, self._header_place(item))
+        cutter = Cutter(item.dialect, item.file.shown, line=options.skip_lines + 1)
+        return cutter.blocks(_without_lines(chunks, options.skip_lines))
+
+    def _read_header(self, item: _File) -> tuple[str, ...]:
+        raw = RawFile(item.file.path, item.file.shown, item.file.size)
+        try:
+            block = next(self._blocks(item, raw), None)
+        finally:
+            raw.close()
+        where = self._header_place(item)
+        if block is None:
+            if self._options.empty == "skip":
+                return ()
+            raise ParseError("the file is empty", where=Where(where.file), hint="say empty: skip to allow empty files")
+        if self._options.names is not None:
+            names: Sequence[str] = self._options.names
+        else:
+            names = _fields(_first_record(block, item.dialect), item.dialect, where)
+        if self._options.trim:
+            names = [name.strip() for name in names]
+        check_names(names, where)
+        return tuple(names)
+
+    def _bodies(self, item: _File, raw: RawFile) -> Iterator[Block]:
+        """The blocks below the header, blank lines at the file's end left out (one column: they are rows)."""
+        blocks = self._blocks(item, raw)
+        if self._options.header:
+            first = next(blocks, None)
+            if first is None:
+                return
+            head = _first_record(first, item.dialect)
+            rest = first.data[len(head) :]
+            if rest:
+                line = first.line + line_breaks(head)
+                blocks = _chain(Block(rest, line, first.records - 1, first.multiline), blocks)
+        yield from blocks if len(item.names) == 1 else _without_blank_tail(blocks, item.file.shown)
+
+    def _texts(self, item: _File, pool: ThreadPoolExecutor, then: Callable[[_Text], Any]) -> Iterator[Any]:
+        """``then`` applied in the pool to every parsed block; sets the file's result at the end."""
+        raw = RawFile(item.file.path, item.file.shown, item.file.size)
+        try:
+            if item.names:
+                depth = self._job.threads + 1
+                yield from ordered(pool, lambda block: then(self._parse(item, block)), self._bodies(item, raw), depth)
+            result = FileResult(0, raw.finish())
+        finally:
+            raw.close()
+        if item.result is not None and item.result.sha256 != result.sha256:
+            raise SourceChangedError("the file changed while it was read", where=Where(item.file.shown))
+        item.result = result
+
+    # -- blocks to texts -------------------------------------------------------------------------------------------
+
+    def _parse(self, item: _File, block: Block) -> _Text:
+        options, dialect = self._options, item.dialect
+        names = [str(index) for index in range(len(item.names))]
+        # pyarrow drops a byte order mark at the start of what it reads: this one is ours, so that none of the data is.
+        data = b"\xef\xbb\xbf" + block.data if block.data.startswith(b"\xef\xbb\xbf") else block.data
+        try:
+            table = pacsv.read_csv(
+                pa.BufferReader(data),
+                read_options=pacsv.ReadOptions(column_names=names, use_threads=False, block_size=len(data) + 1),
+                parse_options=pacsv.ParseOptions(
+                    delimiter=dialect.delimiter,
+                    quote_char=dialect.quote or False,
+                    double_quote=dialect.doubled,
+                    escape_char=dialect.backslash or False,
+                    newlines_in_values=block.multiline,
+                    ignore_empty_lines=False,
+                ),
+                convert_options=pacsv.ConvertOptions(
+                    column_types=dict.fromkeys(names, pa.string()),
+                    null_values=[] if options.trim else options.null,
+                    strings_can_be_null=True,
+                    quoted_strings_can_be_null=options.quoted_null,
+                ),
+            )
+        except pa.ArrowInvalid as err:
+            raise _locate(block, item, str(err)) from err
+        if table.num_rows != block.records:
+            raise _locate(block, item, f"{table.num_rows} records parsed, {block.records} counted")
+        texts = tuple(_contiguous(column) for column in table.columns)
+        return _Text(block, tuple(map(self._trimmed, texts)) if options.trim else texts)
+
+    def _trimmed(self, texts: pa.Array) -> pa.Array:
+        texts = pc.utf8_trim(texts, " \t")
+        tokens = pa.array(self._options.null, pa.string())
+        return pc.if_else(pc.is_in(texts, value_set=tokens), pa.scalar(None, pa.string()), texts)
+
+    # -- texts to types --------------------------------------------------------------------------------------------
+
+    def _decide(self, columns: tuple[Column, ...]) -> tuple[Column, ...]:
+        """One pass over everything; small slices keep their texts for the second."""
+        options = self._options
+        evidence = {
+            fold(column.name): Evidence(
+                options.decimals, tuple(options.date_formats), tuple(options.timestamp_formats)
+            )
+            for column in columns
+            if column.type is None
+        }
+        left = _KEPT_BYTES
+        with ThreadPoolExecutor(self._job.threads) as pool:
+            for item in self._files:
+                item.kept = [] if left > 0 else None
+                watched = [(i, evidence[fold(name)]) for i, name in enumerate(item.names) if fold(name) in evidence]
+                for text in self._texts(item, pool, lambda text: text):
+                    list(pool.map(lambda pair, text=text: pair[1].observe(text.texts[pair[0]]), watched))  # type: ignore[misc]
+                    left -= len(text.block.data)
+                    if left < 0:
+                        item.kept = None
+                    elif item.kept is not None:
+                        item.kept.append(text)
+        return tuple(
+            column if column.type is not None else replace(column, type=evidence[fold(column.name)].decide())
+            for column in columns
+        )
+
+    def _file_batches(self, item: _File, pool: ThreadPoolExecutor) -> Iterator[pa.RecordBatch]:
+        positions = {fold(name): index for index, name in enumerate(item.names)}
+        sources = [positions.get(fold(column.name)) for column in self._columns]
+        schema = self._schema()
+
+        def typed(text: _Text) -> pa.RecordBatch:
+            arrays = [
+                pa.nulls(text.block.records, column.type)
+                if source is None
+                else self._typed_column(item, text, source, column)
+                for column, source in zip(self._columns, sources, strict=True)
+            ]
+            return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+        if item.kept is None:
+            yield from self._texts(item, pool, typed)
+            return
+        kept, item.kept = item.kept, None
+        yield from ordered(pool, typed, kept, self._job.threads + 1)
+
+    def _typed_column(self, item: _File, text: _Text, source: int, column: Column) -> pa.Array:
+        options = self._options
+        rule = Rule(
+            column.type,
+            declared=column.declared,
+            date_formats=options.date_formats,
+            timestamp_formats=options.timestamp_formats,
+        )
+        texts = text.texts[source]
+        try:
+            return fit(texts, rule)
+        except MisfitError:
+            index = first_misfit(texts, rule)
+        line = record_line(text.block, item.dialect, index)
+        raise ParseError(
+            f"{excerpt(texts[index].as_py())} is not {column.type}",
+            where=Where(item.file.shown, line, column.name),
+            hint=_misfit_hint(column),
+        )
+
+
+def _misfit_hint(column: Column) -> str:
+    if column.declared:
+        return f"mend the value, name it in null: [...], or declare another type for {column.name} under columns:"
+    return (
+        f"column {column.name} of the table is {column.type}: mend the value, name it in null: [...], "
+        f"or declare the column's type under columns:"
+    )
+
+
+def _chain(first: Block, rest: Iterator[Block]) -> Iterator[Block]:
+    yield first
+    yield from rest
+
+
+def _contiguous(column: pa.ChunkedArray) -> pa.Array:
+    return column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks)
+
+
+def _split(batch: pa.RecordBatch, rows: int) -> Iterator[pa.RecordBatch]:
+    for start in range(0, batch.num_rows, rows):
+        yield batch.slice(start, rows)
+
+
+def _first_record(block: Block, dialect: Dialect) -> bytes:
+    starts = record_starts(block, dialect)
+    return block.data if len(starts) == 1 else block.data[: int(starts[1])]
+
+
+def _without_lines(chunks: Iterator[bytes], count: int) -> Iterator[bytes]:
+    """The text below its first ``count`` physical lines (LF or CRLF)."""
+    for chunk in chunks:
+        rest = chunk
+        while count and rest:
+            head, feed, tail = rest.partition(b"\n")
+            count -= len(feed)
+            rest = tail if feed else b""
+        if rest:
+            yield rest
+
+
+def _without_blank_tail(blocks: Iterator[Block], shown: str) -> Iterator[Block]:
+    """Leaves out blank lines at the end of the file; anywhere else they are an error of the record parser."""
+    blank: int | None = None
+    for block in blocks:
+        if blank is not None and block.data.strip(b"\r\n"):
+            raise _blank(shown, blank)
+        if not block.data.endswith((b"\n\n", b"\r\r", b"\n\r\n", b"\r\n")) and block.data not in (b"\n", b"\r"):
+            yield block
+            continue
+        body = block.data.rstrip(b"\r\n")
+        tail = block.data[len(body) :]
+        own = 0 if not body else 2 if tail.startswith(b"\r\n") else 1
+        extra = line_breaks(tail[own:])
+        if extra:
+            blank = blank or block.line + line_breaks(body + tail[:own])
+        if body:
+            yield replace(block, data=body + tail[:own], records=block.records - extra)
+
+
+def _blank(shown: str, line: int) -> ParseError:
+    return ParseError("is a blank line", where=Where(shown, line), hint="remove it: it is no record of several columns")
+
+
+def _refusing_pages(chunks: Iterator[bytes], where: Where) -> Iterator[bytes]:
+    first = next(chunks, b"")
+    if _PAGE.match(first):
+        raise ParseError(
+            f"is an HTML or XML page, not CSV: {excerpt(first[:200].decode(errors='replace'))}",
+            where=Where(where.file, 1),
+            hint="the server that delivered it probably answered with an error page; get the file again",
+        )
+    if first.lstrip()[:1] in (b"{", b"["):
+        raise ParseError("is JSON, not CSV", where=Where(where.file, 1), hint="say format: jsonl for JSON lines")
+    if where.line == 1 and re.match(rb"sep=.[\r\n]", first):
+        raise ParseError("is Excel's separator line", where=where, hint="say skip_lines: 1, and the delimiter")
+    if first:
+        yield first
+    yield from chunks
+
+
+def _csv_records(text: str, dialect: Dialect) -> Iterator[list[str]]:
+    return csv.reader(
+        io.StringIO(text, newline=""),
+        delimiter=dialect.delimiter,
+        quotechar=dialect.quote,
+        quoting=csv.QUOTE_MINIMAL if dialect.quote else csv.QUOTE_NONE,
+        doublequote=dialect.doubled,
+        escapechar=dialect.backslash,
+        strict=True,
+    )
+
+
+def _fields(record: bytes, dialect: Dialect, where: Where) -> list[str]:
+    csv.field_size_limit(1 << 30)
+    try:
+        return next(_csv_records(record.decode(), dialect), [])
+    except (csv.Error, UnicodeDecodeError) as err:
+        raise ParseError(
+            f"the header cannot be read: {err}", where=where, hint="say encoding: if the file is not UTF-8"
+        ) from err
+
+
+def _locate(block: Block, item: _File, reason: str) -> ParseError:
+    """Which record the parser stumbled over; found again slowly, since only broken files come here."""
+    shown = item.file.shown
+    try:
+        text = block.data.decode()
+    except UnicodeDecodeError as err:
+        line = block.line + line_breaks(block.data[: err.start])
+        what = f"bytes {block.data[err.start : err.end].hex(' ')} are not UTF-8 text"
+        return ParseError(what, where=Where(shown, line), hint="say the file's encoding, e.g. encoding: latin-1")
+    csv.field_size_limit(1 << 30)
+    wanted = len(item.names)
+    try:
+        for index, fields in enumerate(_csv_records(text, item.dialect)):
+            if len(fields) == wanted or (not fields and wanted == 1):
+                continue
+            line = record_line(block, item.dialect, index)
+            if not fields:
+                return _blank(shown, line)
+            what = f"the record has {len(fields)} fields, the header {wanted}"
+            return ParseError(what, where=Where(shown, line), hint="quote values that hold the delimiter")
+    except csv.Error as err:
+        reason = str(err)
+    return ParseError(
+        f"the records from here on cannot be read surely: {excerpt(reason)}", where=Where(shown, block.line)
+    )

@@ -1,0 +1,122 @@
+"""One slice's work order, as it crosses the pipe to the parser process, and what a reader of a format offers."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Executor, Future
+from collections import deque
+from dataclasses import dataclass
+from typing import Any, Callable, Protocol, TypeVar
+
+import pyarrow as pa
+
+from lakecat.errors import LakecatError
+from lakecat_connectors._columns import Wanted
+from lakecat_connectors._options import FilesOptions, Format, parse_options
+
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+
+
+@dataclass(frozen=True, slots=True)
+class JobFile:
+    """A file to read: where it can be opened, what people call it, how many bytes it must have."""
+
+    path: str
+    shown: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class FileResult:
+    """What became of one file."""
+
+    rows: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Everything the parser process needs to know."""
+
+    files: tuple[JobFile, ...]
+    format: Format
+    options: FilesOptions
+    wanted: Wanted
+    batch_rows: int
+    threads: int = 2
+
+    def to_message(self) -> dict[str, Any]:
+        """The job as JSON."""
+        declared = pa.schema([pa.field(name, kind) for name, kind in self.wanted.declared.items()])
+        return {
+            "files": [[file.path, file.shown, file.size] for file in self.files],
+            "format": self.format,
+            "options": self.options.model_dump(exclude_unset=True),
+            "expected": None if self.wanted.expected is None else pack(self.wanted.expected),
+            "declared": pack(declared),
+            "batch_rows": self.batch_rows,
+            "threads": self.threads,
+        }
+
+    @classmethod
+    def from_message(cls, message: Mapping[str, Any]) -> Job:
+        """The job that ``to_message`` described."""
+        expected = message["expected"]
+        declared = {field.name: field.type for field in unpack(message["declared"])}
+        return cls(
+            files=tuple(JobFile(*file) for file in message["files"]),
+            format=message["format"],
+            options=parse_options(message["options"]),
+            wanted=Wanted(None if expected is None else unpack(expected), declared),
+            batch_rows=message["batch_rows"],
+            threads=message["threads"],
+        )
+
+
+class FormatReader(Protocol):
+    """One slice in one format. ``open`` decides the schema; ``batches`` may be iterated once after it."""
+
+    def open(self) -> pa.Schema:
+        """Decide the schema over the whole slice. Raises LakecatError."""
+
+    def batches(self, at_file: Callable[[int], None]) -> Iterator[pa.RecordBatch]:
+        """Every row; ``at_file`` is told the index of each file as it is begun. Raises LakecatError."""
+
+    @property
+    def results(self) -> tuple[FileResult, ...]:
+        """What each file became, complete after the last batch."""
+
+
+def pack(schema: pa.Schema) -> str:
+    """An Arrow schema as text."""
+    return base64.b64encode(schema.serialize().to_pybytes()).decode()
+
+
+def unpack(text: str) -> pa.Schema:
+    """The schema that ``pack`` wrote."""
+    return pa.ipc.read_schema(pa.py_buffer(base64.b64decode(text)))
+
+
+def ordered(
+    pool: Executor, work: Callable[[_Item], _Result], items: Iterable[_Item], depth: int
+) -> Iterator[_Result]:
+    """``map`` over a pool, in order, at most ``depth`` items ahead; an error of ``items`` comes after earlier results."""
+    waiting: deque[Future[_Result]] = deque()
+    source = iter(items)
+    failure: LakecatError | None = None
+    while True:
+        try:
+            while len(waiting) < depth:
+                waiting.append(pool.submit(work, next(source)))
+        except StopIteration:
+            break
+        except LakecatError as err:
+            failure = err
+            break
+        yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
+    if failure is not None:
+        raise failure

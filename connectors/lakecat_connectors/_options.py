@@ -1,0 +1,165 @@
+"""The files connector's options: validated once, strictly, with errors that name the option."""
+
+from __future__ import annotations
+
+import codecs
+import difflib
+from collections.abc import Mapping
+from typing import Final, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from lakecat.errors import ConfigError
+from lakecat.types import Json
+
+Format = Literal["csv", "jsonl", "parquet"]
+Compression = Literal["none", "gzip", "bz2", "zstd"]
+
+_FORMATS: Final[Mapping[str, Format]] = {
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "jsonl",
+    ".parquet": "parquet",
+    ".pq": "parquet",
+}
+_COMPRESSIONS: Final[Mapping[str, Compression]] = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd", ".zstd": "zstd"}
+
+
+class FilesOptions(BaseModel):
+    """What a job may say to the files connector; the defaults are RFC 4180 CSV in UTF-8."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    path: str | list[str]
+    format: Literal["auto", "csv", "tsv", "jsonl", "parquet"] = "auto"
+    compression: Literal["auto", "none", "gzip", "bz2", "zstd"] = "auto"
+    batch: Literal["file", "all"] | None = None
+    empty: Literal["error", "skip"] = "error"
+    missing_columns: Literal["error", "null"] = "error"
+    delimiter: str | None = None
+    quote: str | None = '"'
+    escape: str | None = None
+    header: bool = True
+    names: list[str] | None = None
+    skip_lines: int = Field(default=0, ge=0, le=1_000)
+    encoding: str = "utf-8"
+    null: list[str] = [""]
+    quoted_null: bool = False
+    trim: bool = False
+    decimals: Literal["auto", "decimal"] = "auto"
+    date_formats: list[str] = []
+    timestamp_formats: list[str] = []
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The path option, always as a tuple."""
+        return (self.path,) if isinstance(self.path, str) else tuple(self.path)
+
+    @field_validator("path")
+    @classmethod
+    def _some_path(cls, value: str | list[str]) -> str | list[str]:
+        if not value or (isinstance(value, list) and "" in value):
+            raise ValueError("must not be empty")
+        return value
+
+    @field_validator("delimiter", "quote", "escape")
+    @classmethod
+    def _one_character(cls, value: str | None) -> str | None:
+        if value is not None and (len(value) != 1 or not value.isascii() or value in "\0\r\n"):
+            raise ValueError("must be one ASCII character, and no line break")
+        return value
+
+    @field_validator("encoding")
+    @classmethod
+    def _known_encoding(cls, value: str) -> str:
+        try:
+            name = codecs.lookup(value).name
+            "".encode(value)
+        except LookupError as err:
+            raise ValueError("is no text encoding that Python knows, such as utf-8, utf-16, latin-1, cp1252") from err
+        return "utf-8" if name == "utf-8-sig" else name
+
+    @field_validator("date_formats", "timestamp_formats")
+    @classmethod
+    def _formats_without_zone(cls, value: list[str]) -> list[str]:
+        if any("%" not in item or "%z" in item.lower() for item in value):
+            raise ValueError("holds strptime formats such as %d/%m/%Y; times with an offset are ISO 8601 only")
+        return value
+
+    @model_validator(mode="after")
+    def _dialect_is_unambiguous(self) -> Self:
+        special = [c for c in (self.effective_delimiter, self.quote) if c]
+        if len(set(special)) != len(special) or (self.escape == self.effective_delimiter):
+            raise ValueError("delimiter, quote and escape must differ")
+        if not self.header and not self.names:
+            raise ValueError("header: false needs names: [...], the columns' names in order")
+        if self.header and self.names:
+            raise ValueError("names: is for files without a header; add header: false")
+        if self.escape and self.escape != self.quote and any(self.escape in token for token in self.null):
+            raise ValueError(f"a null token cannot contain the escape character {self.escape!r}")
+        return self
+
+    @property
+    def effective_delimiter(self) -> str:
+        """The declared delimiter, else a tab for tsv and a comma for everything else."""
+        return self.delimiter or ("\t" if self.format == "tsv" else ",")
+
+
+def parse_options(options: Mapping[str, Json]) -> FilesOptions:
+    """Validate a job's options. Raises ConfigError naming the first option that is wrong."""
+    try:
+        return FilesOptions.model_validate(dict(options))
+    except ValidationError as err:
+        first = err.errors(include_url=False, include_input=False)[0]
+        name = str(first["loc"][0]) if first["loc"] else ""
+        raise _config_error(name, first["type"], first["msg"]) from None
+
+
+def _config_error(name: str, kind: str, message: str) -> ConfigError:
+    known = sorted(FilesOptions.model_fields)
+    if kind == "extra_forbidden":
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"the options are {', '.join(known)}"
+        return ConfigError(f"files connector: unknown option {name!r}", hint=hint)
+    if kind == "missing":
+        return ConfigError(f"files connector: option {name!r} is missing", hint="say where the files are: path: in/*.csv")
+    reason = message.removeprefix("Value error, ")
+    return ConfigError(f"files connector: option {name!r}: {reason}" if name else f"files connector: {reason}")
+
+
+def file_format(options: FilesOptions, name: str) -> Format:
+    """The format of a file, declared or by its suffix. Raises ConfigError when neither says it."""
+    if options.format != "auto":
+        return "csv" if options.format == "tsv" else options.format
+    suffix = _suffixes(name)[0]
+    if suffix not in _FORMATS:
+        raise ConfigError(
+            f"files connector: the format of {name!r} is not clear from its name",
+            hint="say format: csv, tsv, jsonl or parquet",
+        )
+    return _FORMATS[suffix]
+
+
+def file_compression(options: FilesOptions, name: str) -> Compression:
+    """The compression of a file, declared or by its suffix."""
+    if options.compression != "auto":
+        return options.compression
+    return _COMPRESSIONS.get(_suffixes(name)[1], "none")
+
+
+def file_delimiter(options: FilesOptions, name: str) -> str:
+    """The delimiter for one file: declared, else by format and suffix."""
+    if options.delimiter is None and options.format == "auto" and _suffixes(name)[0] == ".tsv":
+        return "\t"
+    return options.effective_delimiter
+
+
+def _suffixes(name: str) -> tuple[str, str]:
+    """Format suffix and compression suffix, lower case, ``""`` where there is none."""
+    parts = name.lower().rsplit("/", 1)[-1].split(".")
+    last = f".{parts[-1]}" if len(parts) > 1 else ""
+    if last in _COMPRESSIONS:
+        return (f".{parts[-2]}" if len(parts) > 2 else ""), last
+    return last, ""

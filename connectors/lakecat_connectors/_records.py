@@ -1,0 +1,255 @@
+"""Cuts CSV text into blocks of whole records, checking RFC 4180's quoting rules byte by byte, vectorised.
+
+In that grammar the quote characters alone tell what is inside a quoted value: an odd one opens (or doubles), an even
+one closes. So record ends, physical line numbers and every misplaced quote are found without parsing fields, and a
+parser that disagrees on the number of records is found out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from lakecat.errors import ParseError, Where
+
+MAX_RECORD: Final = 64 << 20
+_LF, _CR = 10, 13
+_LINE_BREAKS: Final = b"\r\n"
+
+Positions = npt.NDArray[np.int64]
+Bytes = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """How records are written; all one byte each, quote and escape may be absent."""
+
+    delimiter: str
+    quote: str | None
+    escape: str | None
+
+    @property
+    def doubled(self) -> bool:
+        """Whether a quote inside quotes is written twice."""
+        return self.escape is None or self.escape == self.quote
+
+    @property
+    def backslash(self) -> str | None:
+        """The escape character when it is not the quote itself."""
+        return None if self.doubled else self.escape
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Whole records. ``line`` is the physical line on which the first one starts."""
+
+    data: bytes
+    line: int
+    records: int
+    multiline: bool
+
+
+@dataclass(slots=True)
+class Cutter:
+    """Turns chunks of one file's text into blocks. Raises ParseError with the line."""
+
+    dialect: Dialect
+    shown: str
+    line: int = 1
+    terminator: int | None = None
+
+    def blocks(self, chunks: Iterator[bytes]) -> Iterator[Block]:
+        """Blocks of about a chunk's size; a last line without an end counts as a record."""
+        carry = b""
+        for chunk in chunks:
+            text = carry + chunk if carry else chunk
+            block, carry = self._cut(text, final=False)
+            if block is not None:
+                yield block
+            if len(carry) > MAX_RECORD:
+                raise self._too_long(carry)
+        if carry:
+            block = self._last(carry)
+            if block is not None:
+                yield block
+
+    def _cut(self, text: bytes, *, final: bool) -> tuple[Block | None, bytes]:
+        marks = Marks.of(text, self.dialect)
+        if self.terminator is None:
+            self.terminator = marks.terminator(final=final)
+        if final:
+            self._refuse_open(text, marks)
+        ends = marks.feeds if self.terminator == _LF else marks.returns
+        if self.terminator is None or not len(ends):
+            return None, text
+        stop = int(ends[-1]) + 1
+        self._check(text, marks, stop)
+        data = text if stop == len(text) else text[:stop]
+        breaks = line_breaks(data)
+        block = Block(data, self.line, len(ends), breaks != len(ends))
+        self.line += breaks
+        return block, text[stop:]
+
+    def _last(self, carry: bytes) -> Block | None:
+        """The file's last record, which may lack its line end."""
+        if carry[-1] not in _LINE_BREAKS:
+            carry += b"\r" if self.terminator == _CR else b"\n"
+        block, rest = self._cut(carry, final=True)
+        if rest:
+            raise self._error(rest, 0, "the last record does not end like the others", "end every record alike")
+        return block
+
+    def _check(self, text: bytes, marks: Marks, stop: int) -> None:
+        self._refuse_nul(text, stop)
+        stray = marks.stray_breaks(self.terminator, stop)
+        if len(stray):
+            name = "carriage return" if self.terminator == _LF else "line feed"
+            raise self._error(text, int(stray[0]), f"holds a bare {name}", "end every record alike: LF or CRLF")
+        bad = marks.misplaced_quote(self.dialect, stop)
+        if bad is not None:
+            raise self._quote_error(text, *bad)
+
+    def _refuse_nul(self, text: bytes, stop: int) -> None:
+        at = text.find(b"\0", 0, stop)
+        if at >= 0:
+            raise self._error(text, at, "holds a NUL byte", "text files hold none: is this file UTF-16, or binary?")
+
+    def _quote_error(self, text: bytes, at: int, opened: int | None) -> ParseError:
+        if opened is None:
+            what = "a quote stands inside an unquoted value"
+        else:
+            start = self.line + line_breaks(text[:opened])
+            what = f"a quoted value that starts on line {start} goes on after its closing quote"
+        return self._error(text, at, what, "quote the whole value and double every quote inside it (RFC 4180)")
+
+    def _refuse_open(self, text: bytes, marks: Marks) -> None:
+        at = marks.open_quote()
+        bad = marks.misplaced_quote(self.dialect, len(text))
+        if bad is not None:
+            raise self._quote_error(text, *bad)
+        if at is not None:
+            raise self._error(text, at, "a quoted value is never closed", "close the quote, or get the whole file again")
+
+    def _too_long(self, text: bytes) -> ParseError:
+        self._refuse_nul(text, len(text))
+        marks = Marks.of(text, self.dialect)
+        bad = marks.misplaced_quote(self.dialect, len(text))
+        if bad is not None:
+            return self._quote_error(text, *bad)
+        at = marks.open_quote()
+        if at is not None:
+            return self._error(text, at, f"a quoted value is not closed within {MAX_RECORD >> 20} MiB", "close the quote")
+        return self._error(text, 0, f"a record is longer than {MAX_RECORD >> 20} MiB", "check delimiter and line ends")
+
+    def _error(self, text: bytes, at: int, what: str, hint: str) -> ParseError:
+        return ParseError(what, where=Where(self.shown, self.line + line_breaks(text[:at])), hint=hint)
+
+
+def line_breaks(text: bytes) -> int:
+    """Physical line ends: LF, CRLF and bare CR."""
+    feeds = text.count(b"\n")
+    returns = text.count(b"\r")
+    return feeds if not returns else feeds + returns - text.count(b"\r\n")
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """Positions of the quotes and line breaks of a text that starts with a record."""
+
+    text: Bytes
+    quotes: Positions
+    feeds: Positions
+    returns: Positions
+
+    @classmethod
+    def of(cls, data: bytes, dialect: Dialect) -> Marks:
+        """Find them; escaped ones are left out, line breaks inside quotes too."""
+        text = np.frombuffer(data, dtype=np.uint8)
+        quotes = _find(data, text, dialect.quote)
+        feeds, returns = _find(data, text, "\n"), _find(data, text, "\r")
+        if dialect.backslash is not None:
+            escaped = _escaped(_find(data, text, dialect.backslash))
+            quotes, feeds, returns = (_without(found, escaped) for found in (quotes, feeds, returns))
+        if len(quotes):
+            feeds, returns = _outside(feeds, quotes), _outside(returns, quotes)
+        return cls(text, quotes, feeds, returns)
+
+    def terminator(self, *, final: bool) -> int | None:
+        """LF or CR, by the first record's end; None while it is not clear."""
+        first_feed = int(self.feeds[0]) if len(self.feeds) else None
+        first_return = int(self.returns[0]) if len(self.returns) else None
+        if first_return is None or (first_feed is not None and first_feed <= first_return + 1):
+            return None if first_feed is None else _LF
+        if first_return + 1 == len(self.text) and not final:
+            return None
+        return _CR
+
+    def stray_breaks(self, terminator: int | None, stop: int) -> Positions:
+        """Line breaks outside quotes that are not of the file's kind."""
+        others = self.returns if terminator == _LF else self.feeds
+        others = others[others < stop]
+        if terminator != _LF or not len(others):
+            return others
+        return others[self.text[others + 1] != _LF]
+
+    def open_quote(self) -> int | None:
+        """Position of the quote that opens a value that does not end."""
+        return int(self.quotes[-1]) if len(self.quotes) % 2 else None
+
+    def misplaced_quote(self, dialect: Dialect, stop: int) -> tuple[int, int | None] | None:
+        """First quote against the grammar, and the quote that opened the value it ends (None: it should open one)."""
+        quotes = self.quotes[self.quotes < stop]
+        if not len(quotes):
+            return None
+        opening, closing = quotes[0::2], quotes[1::2]
+        edges = {ord(dialect.delimiter), _LF, _CR} | ({ord(dialect.quote or '"')} if dialect.doubled else set())
+        allowed = np.zeros(256, dtype=bool)
+        allowed[list(edges)] = True
+        bad_open = opening[(opening > 0) & ~allowed[self.text[opening - 1]]]
+        closing_inside = closing[closing + 1 < len(self.text)]
+        bad_close = closing_inside[~allowed[self.text[closing_inside + 1]]]
+        first_open = int(bad_open[0]) if len(bad_open) else None
+        first_close = int(bad_close[0]) if len(bad_close) else None
+        if first_close is not None and (first_open is None or first_close < first_open):
+            return first_close, int(opening[np.searchsorted(closing, first_close)])
+        return None if first_open is None else (first_open, None)
+
+
+def record_starts(block: Block, dialect: Dialect) -> Positions:
+    """Where each record of a block starts."""
+    marks = Marks.of(block.data, dialect)
+    ends = marks.feeds if len(marks.feeds) == block.records else marks.returns
+    return np.concatenate((np.zeros(1, dtype=np.int64), ends[:-1] + 1))
+
+
+def record_line(block: Block, dialect: Dialect, index: int) -> int:
+    """The physical line on which a block's record starts."""
+    return block.line + line_breaks(block.data[: int(record_starts(block, dialect)[index])])
+
+
+def _find(data: bytes, text: Bytes, character: str | None) -> Positions:
+    if character is None or character.encode() not in data:
+        return np.zeros(0, dtype=np.int64)
+    return np.flatnonzero(text == ord(character))
+
+
+def _outside(positions: Positions, quotes: Positions) -> Positions:
+    return positions[np.searchsorted(quotes, positions) % 2 == 0]
+
+
+def _without(positions: Positions, escaped: Positions) -> Positions:
+    return positions[~np.isin(positions, escaped, assume_unique=True)]
+
+
+def _escaped(escapes: Positions) -> Positions:
+    """Positions taken literally: after each escape that is not itself escaped."""
+    if not len(escapes):
+        return escapes
+    starts = np.concatenate(([True], np.diff(escapes) != 1))
+    run_start: Any = np.maximum.accumulate(np.where(starts, np.arange(len(escapes)), 0))
+    active = (np.arange(len(escapes)) - run_start) % 2 == 0
+    return escapes[active] + 1

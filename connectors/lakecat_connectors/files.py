@@ -1,0 +1,213 @@
+"""The ``files`` connector: CSV, JSON lines and Parquet files on any fsspec URL, each file version read exactly once.
+
+What it takes, and what it refuses, is written down in docs/connectors.md.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+
+from lakecat.connector import ReadOptions, ReadSummary, Slice, SliceReader, StreamState
+from lakecat.errors import ConfigError, ParseError, SourceChangedError, SourceError, Where
+from lakecat.types import FileVersion, Json, LoadedFile, Position, SourceRead
+from lakecat_connectors._columns import Wanted
+from lakecat_connectors._job import FileResult, Job, JobFile
+from lakecat_connectors._listing import Listed, Listing, changed
+from lakecat_connectors._options import FilesOptions, Format, file_format, parse_options
+from lakecat_connectors._worker import Worker
+
+_FINGERPRINT = "files"
+
+
+class Files:
+    """Reads files; see docs/connectors.md for its options."""
+
+    def __init__(self, options: FilesOptions, listing: Listing) -> None:
+        self._options = options
+        self._listing = listing
+        self._worker = Worker()
+
+    @classmethod
+    def open(cls, options: Mapping[str, Json], *, base: str, storage: Mapping[str, str]) -> Files:
+        """Validate the options. ``storage``: endpoint, region, access_key, secret_key, … as in lakecat.yaml.
+
+        Raises ConfigError naming the option.
+        """
+        parsed = parse_options(options)
+        return cls(parsed, Listing(parsed.paths, base=base, storage=storage))
+
+    def plan(self, state: StreamState, *, incremental: bool) -> Sequence[Slice]:
+        """New file versions as slices in the order of their URLs.
+
+        Incremental: one slice for each new file (``batch: all``: one for all of them). Else one slice with every
+        file, or none when exactly these file versions were the last commit's. Raises SourceError.
+        """
+        listed = self._listing.list()
+        versions = tuple(item.version for item in listed)
+        if not incremental:
+            return self._whole(versions, state)
+        loaded = {(version.uri, version.identity) for version in state.loaded(versions)}
+        new = tuple(version for version in versions if (version.uri, version.identity) not in loaded)
+        if self._options.batch == "all":
+            return (_slice(new, None),) if new else ()
+        return tuple(_slice((version,), None) for version in new)
+
+    def read(self, slice_: Slice, options: ReadOptions) -> SliceReader:
+        """Open a slice in the parser process and decide its schema. Raises SourceError and its children."""
+        return FilesReader(self._listing, self._options, self._worker, slice_, options)
+
+    def close(self) -> None:
+        """End the parser process."""
+        self._worker.stop()
+
+    def _whole(self, versions: tuple[FileVersion, ...], state: StreamState) -> tuple[Slice, ...]:
+        if not versions:
+            return ()
+        fingerprint = _digest(versions)
+        if state.position is not None and _FINGERPRINT in state.position.value:
+            unchanged = state.position.value[_FINGERPRINT] == fingerprint
+        else:
+            unchanged = len(state.loaded(versions)) == len(versions)
+        return () if unchanged else (_slice(versions, Position({_FINGERPRINT: fingerprint})),)
+
+
+class FilesReader:
+    """One slice: remote files are fetched to a temporary folder, all are parsed in the parser process."""
+
+    def __init__(
+        self, listing: Listing, options: FilesOptions, worker: Worker, slice_: Slice, read: ReadOptions
+    ) -> None:
+        """Open the slice. Raises SourceChangedError when a file is not what was planned, ParseError, ConfigError."""
+        self._listing = listing
+        self._worker = worker
+        self._files = slice_.files
+        self._folder: Path | None = None
+        self._finished: ReadSummary | None = None
+        self._exhausted = False
+        try:
+            job = self._job(options, read)
+            self._schema = self._checked_open(job)
+        except BaseException:
+            self._remove_folder()
+            raise
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The slice's columns."""
+        return self._schema
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        """Batches, once; at the end every file is proved unchanged."""
+        if self._exhausted:
+            raise SourceError("a slice can be read once")
+        self._exhausted = True
+        try:
+            for item in self._worker.stream():
+                if isinstance(item, tuple):
+                    self._finish(item)
+                else:
+                    yield item
+        except ParseError:
+            self._refuse_changed()
+            raise
+        finally:
+            if self._finished is None:
+                self._worker.stop()
+            self._remove_folder()
+
+    def summary(self) -> ReadSummary:
+        """Rows, sources and ledger entries. Raises SourceError before the last batch was taken."""
+        if self._finished is None:
+            raise SourceError("the slice has not been read to its end")
+        return self._finished
+
+    def close(self) -> None:
+        """Forget the slice; a read that was broken off ends its parser process."""
+        if self._finished is None:
+            self._worker.stop()
+        self._remove_folder()
+
+    def _job(self, options: FilesOptions, read: ReadOptions) -> Job:
+        listed = [self._current(version) for version in self._files]
+        remote = any(item.local is None for item in listed)
+        if remote:
+            self._folder = Path(tempfile.mkdtemp(prefix="lakecat-files-"))
+        files = tuple(self._job_file(item, number) for number, item in enumerate(listed))
+        return Job(
+            files=files,
+            format=_one_format(options, listed),
+            options=options,
+            wanted=Wanted(read.expected, dict(read.declared)),
+            batch_rows=read.batch_rows,
+        )
+
+    def _job_file(self, item: Listed, number: int) -> JobFile:
+        folder = self._folder or Path()
+        return JobFile(str(self._listing.fetch(item, folder, number)), item.shown, item.version.size)
+
+    def _current(self, version: FileVersion) -> Listed:
+        now = self._listing.current(version.uri)
+        if changed(version, now.version):
+            raise SourceChangedError(
+                "the file changed after the run was planned", where=Where(now.shown), hint="run the job again"
+            )
+        return now
+
+    def _checked_open(self, job: Job) -> pa.Schema:
+        try:
+            return self._worker.open(job)
+        except ParseError:
+            self._refuse_changed()
+            raise
+
+    def _refuse_changed(self) -> None:
+        for version in self._files:
+            self._current(version)
+
+    def _finish(self, results: tuple[FileResult, ...]) -> None:
+        self._refuse_changed()
+        pairs = tuple(zip(self._files, results, strict=True))
+        self._finished = ReadSummary(
+            rows=sum(result.rows for result in results),
+            sources=tuple(
+                SourceRead(version.uri, result.rows, version.size, {"sha256": result.sha256})
+                for version, result in pairs
+            ),
+            files=tuple(LoadedFile(version, result.rows, result.sha256) for version, result in pairs),
+        )
+
+    def _remove_folder(self) -> None:
+        folder, self._folder = self._folder, None
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _one_format(options: FilesOptions, listed: Sequence[Listed]) -> Format:
+    formats = {file_format(options, item.shown) for item in listed}
+    if len(formats) != 1:
+        raise ConfigError(
+            f"files connector: one job reads one format, these files are {', '.join(sorted(formats))}",
+            hint="make the path match one kind of file, or say format:",
+        )
+    return formats.pop()
+
+
+def _slice(files: tuple[FileVersion, ...], position: Position | None) -> Slice:
+    return Slice(f"files:{_digest(files)}", files, position, sum(file.size for file in files))
+
+
+def _digest(files: Sequence[FileVersion]) -> str:
+    """The same for the same file versions, in any process."""
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(f"{len(file.uri)}:{file.uri}|{file.identity}\n".encode())
+    return digest.hexdigest()[:40]
+
+
+__all__ = ["Files", "FilesReader"]
