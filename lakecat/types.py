@@ -111,6 +111,8 @@ class Version:
     files: int
     bytes: int
     schema_fingerprint: str
+    expired: bool = False
+    """Its snapshot is gone by retention: history, no longer readable."""
 
     def __str__(self) -> str:
         return f"{self.dataset}@v{self.version}"

@@ -1,0 +1,221 @@
+"""The catalog as one object: open it, hold leases, run executions, ask questions.
+
+The commit itself is ``lakecat.catalog.commit.commit``: it needs Iceberg, which questions do not.
+"""
+
+from __future__ import annotations
+
+import uuid as uuids
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Final, Self
+
+import sqlalchemy as sa
+from sqlalchemy.engine import URL
+
+from lakecat.catalog import column_lineage as column_lineages
+from lakecat.catalog import executions, integrity, leases, lineage, opening, queries, registry
+from lakecat.catalog import schema as s
+from lakecat.catalog.database import Database
+from lakecat.catalog.values import (
+    ColumnInfo,
+    ColumnPath,
+    CompletedExecution,
+    DatasetInfo,
+    ExecutionDetail,
+    ExecutionInfo,
+    ExecutionStart,
+    Holder,
+    Lease,
+    LineageGraph,
+    Problem,
+    RunningExecution,
+)
+from lakecat.failpoints import failpoint
+from lakecat.types import (
+    DatasetName,
+    ExecutionState,
+    ExecutionType,
+    FileVersion,
+    Position,
+    Version,
+    VersionRef,
+)
+
+DEFAULT_TTL: Final = timedelta(seconds=60)
+
+
+class Catalog:
+    """The catalog database. Safe to use from several threads; in a forked child it opens connections of its own.
+
+    Every method raises CatalogError (CatalogUnavailableError where the database does not answer).
+    """
+
+    def __init__(self, database: Database) -> None:
+        """Take an opened database; use ``Catalog.open``."""
+        self.database = database
+        with database.reading() as connection:
+            self.type_ids = registry.load_type_ids(connection)
+            self._floor = opening.high_water_mark(connection)
+
+    @classmethod
+    def open(cls, url: str | URL, *, create: bool = False) -> Self:
+        """Open the catalog at ``url``, upgrading an older schema; ``create`` makes it where it is missing.
+
+        Raises ConfigError, CatalogUnavailableError, CatalogVersionError.
+        """
+        return cls(opening.open_database(url, create=create))
+
+    def close(self) -> None:
+        """Close all connections; safe to call twice."""
+        self.database.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.close()
+
+    # leases and executions
+
+    def acquire(self, resource: str, holder: Holder, ttl: timedelta = DEFAULT_TTL) -> Lease:
+        """Take the lease on ``resource``, or take it over where it ran out. Raises LeaseHeldError saying who has it."""
+        return leases.acquire(self.database, resource, holder, ttl, floor=self._floor)
+
+    def renew(self, lease: Lease) -> Lease:
+        """The heartbeat: the lease runs from now on. Raises LeaseLostError when it was taken over."""
+        return leases.renew(self.database, lease)
+
+    def release(self, lease: Lease) -> None:
+        """Give the lease back; nothing happens where it was lost."""
+        leases.release(self.database, lease)
+        failpoint("released")
+
+    def begin(
+        self, lease: Lease, start: ExecutionStart, *, uuid: str | None = None
+    ) -> RunningExecution | CompletedExecution:
+        """Record an execution as RUNNING with its write intent; or answer with the one that did this run key.
+
+        Raises LeaseLostError, UsageError.
+        """
+        begun = executions.begin(self.database, self.type_ids, lease, start, uuid or str(uuids.uuid4()))
+        failpoint("begun")
+        return begun
+
+    def fail(self, execution: RunningExecution, error_text: str) -> ExecutionState:
+        """Record a RUNNING execution as FAILED; returns the state it is in (CANCELED and COMPLETE stay)."""
+        return executions.fail(self.database, execution, error_text)
+
+    def cancel_expired(self) -> tuple[int, ...]:
+        """Cancel what dead processes had running; the ids of those executions."""
+        return leases.cancel_expired(self.database)
+
+    # questions
+
+    def datasets(self) -> tuple[DatasetInfo, ...]:
+        """Every dataset with its newest version, in name order."""
+        with self.database.reading() as connection:
+            return queries.datasets(connection)
+
+    def dataset(self, name: DatasetName) -> DatasetInfo:
+        """One dataset. Raises NotFoundError, naming close ones."""
+        with self.database.reading() as connection:
+            return queries.dataset(connection, name)
+
+    def resolve(self, ref: VersionRef) -> Version:
+        """The version that a reference means (expired ones too: see ``Version.expired``). Raises NotFoundError."""
+        with self.database.reading() as connection:
+            return queries.resolve(connection, ref)
+
+    def versions(
+        self, name: DatasetName, limit: int | None = None, *, before: int | None = None
+    ) -> tuple[Version, ...]:
+        """A dataset's versions, newest first; only those before version number ``before``. Raises NotFoundError."""
+        with self.database.reading() as connection:
+            return queries.versions(connection, name, limit, before=before)
+
+    def schema(self, version: Version) -> tuple[ColumnInfo, ...]:
+        """The columns of a version, in order."""
+        with self.database.reading() as connection:
+            return queries.columns(connection, version.schema_fingerprint)
+
+    def metadata_location(self, name: DatasetName) -> str:
+        """Where the table's current Iceberg metadata lies; it knows every snapshot that is not expired.
+
+        Raises NotFoundError.
+        """
+        with self.database.reading() as connection:
+            return queries.metadata_location(connection, name)
+
+    def executions(
+        self,
+        *,
+        job: str | None = None,
+        state: ExecutionState | None = None,
+        type_: ExecutionType | None = None,
+        dataset: DatasetName | None = None,
+        since: datetime | None = None,
+        limit: int | None = 50,
+    ) -> tuple[ExecutionInfo, ...]:
+        """Executions that fit every filter, newest first."""
+        with self.database.reading() as connection:
+            return queries.executions(
+                connection, job=job, state=state, type_=type_, dataset_name=dataset, since=since, limit=limit
+            )
+
+    def execution(self, execution_id: int) -> ExecutionDetail:
+        """One execution with what it read and wrote. Raises NotFoundError."""
+        with self.database.reading() as connection:
+            return queries.execution(connection, execution_id)
+
+    def latest_execution(self, job: str, state: ExecutionState | None = None) -> ExecutionInfo | None:
+        """The newest execution of a job, in this state where one is given."""
+        with self.database.reading() as connection:
+            return queries.latest_execution(connection, job, state)
+
+    def position(self, stream: str) -> Position | None:
+        """How far a stream has been committed."""
+        with self.database.reading() as connection:
+            return queries.position(connection, stream)
+
+    def loaded(self, stream: str, files: Iterable[FileVersion]) -> frozenset[FileVersion]:
+        """Those of the file versions that a commit of this stream holds already."""
+        with self.database.reading() as connection:
+            return queries.loaded(connection, stream, files)
+
+    def lineage(
+        self, of: VersionRef | Version, direction: lineage.Direction = "up", depth: int | None = None
+    ) -> LineageGraph:
+        """What a version came from (``up``), what came from it (``down``), or both; ``depth`` counts executions.
+
+        Raises NotFoundError.
+        """
+        with self.database.reading() as connection:
+            version = of if isinstance(of, Version) else queries.resolve(connection, of)
+            return lineage.graph(connection, version, direction, depth)
+
+    def column_lineage(
+        self,
+        dataset: DatasetName,
+        column: str | None = None,
+        version: int | None = None,
+        direction: column_lineages.ColumnDirection = "up",
+        depth: int | None = None,
+    ) -> tuple[ColumnPath, ...]:
+        """The steps by which a column (or every column) came to be, nearest first, down to source URIs.
+
+        Direction ``down`` gives what was made from it. Raises NotFoundError.
+        """
+        with self.database.reading() as connection:
+            found = queries.resolve(connection, VersionRef(dataset, version=version))
+            return column_lineages.walk(connection, found, column, direction, depth)
+
+    def integrity(self) -> tuple[Problem, ...]:
+        """What is wrong in the catalog; empty when all is well."""
+        with self.database.reading() as connection:
+            return integrity.check(connection)
+
+    def settings(self) -> dict[str, str]:
+        """The catalog's own settings."""
+        with self.database.reading() as connection:
+            return {name: value for name, value in connection.execute(sa.select(s.setting))}  # noqa: C416

@@ -1,0 +1,164 @@
+"""Column lineage: from a column back to the files it came from, or on to all that was made of it.
+
+A version's content comes from the execution that made it and, unless that wrote the whole table, from those of the
+versions before it. The walk takes all of these, back to the last version that was written whole, and follows inputs at
+the version that was read. Influences (joins, filters, …) are told, and not followed.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, TypeAlias
+
+import sqlalchemy as sa
+
+from lakecat.catalog import registry
+from lakecat.catalog import schema as s
+from lakecat.catalog.database import Row
+from lakecat.catalog.queries import uri_hash
+from lakecat.catalog.registry import EventType
+from lakecat.catalog.values import ColumnPath, ColumnRef
+from lakecat.types import EdgeKind, Version
+
+ColumnDirection: TypeAlias = Literal["up", "down"]
+
+_EDGES: Final = (
+    sa.select(s.column_edge, s.version.c.version, s.version.c.dataset_id)
+    .join(s.version, s.version.c.artifact_id == s.column_edge.c.output_artifact_id)
+    .order_by(s.version.c.version.desc(), s.column_edge.c.id)
+)
+
+
+def walk(
+    connection: sa.Connection, version: Version, column: str | None, direction: ColumnDirection, depth: int | None
+) -> tuple[ColumnPath, ...]:
+    """Every step from the column (all columns where None) of this version, nearest first, each once."""
+    steps = _Up(connection) if direction == "up" else _Down(connection)
+    return tuple(steps.run(version, column, depth))
+
+
+@dataclass(slots=True)
+class _Task:
+    dataset: str
+    column: str | None
+    version: int
+    depth: int
+
+
+@dataclass(slots=True)
+class _Walker:
+    connection: sa.Connection
+    told: set[tuple[Any, ...]] = field(default_factory=set)
+    done: dict[tuple[str, str | None], int] = field(default_factory=dict)
+
+    def first_time(self, step: ColumnPath) -> bool:
+        """Whether no step has said the same before; the newest execution is told of many that did the same."""
+        source = None if step.input is None else (step.input.dataset, step.input.column)
+        key = (step.output.dataset, step.output.column, source, step.kind, step.expression)
+        if key in self.told:
+            return False
+        self.told.add(key)
+        return True
+
+
+def _step(edge: Row, depth: int, input_version: int | None) -> ColumnPath:
+    source = None
+    if edge.input_dataset is not None:
+        source = ColumnRef(edge.input_dataset, edge.input_column, input_version)
+    return ColumnPath(
+        depth=depth,
+        output=ColumnRef(edge.output_dataset, edge.output_column, edge.version),
+        input=source,
+        kind=EdgeKind(edge.kind),
+        expression=edge.expression,
+        line=edge.line,
+        execution_id=edge.execution_id,
+        masked=bool(edge.masked),
+    )
+
+
+class _Up(_Walker):
+    def run(self, version: Version, column: str | None, depth: int | None) -> Iterator[ColumnPath]:
+        queue = deque([_Task(str(version.dataset), column, version.version, 1)])
+        while queue:
+            task = queue.popleft()
+            key = (task.dataset, None if task.column is None else task.column.lower())
+            if self.done.get(key, 0) >= task.version or (depth is not None and task.depth > depth):
+                continue
+            self.done[key] = task.version
+            for step in self._steps(task):
+                if self.first_time(step):
+                    yield step
+                if step.kind.direct and step.input is not None and step.input.version is not None:
+                    queue.append(_Task(step.input.dataset, step.input.column, step.input.version, task.depth + 1))
+
+    def _steps(self, task: _Task) -> Iterator[ColumnPath]:
+        """The edges of all versions that this version's content comes from, newest first."""
+        ours = s.context.c.name == task.dataset
+        since = (
+            sa.select(sa.func.max(s.version.c.version))
+            .join(s.context, s.context.c.id == s.version.c.dataset_id)
+            .where(ours, s.version.c.version <= task.version, s.version.c.whole)
+            .scalar_subquery()
+        )
+        query = _EDGES.join(s.context, s.context.c.id == s.version.c.dataset_id).where(
+            ours, s.version.c.version <= task.version, s.version.c.version >= since
+        )
+        if task.column is not None:
+            output = s.column_edge.c.output_column
+            query = query.where(sa.or_(output.is_(None), sa.func.lower(output) == task.column.lower()))
+        edges = self.connection.execute(query).all()
+        read = _versions_read(self.connection, {edge.execution_id for edge in edges})
+        for edge in edges:
+            yield _step(edge, task.depth, read.get((edge.execution_id, edge.input_dataset)))
+
+
+class _Down(_Walker):
+    def run(self, version: Version, column: str | None, depth: int | None) -> Iterator[ColumnPath]:
+        queue = deque([_Task(str(version.dataset), column, version.version, 1)])
+        while queue:
+            task = queue.popleft()
+            key = (task.dataset, None if task.column is None else task.column.lower())
+            if key in self.done or (depth is not None and task.depth > depth):
+                continue
+            self.done[key] = task.version
+            for step in self._steps(task):
+                if self.first_time(step):
+                    yield step
+                if step.kind.direct:
+                    queue.append(_Task(step.output.dataset, step.output.column, 0, task.depth + 1))
+
+    def _steps(self, task: _Task) -> Iterator[ColumnPath]:
+        """What executions made of the column; of each output only what its newest content comes from."""
+        later = s.version.alias("later")
+        # An output that was written whole again since says no more what is in the table now.
+        superseded = sa.exists().where(
+            later.c.dataset_id == s.version.c.dataset_id, later.c.version > s.version.c.version, later.c.whole
+        )
+        query = _EDGES.where(s.column_edge.c.input_hash == uri_hash(task.dataset), sa.not_(superseded))
+        if task.column is not None:
+            query = query.where(sa.func.lower(s.column_edge.c.input_column) == task.column.lower())
+        edges = self.connection.execute(query).all()
+        read = _versions_read(self.connection, {edge.execution_id for edge in edges})
+        for edge in edges:
+            yield _step(edge, task.depth, read.get((edge.execution_id, edge.input_dataset)))
+
+
+def _versions_read(connection: sa.Connection, execution_ids: Iterable[int]) -> dict[tuple[int, str], int]:
+    """Which version of which dataset these executions read."""
+    found: dict[tuple[int, str], int] = {}
+    ids = sorted(execution_ids)
+    for start in range(0, len(ids), registry.CHUNK):
+        rows = connection.execute(
+            sa.select(s.event.c.execution_id, s.context.c.name, s.version.c.version)
+            .join(s.version, s.version.c.artifact_id == s.event.c.artifact_id)
+            .join(s.context, s.context.c.id == s.version.c.dataset_id)
+            .where(
+                s.event.c.execution_id.in_(ids[start : start + registry.CHUNK]),
+                s.event.c.type == int(EventType.INPUT),
+            )
+        )
+        found.update(((row.execution_id, row.name), row.version) for row in rows)
+    return found

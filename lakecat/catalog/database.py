@@ -1,0 +1,265 @@
+"""The one way to the catalog database: engines, transactions, retries, and drivers' errors made ours.
+
+PostgreSQL and MySQL/MariaDB run READ COMMITTED with row locks; SQLite takes its one write lock with BEGIN IMMEDIATE.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final, TypeAlias, TypeVar
+
+import sqlalchemy as sa
+import tenacity
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+
+from lakecat.catalog import sqlite
+from lakecat.errors import CatalogError, CatalogUnavailableError, ConfigError, LakecatError
+
+T = TypeVar("T")
+Row: TypeAlias = "sa.Row[*tuple[Any, ...]]"
+"""Any row; its columns are read by name."""
+
+LOCK_WAIT_SECONDS: Final = 60
+"""How long a statement waits for a row lock before the transaction is taken back and tried again."""
+_IDLE_SECONDS: Final = 600
+_CONNECT_SECONDS: Final = 10
+_RETRY_SECONDS: Final = 120
+_ATTEMPTS: Final = 50
+
+_ALLOWED: Final = {
+    "sqlite": frozenset[str](),
+    "postgresql": frozenset(
+        {
+            "host",
+            "sslmode",
+            "sslrootcert",
+            "sslcert",
+            "sslkey",
+            "application_name",
+            "connect_timeout",
+            "target_session_attrs",
+        }
+    ),
+    "mysql": frozenset(
+        {"unix_socket", "ssl_ca", "ssl_cert", "ssl_key", "ssl_verify_cert", "ssl_verify_identity", "connect_timeout"}
+    ),
+}
+_DRIVERS: Final = {
+    "sqlite": "sqlite",
+    "sqlite+pysqlite": "sqlite",
+    "postgresql": "postgresql+psycopg",
+    "postgresql+psycopg": "postgresql+psycopg",
+    "mysql": "mysql+pymysql",
+    "mysql+pymysql": "mysql+pymysql",
+    "mariadb": "mysql+pymysql",
+    "mariadb+pymysql": "mysql+pymysql",
+}  # fmt: skip
+_PG_TRANSIENT: Final = frozenset({"40001", "40P01", "55P03", "23505", "57P01", "57P02", "57P03"})
+"""Serialization failure, deadlock, lock timeout, unique violation (a race for a first row), server shutting down."""
+_MYSQL_TRANSIENT: Final = frozenset({1205, 1213, 1020, 1062, 1927})
+_SQLITE_TRANSIENT: Final = frozenset({5, 6})
+
+
+class now_ms(sa.sql.functions.FunctionElement[int]):  # noqa: N801 - it is written like an SQL function
+    """The database's clock at this moment, in milliseconds since 1970-01-01 UTC."""
+
+    type = sa.BigInteger()
+    inherit_cache = True
+
+
+@compiles(now_ms, "sqlite")
+def _now_sqlite(_element: now_ms, _compiler: SQLCompiler, **_kw: Any) -> str:
+    return "CAST(ROUND((julianday('now') - 2440587.5) * 86400000.0) AS INTEGER)"
+
+
+@compiles(now_ms, "postgresql")
+def _now_postgresql(_element: now_ms, _compiler: SQLCompiler, **_kw: Any) -> str:
+    return "CAST(FLOOR(EXTRACT(EPOCH FROM clock_timestamp()) * 1000) AS BIGINT)"
+
+
+@compiles(now_ms, "mysql")
+def _now_mysql(_element: now_ms, _compiler: SQLCompiler, **_kw: Any) -> str:
+    return "CAST(FLOOR(UNIX_TIMESTAMP(SYSDATE(3)) * 1000) AS SIGNED)"
+
+
+def parse_url(url: str | URL) -> URL:
+    """Check a catalog URL: one of the three engines, and only parameters that are known to be safe.
+
+    Raises ConfigError; the message never holds the password.
+    """
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        raise ConfigError(
+            "the catalog's URL does not parse",
+            hint="sqlite:///catalog.db, postgresql+psycopg://user@host/name or mysql+pymysql://user@host/name",
+        ) from None
+    driver = _DRIVERS.get(parsed.drivername)
+    if driver is None:
+        raise ConfigError(
+            f"{parsed.drivername!r} is no catalog database",
+            hint="use sqlite, postgresql+psycopg or mysql+pymysql (MariaDB too)",
+        )
+    parsed = parsed.set(drivername=driver)
+    allowed = _ALLOWED[parsed.get_backend_name()]
+    for name in parsed.query:
+        if name not in allowed:
+            raise ConfigError(
+                f"the catalog's URL has a parameter {name!r}, which is not allowed",
+                hint=f"allowed: {', '.join(sorted(allowed)) or 'none'}",
+            )
+    if not parsed.database or parsed.database == ":memory:":
+        raise ConfigError("the catalog's URL names no database", hint="sqlite:///catalog.db")
+    return parsed
+
+
+def build_engine(url: URL) -> sa.Engine:
+    """An engine whose sessions have the settings that the catalog relies on."""
+    backend = url.get_backend_name()
+    if backend == "sqlite":
+        return sqlite.build_engine(url)
+    if backend == "postgresql":
+        settings = f"-c lock_timeout={LOCK_WAIT_SECONDS}s -c idle_in_transaction_session_timeout={_IDLE_SECONDS}s"
+        arguments: dict[str, Any] = {
+            "connect_timeout": _CONNECT_SECONDS,
+            "options": f"{settings} -c timezone=UTC",
+            "tcp_user_timeout": 1000 * LOCK_WAIT_SECONDS,
+        }
+    else:
+        url = url.update_query_dict({"charset": "utf8mb4"})
+        arguments = {
+            "connect_timeout": _CONNECT_SECONDS,
+            # A statement may wait for a lock as long as the server lets it: the socket waits longer.
+            "read_timeout": 2 * LOCK_WAIT_SECONDS,
+            "write_timeout": 2 * LOCK_WAIT_SECONDS,
+            "local_infile": False,
+            "init_command": (
+                f"SET SESSION innodb_lock_wait_timeout={LOCK_WAIT_SECONDS}, time_zone='+00:00',"
+                " sql_mode='STRICT_ALL_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION'"
+            ),
+        }
+    for name in ("connect_timeout",):
+        if name in url.query:
+            arguments.pop(name)
+    return sa.create_engine(
+        url, connect_args=arguments, isolation_level="READ COMMITTED", pool_pre_ping=True, pool_recycle=1800
+    )
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether the same transaction may simply be tried again: it surely did not commit, and may succeed later."""
+    if not isinstance(error, DBAPIError):
+        return False
+    if error.connection_invalidated:
+        return True
+    original = error.orig
+    code = getattr(original, "sqlite_errorcode", None)
+    if code is not None:
+        return code & 0xFF in _SQLITE_TRANSIENT
+    state = getattr(original, "sqlstate", None)
+    if state is not None:
+        return state in _PG_TRANSIENT
+    number = original.args[0] if original is not None and original.args else None
+    return number in _MYSQL_TRANSIENT
+
+
+class Database:
+    """The catalog's engine with the two kinds of transaction it has."""
+
+    def __init__(self, url: URL) -> None:
+        self.url = url
+        self.engine = build_engine(url)
+        self._pid = os.getpid()
+
+    @property
+    def backend(self) -> str:
+        """``sqlite``, ``postgresql`` or ``mysql``."""
+        return self.engine.dialect.name
+
+    @property
+    def display(self) -> str:
+        """The URL without its password."""
+        return self.url.render_as_string(hide_password=True)
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.engine.dispose()
+
+    def connect(self) -> sa.Connection:
+        """A connection; after a fork the parent's are left alone."""
+        if os.getpid() != self._pid:
+            self.engine.dispose(close=False)
+            self._pid = os.getpid()
+        return self.engine.connect()
+
+    @contextmanager
+    def reading(self) -> Iterator[sa.Connection]:
+        """A transaction that reads. Raises CatalogError."""
+        with self.translating(), self.connect() as connection, connection.begin():
+            yield connection
+
+    @contextmanager
+    def writing(self) -> Iterator[sa.Connection]:
+        """A connection in a write transaction that the caller commits; closing it takes back what was not.
+
+        Driver errors pass as they are, for the retry around it to judge.
+        """
+        with self.connect() as connection:
+            connection.execution_options(**{sqlite.WRITE: True})
+            connection.begin()
+            yield connection
+
+    def write(self, work: Callable[[sa.Connection], T]) -> T:
+        """Run ``work`` in a write transaction, again after deadlocks, lock waits and lost connections.
+
+        ``work`` must be repeatable. Raises CatalogError.
+        """
+
+        def once() -> T:
+            with self.writing() as connection:
+                result = work(connection)
+                connection.commit()
+                return result
+
+        with self.translating():
+            return self.retrying()(once)
+
+    def retrying(self) -> tenacity.Retrying:
+        """The catalog's one retry policy."""
+        return tenacity.Retrying(
+            retry=tenacity.retry_if_exception(is_transient),
+            stop=tenacity.stop_after_delay(_RETRY_SECONDS) | tenacity.stop_after_attempt(_ATTEMPTS),
+            wait=tenacity.wait_random_exponential(multiplier=0.01, max=1.0),
+            reraise=True,
+        )
+
+    @contextmanager
+    def translating(self) -> Iterator[None]:
+        """Turn the driver's errors into CatalogError; lakecat's own pass."""
+        try:
+            yield
+        except LakecatError:
+            raise
+        except SQLAlchemyError as err:
+            raise self.translate(err) from err
+
+    def translate(self, error: SQLAlchemyError) -> CatalogError:
+        """The CatalogError that tells of a driver's error, without secrets."""
+        original = getattr(error, "orig", None)
+        text = str(original or error).strip().splitlines() or [type(error).__name__]
+        message = f"catalog {self.display}: {self.redact(text[0])}"
+        if isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError) or getattr(
+            error, "connection_invalidated", False
+        ):
+            return CatalogUnavailableError(message, next_command="lakecat doctor")
+        return CatalogError(message, next_command="lakecat doctor")
+
+    def redact(self, text: str) -> str:
+        """``text`` without the URL's password."""
+        password = self.url.password
+        return text.replace(str(password), "***") if password else text

@@ -1,0 +1,171 @@
+"""The life of an execution before and beside the commit: begin, fail."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid as uuids
+from collections.abc import Mapping
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from lakecat.catalog import leases, registry
+from lakecat.catalog import schema as s
+from lakecat.catalog.database import Database, now_ms
+from lakecat.catalog.reading import versions_of_execution
+from lakecat.catalog.registry import EventType, MlmdState, NewArtifact, NewEvent
+from lakecat.catalog.values import CompletedExecution, ExecutionStart, Lease, RunningExecution, Script
+from lakecat.errors import UsageError
+from lakecat.types import ExecutionState, Json
+
+_ERROR_CHARACTERS: Final = 100_000
+
+
+def begin(
+    database: Database, types: Mapping[str, int], lease: Lease, start: ExecutionStart, uuid: str
+) -> RunningExecution | CompletedExecution:
+    """Record a RUNNING execution with its write intent, pinned inputs and script.
+
+    Raises LeaseLostError; answers with the completed execution where the run key has been done.
+    """
+    if start.run_key is not None and len(start.run_key) > 255:
+        raise UsageError("a run key has at most 255 characters", hint="hash it")
+    uuids.UUID(uuid)
+
+    def work(connection: sa.Connection) -> RunningExecution | CompletedExecution:
+        row, now = leases.lock(connection, lease.resource)
+        if row is None or row.fence != lease.fence or not row.held:
+            raise leases.lost(lease)
+        if start.run_key is not None and (done := _completed(connection, start.run_key)):
+            return done
+        execution_id = _insert(connection, types, lease, start, uuid, now)
+        _record_contexts(connection, types, execution_id, start, now)
+        _record_inputs(connection, types, execution_id, start, now)
+        return RunningExecution(
+            execution_id=execution_id, uuid=uuid, start=start, lease=lease, started_at=leases.moment(now)
+        )
+
+    return database.write(work)
+
+
+def fail(database: Database, execution: RunningExecution, error: str) -> ExecutionState:
+    """Record a RUNNING execution as FAILED; the state it is in then (CANCELED or COMPLETE ones stay as they are)."""
+    table = s.lake_execution
+    # PostgreSQL holds no NUL in text, and nothing may keep a failure from being recorded.
+    text = error.replace("\x00", "\N{SYMBOL FOR NULL}").encode(errors="replace").decode()[:_ERROR_CHARACTERS]
+
+    def work(connection: sa.Connection) -> ExecutionState:
+        now = connection.execute(sa.select(now_ms())).scalar_one()
+        changed = connection.execute(
+            sa.update(table)
+            .where(table.c.execution_id == execution.execution_id, table.c.state == ExecutionState.RUNNING.value)
+            .values(state=ExecutionState.FAILED.value, finished_ms=now, error=text)
+        ).rowcount
+        if changed:
+            set_state(connection, execution.execution_id, MlmdState.FAILED, now)
+            rows = registry.property_rows("execution_id", execution.execution_id, {"error": text}, {"error"})
+            registry.upsert(connection, s.execution_property, rows)
+            return ExecutionState.FAILED
+        state = connection.execute(
+            sa.select(table.c.state).where(table.c.execution_id == execution.execution_id)
+        ).scalar_one()
+        return ExecutionState(state)
+
+    return database.write(work)
+
+
+def set_state(connection: sa.Connection, execution_id: int, state: MlmdState, now: int) -> None:
+    """Set MLMD's state of an execution."""
+    connection.execute(
+        sa.update(s.execution)
+        .where(s.execution.c.id == execution_id)
+        .values(last_known_state=int(state), last_update_time_since_epoch=now)
+    )
+
+
+def script_key(script: Script) -> str:
+    """The artifact name of a script: one for each text, dialect and path."""
+    return hashlib.sha256(f"{script.sha256}\0{script.dialect}\0{script.path}".encode()).hexdigest()
+
+
+def _completed(connection: sa.Connection, run_key: str) -> CompletedExecution | None:
+    table = s.lake_execution
+    row = connection.execute(
+        sa.select(table.c.execution_id, table.c.uuid).where(table.c.complete_run_key == run_key)
+    ).one_or_none()
+    if row is None:
+        return None
+    return CompletedExecution(
+        execution_id=row.execution_id,
+        uuid=row.uuid,
+        versions=versions_of_execution(connection, row.execution_id),
+    )
+
+
+def _insert(
+    connection: sa.Connection, types: Mapping[str, int], lease: Lease, start: ExecutionStart, uuid: str, now: int
+) -> int:
+    execution_id = registry.insert_one(
+        connection,
+        s.execution,
+        {
+            "type_id": types[start.type.value],
+            "last_known_state": int(MlmdState.RUNNING),
+            "name": uuid,
+            "create_time_since_epoch": now,
+            "last_update_time_since_epoch": now,
+        },
+    )
+    connection.execute(
+        sa.insert(s.lake_execution).values(
+            execution_id=execution_id,
+            uuid=uuid,
+            type=start.type.value,
+            job=start.job,
+            run_key=start.run_key,
+            lease_resource=lease.resource,
+            fence=lease.fence,
+            attempt=0,
+            state=ExecutionState.RUNNING.value,
+            started_ms=now,
+        )
+    )
+    prefixes = start.prefixes if start.prefix is None else (start.prefix, *start.prefixes)
+    if prefixes:
+        connection.execute(sa.insert(s.intent), [{"execution_id": execution_id, "prefix": p} for p in prefixes])
+    holder = lease.holder
+    properties: dict[str, Json] = {
+        "host": holder.host, "pid": holder.pid, "user": holder.user, "command": holder.command,
+        **start.properties,
+        "uuid": uuid, "job": start.job, "run_key": start.run_key,
+    }  # fmt: skip
+    declared = registry.TYPES[start.type.value, registry.TypeKind.EXECUTION].keys()
+    rows = registry.property_rows("execution_id", execution_id, properties, declared)
+    connection.execute(sa.insert(s.execution_property), rows)
+    return execution_id
+
+
+def _record_contexts(
+    connection: sa.Connection, types: Mapping[str, int], execution_id: int, start: ExecutionStart, now: int
+) -> None:
+    ids = list(registry.ensure_contexts(connection, types[registry.DATASET], map(str, start.targets), now).values())
+    job = registry.ensure_contexts(connection, types[registry.JOB], [start.job], now)[start.job]
+    ids.append(job)
+    if start.project is not None:
+        project = registry.ensure_contexts(connection, types[registry.PROJECT], [start.project], now)[start.project]
+        ids.append(project)
+        registry.insert_absent(connection, s.parent_context, [{"context_id": job, "parent_context_id": project}])
+    connection.execute(sa.insert(s.association), [{"context_id": c, "execution_id": execution_id} for c in ids])
+
+
+def _record_inputs(
+    connection: sa.Connection, types: Mapping[str, int], execution_id: int, start: ExecutionStart, now: int
+) -> None:
+    events = [NewEvent(v.artifact_id, EventType.INPUT, str(v.dataset)) for v in start.inputs]
+    if start.script is not None:
+        script = start.script
+        properties: dict[str, Any] = {"sha256": script.sha256, "text": script.text, "dialect": script.dialect}
+        artifact = NewArtifact(registry.SCRIPT, script_key(script), script.path, properties)
+        found = registry.ensure_artifacts(connection, types, [artifact], now)
+        events.append(NewEvent(found[artifact.name], EventType.INPUT, "script"))
+    registry.insert_events(connection, execution_id, events, now)

@@ -1,0 +1,137 @@
+"""The lineage graph of versions and executions, walked by the database with recursive SQL to any depth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final, Literal, TypeAlias
+
+import sqlalchemy as sa
+
+from lakecat.catalog import registry
+from lakecat.catalog import schema as s
+from lakecat.catalog.leases import moment
+from lakecat.catalog.registry import EventType, MlmdState
+from lakecat.catalog.values import LineageEdge, LineageGraph, LineageNode, NodeKind
+from lakecat.types import Version
+
+Direction: TypeAlias = Literal["up", "down", "both"]
+
+_KINDS: Final[dict[str, NodeKind]] = {
+    registry.TABLE_VERSION: "version",
+    registry.SOURCE: "source",
+    registry.SCRIPT: "script",
+}
+_DONE: Final = (int(MlmdState.COMPLETE), int(MlmdState.CACHED))
+
+
+@dataclass(frozen=True, slots=True)
+class _Walk:
+    """What is reached from a start, as statements: artifact ids, ids of the executions passed, those beyond depth."""
+
+    artifacts: sa.Select[Any]
+    executions: sa.Select[Any]
+    further: sa.Select[Any] | None
+
+
+def graph(connection: sa.Connection, version: Version, direction: Direction, depth: int | None) -> LineageGraph:
+    """The graph around a version, at most ``depth`` executions away. Executions that did not complete are left out."""
+    nodes: dict[str, LineageNode] = {}
+    edges: set[LineageEdge] = set()
+    truncated = False
+    for way in ("up", "down") if direction == "both" else (direction,):
+        walk = _walk(version.artifact_id, EventType.OUTPUT if way == "up" else EventType.INPUT, depth)
+        nodes.update((node.key, node) for node in _artifacts(connection, walk))
+        nodes.update((node.key, node) for node in _executions(connection, walk))
+        edges.update(_edges(connection, walk))
+        if walk.further is not None:
+            truncated |= connection.execute(walk.further.limit(1)).first() is not None
+    return LineageGraph(
+        root=f"a{version.artifact_id}",
+        nodes=tuple(sorted(nodes.values(), key=lambda n: (n.kind, n.label, n.key))),
+        edges=tuple(sorted(edges)),
+        truncated=truncated,
+    )
+
+
+def _walk(artifact_id: int, near: EventType, depth: int | None) -> _Walk:
+    """Walk from an artifact over its ``near`` events to executions, and over their other events onwards.
+
+    Without a depth the recursion is over artifacts alone: however many paths there are, each artifact costs once.
+    """
+    far = EventType.INPUT if near == EventType.OUTPUT else EventType.OUTPUT
+    columns: list[sa.ColumnElement[Any]] = [sa.cast(artifact_id, sa.BigInteger).label("artifact_id")]
+    if depth is not None:
+        columns.append(sa.cast(0, sa.BigInteger).label("depth"))
+    seen = sa.select(*columns).cte("seen", recursive=True)
+    there = s.event.alias("there")
+    onwards, here = _passed(seen, near)
+    onwards = onwards.join(there, sa.and_(there.c.execution_id == here.c.execution_id, there.c.type == int(far)))
+    if depth is None:
+        seen = seen.union(onwards.with_only_columns(there.c.artifact_id))
+    else:
+        onwards = onwards.where(seen.c.depth < depth)
+        seen = seen.union(onwards.with_only_columns(there.c.artifact_id, seen.c.depth + 1))
+    passed, here = _passed(seen, near)
+    executions = passed if depth is None else passed.where(seen.c.depth < depth)
+    further = None if depth is None else passed.where(here.c.execution_id.not_in(executions))
+    return _Walk(sa.select(seen.c.artifact_id), executions, further)
+
+
+def _passed(seen: sa.CTE, near: EventType) -> tuple[sa.Select[Any], sa.FromClause]:
+    """The completed executions next to the artifacts seen, and the events that lead there."""
+    here = s.event.alias()
+    query = (
+        sa.select(here.c.execution_id)
+        .select_from(seen)
+        .join(here, sa.and_(here.c.artifact_id == seen.c.artifact_id, here.c.type == int(near)))
+        .join(s.execution, s.execution.c.id == here.c.execution_id)
+        .where(s.execution.c.last_known_state.in_(_DONE))
+    )
+    return query, here
+
+
+def _artifacts(connection: sa.Connection, walk: _Walk) -> Iterator[LineageNode]:
+    table = s.artifact
+    rows = connection.execute(
+        sa.select(table.c.id, table.c.name, table.c.uri, s.type_.c.name.label("type"))
+        .join(s.type_, s.type_.c.id == table.c.type_id)
+        .where(table.c.id.in_(walk.artifacts))
+    )
+    for row in rows:
+        kind = _KINDS.get(row.type, "artifact")
+        label = row.name if kind == "version" else row.uri
+        yield LineageNode(f"a{row.id}", kind, label or row.name or f"{row.type} {row.id}", {"type": row.type})
+
+
+def _executions(connection: sa.Connection, walk: _Walk) -> Iterator[LineageNode]:
+    ours = s.lake_execution
+    rows = connection.execute(
+        sa.select(s.execution.c.id, s.execution.c.name, s.type_.c.name.label("type"), ours.c.job, ours.c.finished_ms)
+        .join(s.type_, s.type_.c.id == s.execution.c.type_id)
+        .outerjoin(ours, ours.c.execution_id == s.execution.c.id)
+        .where(s.execution.c.id.in_(walk.executions))
+    )
+    for row in rows:
+        finished = None if row.finished_ms is None else moment(row.finished_ms).isoformat()
+        label = row.job or row.name or f"{row.type} {row.id}"
+        yield LineageNode(f"e{row.id}", "execution", label, {"type": row.type, "finished_at": finished})
+
+
+def _edges(connection: sa.Connection, walk: _Walk) -> Iterator[LineageEdge]:
+    event, path = s.event, s.event_path
+    rows = connection.execute(
+        sa.select(event.c.artifact_id, event.c.execution_id, event.c.type, path.c.step_key)
+        .outerjoin(path, sa.and_(path.c.event_id == event.c.id, sa.not_(path.c.is_index_step)))
+        .where(
+            event.c.execution_id.in_(walk.executions),
+            event.c.artifact_id.in_(walk.artifacts),
+            event.c.type.in_((int(EventType.INPUT), int(EventType.OUTPUT))),
+        )
+    )
+    for row in rows:
+        artifact, execution, role = f"a{row.artifact_id}", f"e{row.execution_id}", row.step_key or ""
+        if row.type == EventType.INPUT:
+            yield LineageEdge(artifact, execution, role)
+        else:
+            yield LineageEdge(execution, artifact, role)

@@ -1,0 +1,58 @@
+"""Bringing a catalog's schema up to date with Alembic, one process at a time."""
+
+from __future__ import annotations
+
+import uuid
+from pathlib import Path
+from typing import Final
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+
+from lakecat.catalog import sqlite
+from lakecat.catalog.database import Database
+from lakecat.errors import CatalogUnavailableError
+
+_FOLDER: Final = Path(__file__).parent / "migrations"
+_LOCK: Final = 0x6C616B65636174
+"""PostgreSQL advisory lock: the bytes of ``lakecat``."""
+_WAIT_SECONDS: Final = 120
+
+
+def known_revisions() -> frozenset[str]:
+    """The schema revisions this program can upgrade from."""
+    return frozenset(script.revision for script in ScriptDirectory(str(_FOLDER)).walk_revisions())
+
+
+def heads() -> tuple[str, ...]:
+    """The newest revisions; one, unless two branches of migrations were merged wrongly."""
+    return tuple(ScriptDirectory(str(_FOLDER)).get_heads())
+
+
+def upgrade(database: Database) -> None:
+    """Upgrade to the newest revision; in one transaction on SQLite and PostgreSQL. MySQL commits each DDL statement."""
+    with database.connect() as connection:
+        connection.execution_options(**{sqlite.WRITE: True})
+        with connection.begin():
+            _lock(connection)
+            try:
+                config = Config()
+                config.set_main_option("script_location", str(_FOLDER).replace("%", "%%"))
+                config.attributes["connection"] = connection
+                config.attributes["catalog_uuid"] = str(uuid.uuid4())
+                command.upgrade(config, "head")
+            finally:
+                if connection.dialect.name == "mysql":
+                    connection.execute(sa.text("SELECT RELEASE_LOCK('lakecat_migrate')"))
+
+
+def _lock(connection: sa.Connection) -> None:
+    backend = connection.dialect.name
+    if backend == "postgresql":
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
+    elif backend == "mysql":
+        got = connection.execute(sa.select(sa.func.get_lock("lakecat_migrate", _WAIT_SECONDS))).scalar_one()
+        if got != 1:
+            raise CatalogUnavailableError("another process has been upgrading the catalog for two minutes")

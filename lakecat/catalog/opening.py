@@ -1,0 +1,107 @@
+"""Opening a catalog: is it there, is it ours, is its schema the one this program knows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import sqlalchemy as sa
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import SQLAlchemyError
+
+from lakecat.catalog import schema as s
+from lakecat.catalog import sqlite
+from lakecat.catalog.database import Database, parse_url
+from lakecat.errors import CatalogUnavailableError, CatalogVersionError
+
+WRITER_VERSION: Final = 1
+"""Grows when a program older than this one would write a catalog wrongly; compared with ``min_writer_version``."""
+
+
+def open_database(url: str | URL, *, create: bool) -> Database:
+    """Open, and where needed create or upgrade, the database. Raises CatalogError, ConfigError."""
+    parsed = parse_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        _prepare_file(Path(parsed.database or ""), create=create)
+    database = Database(parsed)
+    try:
+        with database.translating():
+            revision = _revision(database)
+            if revision != s.HEAD:
+                _migrate(database, revision, create=create)
+            _check_settings(database)
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def high_water_mark(connection: sa.Connection) -> int:
+    """Fences start above this number: a restored catalog raises it, so that no old fence comes again."""
+    value = connection.execute(
+        sa.select(s.setting.c.value).where(s.setting.c.name == "high_water_mark")
+    ).scalar_one_or_none()
+    return int(value or 0)
+
+
+def _prepare_file(path: Path, *, create: bool) -> None:
+    if not path.parent.is_dir():
+        raise CatalogUnavailableError(f"there is no folder {path.parent} for the catalog", hint="make it first")
+    sqlite.check_place(path)
+    if create:
+        sqlite.create_file(path)
+    elif not path.exists():
+        raise CatalogUnavailableError(f"there is no catalog {path}", next_command="lakecat init")
+
+
+def _revision(database: Database) -> str | None:
+    """The schema revision that the database is at; None where it holds nothing of ours."""
+    with database.connect() as connection:
+        if not sa.inspect(connection).has_table(s.VERSION_TABLE):
+            return None
+        table = sa.table(s.VERSION_TABLE, sa.column("version_num"))
+        return connection.execute(sa.select(table.c.version_num)).scalar_one_or_none()
+
+
+def _migrate(database: Database, revision: str | None, *, create: bool) -> None:
+    # Alembic takes 0.2 s to import, and is needed once in a catalog's life.
+    from lakecat.catalog import migrate
+
+    if revision is None:
+        with database.connect() as connection:
+            present = set(sa.inspect(connection).get_table_names())
+        if present:
+            raise CatalogVersionError(
+                f"{database.display} holds tables of another program ({', '.join(sorted(present)[:3])}, …)",
+                hint="give the catalog a database of its own",
+            )
+        if not create:
+            raise CatalogUnavailableError(f"{database.display} holds no catalog yet", next_command="lakecat init")
+    elif revision not in migrate.known_revisions():
+        raise CatalogVersionError(
+            f"{database.display} was written by a newer lakecat (schema {revision}; this one knows {s.HEAD})",
+            hint="upgrade lakecat",
+        )
+    migrate.upgrade(database)
+
+
+def _check_settings(database: Database) -> None:
+    with database.connect() as connection:
+        try:
+            schema_version = connection.execute(sa.select(s.mlmd_env.c.schema_version)).scalar_one_or_none()
+            minimum = connection.execute(
+                sa.select(s.setting.c.value).where(s.setting.c.name == "min_writer_version")
+            ).scalar_one_or_none()
+        except SQLAlchemyError as err:
+            raise CatalogVersionError(
+                f"{database.display} is no whole catalog: tables are missing", hint="restore it from a backup"
+            ) from err
+    if schema_version != s.MLMD_SCHEMA_VERSION:
+        raise CatalogVersionError(
+            f"{database.display} has ML Metadata's schema {schema_version}, not {s.MLMD_SCHEMA_VERSION}",
+            hint="another program changed it; restore it from a backup",
+        )
+    if int(minimum or 0) > WRITER_VERSION:
+        raise CatalogVersionError(
+            f"{database.display} must be written by a newer lakecat (writer version {minimum})", hint="upgrade lakecat"
+        )

@@ -1,0 +1,252 @@
+"""Questions to the catalog that need no graph: datasets, versions, schemas, executions, positions, the ledger."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from collections.abc import Iterable
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from lakecat.catalog import registry
+from lakecat.catalog import schema as s
+from lakecat.catalog.database import Row
+from lakecat.catalog.leases import moment
+from lakecat.catalog.reading import (
+    VERSIONS,
+    execution_of,
+    properties_of,
+    version_of,
+    versions_of_artifacts,
+    versions_of_execution,
+)
+from lakecat.catalog.registry import EventType
+from lakecat.catalog.values import ColumnInfo, DatasetInfo, ExecutionDetail, ExecutionInfo, Script
+from lakecat.errors import NotFoundError
+from lakecat.types import (
+    DatasetName,
+    ExecutionState,
+    ExecutionType,
+    FileVersion,
+    Position,
+    SourceRead,
+    Version,
+    VersionRef,
+)
+
+
+def milliseconds(when: datetime) -> int:
+    """A moment as the catalog keeps it, rounded down."""
+    return int(when.timestamp() * 1000 // 1)
+
+
+def uri_hash(uri: str) -> str:
+    """Fixed-length key of a URI, which may be longer than an index allows."""
+    return hashlib.sha256(uri.encode(errors="surrogatepass")).hexdigest()
+
+
+def datasets(connection: sa.Connection, name: DatasetName | None = None) -> tuple[DatasetInfo, ...]:
+    """Every dataset that has a version, in name order; or the one of this name."""
+    newest = (
+        sa.select(
+            s.version.c.dataset_id,
+            sa.func.max(s.version.c.version).label("version"),
+            sa.func.min(s.version.c.committed_ms).label("first_ms"),
+        )
+        .group_by(s.version.c.dataset_id)
+        .subquery()
+    )
+    query = VERSIONS.add_columns(newest.c.first_ms).join(
+        newest, sa.and_(newest.c.dataset_id == s.version.c.dataset_id, newest.c.version == s.version.c.version)
+    )
+    if name is not None:
+        query = query.where(s.context.c.name == str(name))
+    found = []
+    for row in connection.execute(query.order_by(s.context.c.name)):
+        latest = version_of(row)
+        found.append(DatasetInfo(latest.dataset, latest, latest.version, moment(row.first_ms)))
+    return tuple(found)
+
+
+def dataset(connection: sa.Connection, name: DatasetName) -> DatasetInfo:
+    """One dataset. Raises NotFoundError."""
+    found = datasets(connection, name)
+    if not found:
+        raise _no_dataset(connection, name)
+    return found[0]
+
+
+def resolve(connection: sa.Connection, ref: VersionRef) -> Version:
+    """The version that a reference means. Raises NotFoundError."""
+    query = VERSIONS.where(s.context.c.name == str(ref.dataset)).order_by(s.version.c.version.desc()).limit(1)
+    if ref.version is not None:
+        query = query.where(s.version.c.version == ref.version)
+    elif ref.snapshot_id is not None:
+        query = query.where(s.version.c.snapshot_id == ref.snapshot_id)
+    elif ref.as_of is not None:
+        query = query.where(s.version.c.committed_ms <= milliseconds(ref.as_of))
+    row = connection.execute(query).one_or_none()
+    if row is not None:
+        return version_of(row)
+    latest = dataset(connection, ref.dataset).latest
+    raise NotFoundError(
+        f"{ref.dataset} has no version {str(ref).partition('@')[2]}",
+        hint=f"its newest is v{latest.version} of {latest.committed_at.isoformat(timespec='seconds')}",
+        next_command=f"lakecat show {ref.dataset}",
+    )
+
+
+def versions(
+    connection: sa.Connection, name: DatasetName, limit: int | None, *, before: int | None = None
+) -> tuple[Version, ...]:
+    """The newest versions of a dataset, newest first. Raises NotFoundError."""
+    query = VERSIONS.where(s.context.c.name == str(name)).order_by(s.version.c.version.desc()).limit(limit)
+    if before is not None:
+        query = query.where(s.version.c.version < before)
+    found = tuple(version_of(row) for row in connection.execute(query))
+    if not found and before is None:
+        raise _no_dataset(connection, name)
+    return found
+
+
+def columns(connection: sa.Connection, fingerprint: str) -> tuple[ColumnInfo, ...]:
+    """The columns of a schema, in order."""
+    table = s.schema_column
+    rows = connection.execute(sa.select(table).where(table.c.fingerprint == fingerprint).order_by(table.c.ordinal))
+    return tuple(ColumnInfo(r.name, r.type, r.field_id, bool(r.required), r.doc) for r in rows)
+
+
+def metadata_location(connection: sa.Connection, name: DatasetName) -> str:
+    """Where the table's current metadata lies. Raises NotFoundError."""
+    table = s.iceberg_tables
+    found = connection.execute(
+        sa.select(table.c.metadata_location).where(
+            table.c.catalog_name == s.ICEBERG_CATALOG,
+            table.c.table_namespace == name.namespace,
+            table.c.table_name == name.name,
+        )
+    ).scalar_one_or_none()
+    if found is None:
+        raise _no_dataset(connection, name)
+    return str(found)
+
+
+def executions(
+    connection: sa.Connection,
+    *,
+    job: str | None = None,
+    state: ExecutionState | None = None,
+    type_: ExecutionType | None = None,
+    dataset_name: DatasetName | None = None,
+    since: datetime | None = None,
+    limit: int | None = 50,
+) -> tuple[ExecutionInfo, ...]:
+    """Executions that fit every filter, newest first."""
+    table = s.lake_execution
+    query = sa.select(table).order_by(table.c.execution_id.desc()).limit(limit)
+    if job is not None:
+        query = query.where(table.c.job == job)
+    if state is not None:
+        query = query.where(table.c.state == state.value)
+    if type_ is not None:
+        query = query.where(table.c.type == type_.value)
+    if since is not None:
+        query = query.where(table.c.started_ms >= milliseconds(since))
+    if dataset_name is not None:
+        query = query.where(
+            table.c.execution_id.in_(
+                sa.select(s.association.c.execution_id)
+                .join(s.context, s.context.c.id == s.association.c.context_id)
+                .join(s.type_, s.type_.c.id == s.context.c.type_id)
+                .where(s.type_.c.name == registry.DATASET, s.context.c.name == str(dataset_name))
+            )
+        )
+    return tuple(execution_of(row) for row in connection.execute(query))
+
+
+def execution(connection: sa.Connection, execution_id: int) -> ExecutionDetail:
+    """One execution with what it read and wrote. Raises NotFoundError."""
+    table = s.lake_execution
+    row = connection.execute(sa.select(table).where(table.c.execution_id == execution_id)).one_or_none()
+    if row is None:
+        raise NotFoundError(f"there is no execution {execution_id}", next_command="lakecat status")
+    properties = properties_of(connection, s.execution_property, s.execution_property.c.execution_id == execution_id)
+    inputs = connection.execute(
+        sa.select(s.artifact.c.id, s.artifact.c.uri, s.type_.c.name.label("type"))
+        .join(s.event, s.event.c.artifact_id == s.artifact.c.id)
+        .join(s.type_, s.type_.c.id == s.artifact.c.type_id)
+        .where(s.event.c.execution_id == execution_id, s.event.c.type == int(EventType.INPUT))
+        .order_by(s.artifact.c.id)
+    ).all()
+    return ExecutionDetail(
+        info=execution_of(row, properties),
+        inputs=versions_of_artifacts(connection, (i.id for i in inputs if i.type == registry.TABLE_VERSION)),
+        outputs=versions_of_execution(connection, execution_id),
+        sources=tuple(_source(connection, i) for i in inputs if i.type == registry.SOURCE),
+        script=next((_script(connection, i) for i in inputs if i.type == registry.SCRIPT), None),
+    )
+
+
+def latest_execution(connection: sa.Connection, job: str, state: ExecutionState | None = None) -> ExecutionInfo | None:
+    """The newest execution of a job, in this state where one is given."""
+    found = executions(connection, job=job, state=state, limit=1)
+    return found[0] if found else None
+
+
+def position(connection: sa.Connection, stream: str) -> Position | None:
+    """How far a stream has been committed."""
+    text = connection.execute(sa.select(s.position.c.value).where(s.position.c.stream == stream)).scalar_one_or_none()
+    return None if text is None else Position(json.loads(text))
+
+
+def loaded(connection: sa.Connection, stream: str, files: Iterable[FileVersion]) -> frozenset[FileVersion]:
+    """Those of the file versions that a commit of this stream holds already."""
+    by_hash: dict[str, list[FileVersion]] = {}
+    for file in files:
+        by_hash.setdefault(uri_hash(file.uri), []).append(file)
+    table = s.loaded_file
+    found: set[FileVersion] = set()
+    for part in registry.chunks(by_hash):
+        rows = connection.execute(
+            sa.select(table.c.uri_hash, table.c.identity_hash).where(
+                table.c.stream == stream, table.c.uri_hash.in_(part)
+            )
+        )
+        known = {(key, identity) for key, identity in rows}
+        found.update(f for key in part for f in by_hash[key] if (key, uri_hash(f.identity)) in known)
+    return frozenset(found)
+
+
+def _source(connection: sa.Connection, row: Row) -> SourceRead:
+    table = s.artifact_property
+    found = properties_of(connection, table, table.c.artifact_id == row.id)
+    rows, size = found.pop("rows", 0), found.pop("bytes", None)
+    return SourceRead(
+        uri=row.uri,
+        rows=rows if isinstance(rows, int) else 0,
+        bytes=size if isinstance(size, int) else None,
+        properties={k: v for k, v in found.items() if isinstance(v, str | int | float)},
+    )
+
+
+def _script(connection: sa.Connection, row: Row) -> Script:
+    table = s.artifact_property
+    found = properties_of(connection, table, table.c.artifact_id == row.id)
+    return Script(
+        text=str(found.get("text", "")),
+        sha256=str(found.get("sha256", "")),
+        path=str(row.uri),
+        dialect=str(found.get("dialect", "")),
+    )
+
+
+def _no_dataset(connection: sa.Connection, name: DatasetName) -> NotFoundError:
+    known = [str(info.name) for info in datasets(connection)]
+    by_table = {other.partition(".")[2]: other for other in known}
+    close = difflib.get_close_matches(str(name), known, n=3) or [
+        by_table[match] for match in difflib.get_close_matches(name.name, by_table, n=3)
+    ]
+    hint = f"did you mean {', '.join(close)}?" if close else "no dataset has a name like it"
+    return NotFoundError(f"there is no dataset {name}", hint=hint, next_command="lakecat ls")

@@ -1,0 +1,293 @@
+"""Writing ML Metadata's rows: types, contexts, artifacts, properties, events; in bulk and without an ORM.
+
+Names and encodings are those of ``ml-metadata`` 1.17.1: integer enums, properties typed by column.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import mysql, postgresql, sqlite
+
+from lakecat.catalog import schema as s
+from lakecat.types import ExecutionType, Json
+
+CHUNK: Final = 400
+"""Values in one IN list: SQLite's oldest limit is 999 parameters."""
+
+
+class TypeKind(IntEnum):
+    """``Type.type_kind``."""
+
+    EXECUTION = 0
+    ARTIFACT = 1
+    CONTEXT = 2
+
+
+class PropertyType(IntEnum):
+    """``TypeProperty.data_type``."""
+
+    INT = 1
+    DOUBLE = 2
+    STRING = 3
+    STRUCT = 4
+    PROTO = 5
+    BOOLEAN = 6
+
+
+class EventType(IntEnum):
+    """``Event.type``."""
+
+    INPUT = 3
+    OUTPUT = 4
+
+
+class MlmdState(IntEnum):
+    """``Execution.last_known_state``."""
+
+    RUNNING = 2
+    COMPLETE = 3
+    FAILED = 4
+    CACHED = 5
+    CANCELED = 6
+
+
+ARTIFACT_LIVE: Final = 2
+DATASET: Final = "lakecat.Dataset"
+JOB: Final = "lakecat.Job"
+PROJECT: Final = "lakecat.Project"
+TABLE_VERSION: Final = "lakecat.TableVersion"
+SCHEMA: Final = "lakecat.Schema"
+SOURCE: Final = "lakecat.Source"
+SCRIPT: Final = "lakecat.Script"
+
+_S, _I = PropertyType.STRING, PropertyType.INT
+_EXECUTION: Final = {"uuid": _S, "job": _S, "run_key": _S, "host": _S, "pid": _I, "user": _S, "command": _S,
+                     "git_commit": _S, "error": _S}  # fmt: skip
+TYPES: Final[Mapping[tuple[str, TypeKind], Mapping[str, PropertyType]]] = {
+    **{(kind.value, TypeKind.EXECUTION): _EXECUTION for kind in ExecutionType},
+    (DATASET, TypeKind.CONTEXT): {},
+    (JOB, TypeKind.CONTEXT): {},
+    (PROJECT, TypeKind.CONTEXT): {},
+    (TABLE_VERSION, TypeKind.ARTIFACT): {
+        "dataset": _S, "version": _I, "snapshot_id": _I, "operation": _S, "rows": _I, "added_rows": _I,
+        "removed_rows": _I, "files": _I, "bytes": _I, "schema": _S,
+    },
+    (SCHEMA, TypeKind.ARTIFACT): {"columns": _S},
+    (SOURCE, TypeKind.ARTIFACT): {"rows": _I, "bytes": _I},
+    (SCRIPT, TypeKind.ARTIFACT): {"sha256": _S, "text": _S, "dialect": _S},
+}  # fmt: skip
+MLMD_SIMPLE_TYPES: Final = (
+    *((f"mlmd.{name}", TypeKind.ARTIFACT) for name in ("Dataset", "Model", "Metrics", "Statistics")),
+    *((f"mlmd.{name}", TypeKind.EXECUTION) for name in ("Train", "Transform", "Process", "Evaluate", "Deploy")),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class NewArtifact:
+    """An artifact to be written; ``name`` is unique within its type."""
+
+    type: str
+    name: str
+    uri: str | None
+    properties: Mapping[str, Json]
+
+
+@dataclass(frozen=True, slots=True)
+class NewEvent:
+    """An event to be written; ``role`` becomes its path."""
+
+    artifact_id: int
+    type: EventType
+    role: str
+
+
+def insert_absent(connection: sa.Connection, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Insert the rows whose keys are not there yet; waits for others inserting the same, then leaves theirs."""
+    if not rows:
+        return
+    backend = connection.dialect.name
+    if backend == "mysql":
+        statement = mysql.insert(table)
+        key = next(iter(table.primary_key.columns))
+        # Assigning a key column to itself is MySQL's "do nothing"; INSERT IGNORE would hide other errors too.
+        connection.execute(statement.on_duplicate_key_update({key.name: key}), rows)
+    elif backend == "postgresql":
+        connection.execute(postgresql.insert(table).on_conflict_do_nothing(), rows)
+    else:
+        connection.execute(sqlite.insert(table).on_conflict_do_nothing(), rows)
+
+
+def upsert(connection: sa.Connection, table: sa.Table, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Insert the rows, or overwrite those with the same primary key."""
+    if not rows:
+        return
+    keys = [column.name for column in table.primary_key.columns]
+    others = [name for name in rows[0] if name not in keys]
+    if connection.dialect.name == "mysql":
+        statement = mysql.insert(table)
+        connection.execute(statement.on_duplicate_key_update({n: statement.inserted[n] for n in others}), rows)
+        return
+    insert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    portable = insert(table)
+    connection.execute(
+        portable.on_conflict_do_update(index_elements=keys, set_={n: portable.excluded[n] for n in others}), rows
+    )
+
+
+def insert_one(connection: sa.Connection, table: sa.Table, row: Mapping[str, Any]) -> int:
+    """Insert a row; its ``id``."""
+    made: Any = connection.execute(sa.insert(table).values(**row)).inserted_primary_key
+    return int(made[0])
+
+
+def chunks(values: Iterable[str]) -> Iterable[list[str]]:
+    """The distinct values in order, in lists of at most ``CHUNK``."""
+    ordered = sorted(set(values))
+    for start in range(0, len(ordered), CHUNK):
+        yield ordered[start : start + CHUNK]
+
+
+def load_type_ids(connection: sa.Connection) -> dict[str, int]:
+    """The ids of lakecat's types, by name."""
+    rows = connection.execute(
+        sa.select(s.type_.c.name, s.type_.c.id)
+        .where(s.type_.c.name.in_([name for name, _ in TYPES]), s.type_.c.version.is_(None))
+        .order_by(s.type_.c.id.desc())
+    )
+    return {name: type_id for name, type_id in rows}  # noqa: C416 - rows are no tuples to the type checker
+
+
+def ensure_contexts(connection: sa.Connection, type_id: int, names: Iterable[str], now: int) -> dict[str, int]:
+    """The ids of the contexts with these names, made where they are missing."""
+    wanted = sorted(set(names))
+    found = find_named(connection, s.context, type_id, wanted)
+    missing = [name for name in wanted if name not in found]
+    if missing:
+        insert_absent(
+            connection,
+            s.context,
+            [{"type_id": type_id, "name": name, **_stamps(now)} for name in missing],
+        )
+        found |= find_named(connection, s.context, type_id, missing)
+    return found
+
+
+def find_named(connection: sa.Connection, table: sa.Table, type_id: int, names: Iterable[str]) -> dict[str, int]:
+    """The ids of the artifacts or contexts of one type with these names."""
+    found: dict[str, int] = {}
+    for part in chunks(names):
+        rows = connection.execute(
+            sa.select(table.c.name, table.c.id).where(table.c.type_id == type_id, table.c.name.in_(part))
+        )
+        found.update((name, key) for name, key in rows)
+    return found
+
+
+def ensure_artifacts(
+    connection: sa.Connection, types: Mapping[str, int], artifacts: Sequence[NewArtifact], now: int
+) -> dict[str, int]:
+    """The ids of these artifacts (all of one type), made with their properties where they are missing."""
+    if not artifacts:
+        return {}
+    type_id = types[artifacts[0].type]
+    found = find_named(connection, s.artifact, type_id, (a.name for a in artifacts))
+    fresh = sorted({a.name: a for a in artifacts if a.name not in found}.values(), key=lambda a: a.name)
+    if fresh:
+        insert_absent(connection, s.artifact, [_artifact_row(a, types, now) for a in fresh])
+        found |= find_named(connection, s.artifact, type_id, (a.name for a in fresh))
+        insert_absent(connection, s.artifact_property, _artifact_properties(fresh, found))
+    return found
+
+
+def insert_artifacts(
+    connection: sa.Connection, types: Mapping[str, int], artifacts: Sequence[NewArtifact], now: int
+) -> dict[str, int]:
+    """Insert artifacts of one type that are surely new; their ids by name."""
+    rows = [_artifact_row(a, types, now) for a in artifacts]
+    if connection.dialect.insert_returning:
+        result = connection.execute(sa.insert(s.artifact).returning(s.artifact.c.name, s.artifact.c.id), rows)
+        ids = {name: key for name, key in result}  # noqa: C416 - rows are no tuples to the type checker
+    else:
+        connection.execute(sa.insert(s.artifact), rows)
+        ids = find_named(connection, s.artifact, types[artifacts[0].type], (a.name for a in artifacts))
+    connection.execute(sa.insert(s.artifact_property), _artifact_properties(artifacts, ids))
+    return ids
+
+
+def _artifact_properties(artifacts: Sequence[NewArtifact], ids: Mapping[str, int]) -> list[dict[str, Any]]:
+    return [
+        row
+        for a in artifacts
+        for row in property_rows("artifact_id", ids[a.name], a.properties, TYPES[a.type, TypeKind.ARTIFACT].keys())
+    ]
+
+
+def property_rows(
+    key: str, owner: int, properties: Mapping[str, Json], declared: AbstractSet[str]
+) -> list[dict[str, Any]]:
+    """Rows for a property table; lists, objects and integers beyond 64 bits are kept as JSON text."""
+    rows = []
+    for name, value in properties.items():
+        if value is None:
+            continue
+        row: dict[str, Any] = {
+            key: owner, "name": name, "is_custom_property": name not in declared, "int_value": None,
+            "double_value": None, "string_value": None, "bool_value": None,
+        }  # fmt: skip
+        if isinstance(value, bool):
+            row["bool_value"] = value
+        elif isinstance(value, int) and -(2**63) <= value < 2**63:
+            row["int_value"] = value
+        elif isinstance(value, float):
+            row["double_value"] = value
+        else:
+            row["string_value"] = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+        rows.append(row)
+    return rows
+
+
+def insert_events(connection: sa.Connection, execution_id: int, events: Sequence[NewEvent], now: int) -> None:
+    """Insert events with their paths; of two events with the same artifact and type the first stays."""
+    unique = {(e.artifact_id, e.type): e for e in reversed(events)}
+    if not unique:
+        return
+    table = s.event
+    rows = [
+        {"artifact_id": a, "execution_id": execution_id, "type": int(t), "milliseconds_since_epoch": now}
+        for a, t in unique
+    ]
+    columns = (table.c.id, table.c.artifact_id, table.c.type)
+    if connection.dialect.insert_returning:
+        made = connection.execute(sa.insert(table).returning(*columns), rows).all()
+    else:
+        connection.execute(sa.insert(table), rows)
+        made = connection.execute(sa.select(*columns).where(table.c.execution_id == execution_id)).all()
+    paths = [
+        {"event_id": key, "is_index_step": False, "step_key": unique[artifact_id, EventType(kind)].role}
+        for key, artifact_id, kind in made
+        if (artifact_id, kind) in unique
+    ]
+    connection.execute(sa.insert(s.event_path), paths)
+
+
+def insert_attributions(connection: sa.Connection, pairs: Iterable[tuple[int, int]]) -> None:
+    """Attribute artifacts to contexts: (context id, artifact id)."""
+    insert_absent(connection, s.attribution, [{"context_id": c, "artifact_id": a} for c, a in sorted(set(pairs))])
+
+
+def _artifact_row(artifact: NewArtifact, types: Mapping[str, int], now: int) -> dict[str, Any]:
+    return {
+        "type_id": types[artifact.type], "name": artifact.name, "uri": artifact.uri, "state": ARTIFACT_LIVE,
+        **_stamps(now),
+    }  # fmt: skip
+
+
+def _stamps(now: int) -> dict[str, int]:
+    return {"create_time_since_epoch": now, "last_update_time_since_epoch": now}
