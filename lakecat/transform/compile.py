@@ -58,25 +58,76 @@ def compile_script(script: Script, *, dialect: str, variables: Mapping[str, Valu
     Raises:
         ScriptError: a parameter has no value, or the statement can't be said faithfully in the engine's dialect.
     """
-    traced, relations = _resolve(script, for_engine=False)
+    traced, _ = _resolve(script, for_engine=False)
     statement, relations = _resolve(script, for_engine=True)
     parameters = _bind(script, statement, variables)
+    return Compiled(_said(script, _executable(script, statement), dialect), parameters, relations, traced)
+
+
+def first_merge(script: Script, *, dialect: str, variables: Mapping[str, Value]) -> Compiled:
+    """A MERGE into a table that is not there yet, as the SELECT of the rows that it inserts.
+
+    Every source row is unmatched then, so that only WHEN NOT MATCHED THEN INSERT counts. Raises ScriptError as
+    ``compile_script`` does, and when there is not exactly one such clause with its columns named.
+    """
+    traced, _ = _resolve(script, for_engine=False)
+    statement, relations = _resolve(script, for_engine=True)
+    parameters = _bind(script, statement, variables)
+    query = _inserted_rows(script, statement)
+    return Compiled(_said(script, query, dialect), parameters, relations, traced)
+
+
+def _inserted_rows(script: Script, merge: exp.Expr) -> exp.Expr:
+    inserts = [
+        when
+        for when in merge.args["whens"].expressions
+        if isinstance(when.args["then"], exp.Insert) and not when.args.get("matched") and not when.args.get("source")
+    ]
+    if len(inserts) != 1:
+        raise _no_table(script)
+    then = inserts[0].args["then"]
+    query = exp.select(*_insert_projection(script, then)).from_(merge.args["using"])
+    if (condition := inserts[0].args.get("condition")) is not None:
+        query = query.where(condition)
+    if isinstance(merge.args.get("with_"), exp.With):
+        query.set("with_", merge.args["with_"])
+    return query
+
+
+def _insert_projection(script: Script, then: exp.Expr) -> list[exp.Expr]:
+    columns, values = then.args.get("this"), then.args.get("expression")
+    if isinstance(columns, exp.Star) or (columns is None and not values):
+        return [exp.Star()]
+    if columns is None or not values:
+        raise _no_table(script)
+    return [
+        exp.alias_(value.copy(), column.name, quoted=True)
+        for column, value in zip(columns.expressions, values.expressions, strict=True)
+    ]
+
+
+def _no_table(script: Script) -> ScriptError:
+    return ScriptError(
+        f"there is no table {script.target} to merge into, and its columns do not follow from the MERGE",
+        where=script.where(script.statement),
+        hint="write one WHEN NOT MATCHED THEN INSERT (columns) VALUES (…), or create the table by a script",
+    )
+
+
+def used_variables(script: Script) -> tuple[str, ...]:
+    """Names of the parameters in a script's text, each once. Raises ScriptError for those without a name."""
+    return tuple(dict.fromkeys(_parameter_name(script, node) for node in _parameter_nodes(script.statement)))
+
+
+def _said(script: Script, statement: exp.Expr, dialect: str) -> str:
     try:
-        sql = _executable(script, statement).sql(
-            dialect=dialect, identify=True, comments=False, unsupported_level=ErrorLevel.RAISE
-        )
+        return statement.sql(dialect=dialect, identify=True, comments=False, unsupported_level=ErrorLevel.RAISE)
     except SqlglotError as err:
         raise ScriptError(
             f"cannot be said in the engine's SQL ({dialect}): {str(err).splitlines()[0]}",
             where=script.where(script.statement),
             hint=f"write that part in another way, or the script in {dialect} with -- lakecat: {{dialect: {dialect}}}",
         ) from err
-    return Compiled(sql, parameters, relations, traced)
-
-
-def used_variables(script: Script) -> tuple[str, ...]:
-    """Names of the parameters in a script's text, each once. Raises ScriptError for those without a name."""
-    return tuple(dict.fromkeys(_parameter_name(script, node) for node in _parameter_nodes(script.statement)))
 
 
 def _resolve(script: Script, *, for_engine: bool) -> tuple[exp.Expr, Mapping[DatasetName, tuple[DatasetName, bool]]]:
@@ -152,7 +203,7 @@ def _bind(script: Script, statement: exp.Expr, variables: Mapping[str, Value]) -
             raise ScriptError(
                 f"the parameter {name!r} has no value",
                 where=script.where(node.parent),
-                hint=f"give it with --var {name}=…, in lakecat.yaml's transforms.variables, or as a default in the header",
+                hint=f"give it with --var {name}=…, in transforms.variables of lakecat.yaml or in the header",
             )
         bound[name] = value
         held: exp.Expr = exp.Placeholder(this=name)

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from graphlib import CycleError as NoOrder
 from graphlib import TopologicalSorter
-from typing import Final
 
-from lakecat.errors import CycleError, NotFoundError, ScriptError, SelectorError, Where
+from lakecat.errors import CycleError, ScriptError, Where
+from lakecat.selector import Node, choose
 from lakecat.transform.scripts import Script
 from lakecat.types import DatasetName
-
-_SELECTOR: Final = re.compile(
-    r"(?:(?P<up>[0-9]{0,3})\+)?(?P<name>[A-Za-z0-9_.*?\[\]/-]+?)(?:\+(?P<down>[0-9]{0,3}))?\Z"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,59 +110,9 @@ def _cycle(names: Sequence[str], scripts: Mapping[str, Script]) -> CycleError:
 
 
 def select(graph: Graph, selectors: Sequence[str]) -> frozenset[str]:
-    """Names of the scripts that selectors mean; all of them without selectors.
+    """Names of the scripts that selectors mean, by script or by table; all of them without selectors.
 
-    ``staging.flights`` (a script, or the table it writes), ``staging.*``, ``+x`` (with all that it needs), ``2+x``
-    (up to two steps), ``x+`` (with all that needs it).
-
-    Raises:
-        SelectorError: a selector does not parse.
-        NotFoundError: a selector means no script.
+    Raises SelectorError and NotFoundError, as ``lakecat.selector`` does.
     """
-    if not selectors:
-        return frozenset(script.name for script in graph.order)
-    users: dict[str, set[str]] = {name: set() for name in graph.needs}
-    for name, needed in graph.needs.items():
-        for other in needed:
-            users[other].add(name)
-    chosen: set[str] = set()
-    for text in selectors:
-        match = _SELECTOR.match(text)
-        if match is None:
-            raise SelectorError(f"{text!r} is not a selector", hint="write name, raw.*, +name, name+ or 2+name+1")
-        start = _named(graph, match["name"])
-        chosen |= start
-        chosen |= _reach(start, graph.needs, match["up"])
-        chosen |= _reach(start, users, match["down"])
-    return frozenset(chosen)
-
-
-def _named(graph: Graph, pattern: str) -> set[str]:
-    wanted = pattern.lower()
-    found = {
-        script.name
-        for script in graph.order
-        if fnmatchcase(script.name.lower(), wanted) or fnmatchcase(str(script.target), wanted)
-    }
-    if not found:
-        known = sorted({script.name for script in graph.order} | {str(script.target) for script in graph.order})
-        close = difflib.get_close_matches(wanted, known, n=3, cutoff=0.5)
-        raise NotFoundError(
-            f"there is no script {pattern!r}",
-            hint=f"did you mean {', '.join(close)}?" if close else None,
-            next_command="lakecat plan",
-        )
-    return found
-
-
-def _reach(start: Iterable[str], edges: Mapping[str, Iterable[str]], depth: str | None) -> set[str]:
-    if depth is None:
-        return set()
-    left = int(depth) if depth else len(edges)
-    reached: set[str] = set()
-    edge = set(start)
-    while edge and left > 0:
-        edge = {other for name in edge for other in edges[name]} - reached
-        reached |= edge
-        left -= 1
-    return reached
+    nodes = [Node(script.name, frozenset({str(script.target)}), graph.needs[script.name]) for script in graph.order]
+    return choose(nodes, selectors)

@@ -1,0 +1,213 @@
+"""What a run would do and why; nothing is written."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from lakecat.config import Settings, load_jobs
+from lakecat.engines import DuckDBEngine, Engine
+from lakecat.errors import ConfigError, EngineError, LakecatError, ScriptError, TransformError, UsageError, Where
+from lakecat.landing import Services
+from lakecat.transform.check import missing_table, placed
+from lakecat.transform.compile import Compiled, Value, compile_script, used_variables
+from lakecat.transform.decide import Decision, Situation, decide, looks_at_target
+from lakecat.transform.graph import Graph, build_graph, select
+from lakecat.transform.history import read_history
+from lakecat.transform.pinned import Pinned
+from lakecat.transform.scripts import Kind, Script
+from lakecat.types import DatasetName, Version
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedScript:
+    """One selected script: whether it runs, why, on which versions; ``problem`` is what will stop it."""
+
+    script: Script
+    decision: Decision
+    inputs: tuple[Version, ...]
+    problem: LakecatError | None = None
+
+    @property
+    def runs(self) -> bool:
+        """Whether it has anything to do."""
+        return self.decision.runs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransformPlan:
+    """The selected scripts in order, and the state of the lake that they read.
+
+    ``pins`` holds the version of every dataset at the moment of the plan, read in one transaction; a run reads those,
+    and what it makes itself.
+    """
+
+    graph: Graph
+    steps: tuple[PlannedScript, ...]
+    pins: Mapping[DatasetName, Version]
+    variables: Mapping[str, Value]
+    full_refresh: bool
+
+    @property
+    def problems(self) -> tuple[LakecatError, ...]:
+        """What will stop scripts, in order."""
+        return tuple(step.problem for step in self.steps if step.problem is not None)
+
+
+def plan(
+    services: Services,
+    scripts: Sequence[Script],
+    select_: Sequence[str] = (),
+    *,
+    engine: Engine | None = None,
+    variables: Mapping[str, Value] | None = None,
+    full_refresh: bool = False,
+) -> TransformPlan:
+    """Say which scripts would run and why, and check them against the tables that are there.
+
+    Args:
+        services: the open project.
+        scripts: all of its scripts.
+        select_: selectors; all scripts without one.
+        engine: the engine that will run them; the configured one when None.
+        variables: values of named parameters, over those of the configuration.
+        full_refresh: run all selected scripts, INSERT scripts from nothing.
+
+    Raises:
+        ScriptError, CycleError: the scripts do not go together.
+        UsageError: a variable that no script uses.
+        SelectorError, NotFoundError: a selector means nothing.
+    """
+    values = _variables(services.settings, scripts, variables or {})
+    graph = build_graph(scripts, _ingested(services.settings))
+    chosen = select(graph, select_)
+    pins = {info.name: info.latest for info in services.catalog.datasets()}
+    planner = _Planner(services, engine or engine_of(services), graph, pins, values, full_refresh=full_refresh)
+    steps = tuple(planner.step(script) for script in graph.order if script.name in chosen)
+    return TransformPlan(graph=graph, steps=steps, pins=pins, variables=values, full_refresh=full_refresh)
+
+
+def engine_of(services: Services) -> Engine:
+    """The engine that the project's configuration names. Raises ConfigError for an unknown one."""
+    settings = services.settings.engine
+    if settings.name != DuckDBEngine.name:
+        raise ConfigError(f"there is no engine {settings.name!r}", hint=f"write engine: {DuckDBEngine.name}")
+    return DuckDBEngine(services.store, settings)
+
+
+def _variables(settings: Settings, scripts: Sequence[Script], given: Mapping[str, Value]) -> Mapping[str, Value]:
+    used = {name for script in scripts for name in used_variables(script)}
+    for name in given:
+        if name not in used:
+            close = difflib.get_close_matches(name, used, n=1)
+            raise UsageError(
+                f"no script has a parameter {name!r}",
+                hint=f"did you mean {close[0]!r}?" if close else f"known: {', '.join(sorted(used)) or 'none'}",
+            )
+    return {**settings.transforms.variables, **given}
+
+
+def _ingested(settings: Settings) -> Mapping[DatasetName, str]:
+    return {job.target: job.name for job in load_jobs(settings)}
+
+
+def situation_of(
+    script: Script,
+    graph: Graph,
+    pins: Mapping[DatasetName, Version],
+    variables: Mapping[str, Value],
+    engine: Engine,
+    *,
+    full_refresh: bool,
+) -> Situation:
+    """What a decision about a script looks at, apart from what is still to come in this run."""
+    others = [other for other in graph.order if other.target == script.target and other is not script]
+    declared = script.header.variables
+    parameters: dict[str, Value] = {}
+    for name in used_variables(script):
+        value = variables.get(name, declared[name].default if name in declared else None)
+        if value is not None:
+            parameters[name] = value
+    return Situation(
+        pins=pins,
+        parameters=parameters,
+        engine=engine.name,
+        creator=next((other.job for other in others if other.kind.creates), None),
+        later=frozenset(other.job for other in others if script.name in graph.follows[other.name]),
+        full_refresh=full_refresh,
+    )
+
+
+class _Planner:
+    def __init__(
+        self,
+        services: Services,
+        engine: Engine,
+        graph: Graph,
+        pins: Mapping[DatasetName, Version],
+        variables: Mapping[str, Value],
+        *,
+        full_refresh: bool,
+    ) -> None:
+        self._catalog = services.catalog
+        self._engine = engine
+        self._graph = graph
+        self._pins = pins
+        self._variables = variables
+        self._full_refresh = full_refresh
+        self._running: dict[str, Script] = {}
+        self._pinned = Pinned(services, pins)
+
+    def step(self, script: Script) -> PlannedScript:
+        history = read_history(self._catalog, script, self._pins.get(script.target))
+        decision = decide(script, history, self._situation(script))
+        if decision.runs:
+            self._running[script.name] = script
+        return PlannedScript(
+            script=script,
+            decision=decision,
+            inputs=tuple(self._pins[dataset] for dataset in script.inputs if dataset in self._pins),
+            problem=self._problem(script) if decision.runs else None,
+        )
+
+    def _situation(self, script: Script) -> Situation:
+        base = situation_of(
+            script, self._graph, self._pins, self._variables, self._engine, full_refresh=self._full_refresh
+        )
+        pending = {other.target: other.name for other in self._running.values() if other.target in script.inputs}
+        before = [
+            other.name
+            for other in self._running.values()
+            if other.target == script.target and (other.kind.creates or looks_at_target(script))
+        ]
+        return replace(base, pending=pending, target_pending=before[-1] if before else None)
+
+    def _problem(self, script: Script) -> LakecatError | None:
+        made = {other.target for other in self._running.values() if other is not script}
+        known = {*self._pins, *made}
+        try:
+            self._check_tables(script, known)
+            compiled = compile_script(script, dialect=self._engine.dialect, variables=self._variables)
+            if not script.kind.modifies and not made & set(script.inputs):
+                self._check_columns(script, compiled)
+        except (ScriptError, TransformError) as err:
+            return err
+        return None
+
+    def _check_tables(self, script: Script, known: set[DatasetName]) -> None:
+        for use in script.reads:
+            if use.dataset not in known and use.dataset != script.target:
+                where = Where(script.path, use.line, use.column)
+                raise missing_table(use.dataset, where, known, self._graph)
+        needs_target = script.kind in (Kind.UPDATE, Kind.DELETE) or script.target in script.inputs
+        if needs_target and script.target not in known:
+            raise missing_table(script.target, script.where(script.statement), known, self._graph)
+
+    def _check_columns(self, script: Script, compiled: Compiled) -> None:
+        relations = {name: self._pinned.scan(dataset) for name, (dataset, _) in compiled.relations.items()}
+        try:
+            with self._engine.session(relations) as session:
+                session.describe(compiled.sql, compiled.parameters)
+        except EngineError as err:
+            raise placed(script, err) from err
