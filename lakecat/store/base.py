@@ -186,6 +186,10 @@ class LakeStore(ABC):
         """
 
     @abstractmethod
+    def failure(self, error: Exception, location: str) -> StoreError | None:
+        """What an error that a stream of this store raised means; None when it is not the store's doing."""
+
+    @abstractmethod
     def path(self, location: str) -> str:
         """What ``filesystem`` calls this location."""
 

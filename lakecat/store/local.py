@@ -106,7 +106,7 @@ class LocalStore(LakeStore):
         with _wrapped(prefix):
             if not folder.is_dir():
                 return
-            found = sorted(_walk(folder))
+            found = sorted(_walk(folder), key=str)
         for path in found:
             with _wrapped(str(path)):
                 try:
@@ -141,6 +141,10 @@ class LocalStore(LakeStore):
                 self._make_folder(folder)
                 self._sync_folder(folder)
 
+    def failure(self, error: Exception, location: str) -> StoreError | None:
+        """See LakeStore.failure."""
+        return _explain(error, location) if isinstance(error, OSError) and error.errno else None
+
     def publish(self, temporary: Path, path: Path) -> None:
         """Move a flushed temporary file to its place, durably."""
         temporary.replace(path)
@@ -156,13 +160,9 @@ class LocalStore(LakeStore):
         with _wrapped(location):
             temporary = self._write_temporary(path, data)
             try:
-                os.link(temporary, path, follow_symlinks=False)
-            except FileExistsError:
-                raise ObjectExistsError(f"{location} is there already") from None
-            except OSError as err:
-                if err.errno not in _NO_HARD_LINKS:
-                    raise
-                _write_new(path, data)
+                _link(temporary, path, data)
+            except FileExistsError as err:
+                raise ObjectExistsError(f"{location} is there already") from err
             finally:
                 temporary.unlink(missing_ok=True)
             self._sync_folder(path.parent)
@@ -303,6 +303,16 @@ def _write_new(path: Path, data: bytes) -> None:
         _fsync(descriptor)
 
 
+def _link(temporary: Path, path: Path, data: bytes) -> None:
+    """Give a finished file its name, unless the name is taken: FileExistsError."""
+    try:
+        os.link(temporary, path, follow_symlinks=False)
+    except OSError as err:
+        if err.errno not in _NO_HARD_LINKS:
+            raise
+        _write_new(path, data)
+
+
 def _fsync(descriptor: int) -> None:
     """Flush to the medium itself; on macOS plain fsync stops at the drive's cache."""
     if sys.platform == "darwin":
@@ -332,14 +342,19 @@ def _wrapped(location: str) -> Iterator[None]:
     """Turn operating system errors into StoreError; errno says what to do about it."""
     try:
         yield
-    except FileNotFoundError as err:
-        raise ObjectMissingError(f"{location} is not there") from err
     except OSError as err:
-        hint = {
-            errno.ENOSPC: "the disk is full: free space, or move the lake",
-            errno.EDQUOT: "the disk quota is used up: free space, or move the lake",
-            errno.EACCES: "this user may not read or write there",
-            errno.EROFS: "the disk is mounted read-only",
-            errno.ENAMETOOLONG: "the path is too long for this filesystem",
-        }.get(err.errno or 0)
-        raise StoreError(f"{location}: {err.strerror or err}", hint=hint) from err
+        raise _explain(err, location) from err
+
+
+def _explain(error: OSError, location: str) -> StoreError:
+    """Say what happened to a file; errno says what to do about it."""
+    if isinstance(error, FileNotFoundError):
+        return ObjectMissingError(f"{location} is not there")
+    hint = {
+        errno.ENOSPC: "the disk is full: free space, or move the lake",
+        errno.EDQUOT: "the disk quota is used up: free space, or move the lake",
+        errno.EACCES: "this user may not read or write there",
+        errno.EROFS: "the disk is mounted read-only",
+        errno.ENAMETOOLONG: "the path is too long for this filesystem",
+    }.get(error.errno or 0)
+    return StoreError(f"{location}: {error.strerror or error}", hint=hint)

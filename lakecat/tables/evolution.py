@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-
 import pyarrow as pa
 from pyiceberg.schema import Schema
 from pyiceberg.types import (

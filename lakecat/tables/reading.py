@@ -57,6 +57,8 @@ def _batches(
         except LakecatError:
             raise
         except (OSError, ValueError, pa.ArrowException) as err:
+            if (failure := store.failure(err, file.location)) is not None:
+                raise failure from err
             raise CorruptFileError(f"the data file cannot be read: {err}", where=Where(file.location)) from err
 
 
