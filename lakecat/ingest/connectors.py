@@ -1,0 +1,79 @@
+"""From the name in a job to an opened connector."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from importlib.metadata import entry_points
+from typing import Any, Final
+
+from lakecat.config import IngestJob
+from lakecat.connector import Connector
+from lakecat.errors import ConfigError
+from lakecat.landing import Services
+from lakecat.types import Json
+
+GROUP: Final = "lakecat.connectors"
+
+
+def open_connector(services: Services, job: IngestJob) -> Connector:
+    """Find the job's connector by entry point name, or by ``module:Class``, and open it with the job's options.
+
+    The connector gets the job's ``batch`` among its options. Raises ConfigError with the job file's line.
+    """
+    kind = _find(job)
+    options: dict[str, Json] = {"batch": job.batch, **job.json_options}
+    try:
+        opened: Connector = kind.open(options, base=str(services.settings.root), storage=_storage(services))
+    except ConfigError as err:
+        if err.where is None:
+            err.where = job.where_of("options")
+        raise
+    return opened
+
+
+def _find(job: IngestJob) -> Any:
+    name = job.connector
+    where = job.where_of("connector")
+    found = {point.name: point for point in entry_points(group=GROUP)}
+    try:
+        if ":" in name:
+            module, _, attribute = name.partition(":")
+            kind = getattr(importlib.import_module(module), attribute)
+        elif name in found:
+            kind = found[name].load()
+        else:
+            close = difflib.get_close_matches(name, found, n=1)
+            hint = (
+                f"did you mean {close[0]}?" if close else f"there are: {', '.join(sorted(found)) or 'none installed'}"
+            )
+            raise ConfigError(f"there is no connector {name!r}", where=where, hint=hint)
+    except (ImportError, AttributeError) as err:
+        raise ConfigError(
+            f"the connector {name!r} cannot be imported: {err}", where=where, hint="install the package that has it"
+        ) from err
+    if not all(hasattr(kind, method) for method in ("open", "plan", "read", "close")):
+        raise ConfigError(f"{name!r} is no connector: it lacks the methods of lakecat.connector.Connector", where=where)
+    return kind
+
+
+def _storage(services: Services) -> dict[str, str]:
+    """The project's storage settings with secrets resolved, as the connector protocol hands them on."""
+    storage = services.settings.storage
+    values: dict[str, str] = {}
+    for name in ("endpoint", "region"):
+        if (text := getattr(storage, name)) is not None:
+            values[name] = text
+    for name in ("access_key", "secret_key", "session_token"):
+        if (reference := getattr(storage, name)) is not None:
+            values[name] = reference.resolve(services.environ).reveal()
+    for name in ("anonymous", "path_style"):
+        if getattr(storage, name):
+            values[name] = "true"
+    values["connect_timeout"] = str(storage.connect_timeout.total_seconds())
+    values["read_timeout"] = str(storage.read_timeout.total_seconds())
+    values["attempts"] = str(storage.attempts)
+    return values
+
+
+__all__ = ["GROUP", "open_connector"]

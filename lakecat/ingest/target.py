@@ -1,0 +1,222 @@
+"""How rows change a table: schema, partitions and files of one commit, decided from the table as it is now."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import pyarrow as pa
+from pyiceberg.manifest import DataFile
+from pyiceberg.partitioning import PartitionSpec
+from pyiceberg.schema import Schema
+
+from lakecat.errors import ConfigError, UsageError, NotFoundError, SchemaError, SourceError, Where
+from lakecat.ingest.keyed import rows_by_key
+from lakecat.landing import Services, Work
+from lakecat.tables import (
+    ALL,
+    PARTITIONS,
+    Operation,
+    Removal,
+    SchemaChange,
+    TableChange,
+    TableState,
+    WrittenFiles,
+    arrow_to_iceberg,
+    evolve,
+    new_table,
+    parse_partition,
+)
+from lakecat.types import DatasetName, WriteMode
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """The table that rows go to, and how. ``where`` is the place to mend in the job, ``source`` names the input."""
+
+    dataset: DatasetName
+    mode: WriteMode
+    key: tuple[str, ...] = ()
+    partition: tuple[str, ...] = ()
+    null_for_missing: bool = False
+    where: Callable[[str], Where | None] = lambda _key: None
+    source: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """What became of the rows: at most one change, and how many were read and written."""
+
+    change: TableChange | None
+    rows: int
+    written: WrittenFiles
+    schema_changes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """The table's next schema and spec; ``change`` and ``new_spec`` are None where they stay."""
+
+    schema: Schema
+    spec: PartitionSpec
+    change: SchemaChange | None
+    new_spec: PartitionSpec | None
+
+
+def load(
+    services: Services, work: Work, target: Target, state: TableState | None, rows: pa.RecordBatchReader
+) -> Loaded:
+    """Write ``rows`` and build the change for the commit.
+
+    Raises SchemaError (the rows do not fit the table), ConfigError (the job does not), NotFoundError (delete from a
+    table that is not there), SourceError (an empty source would replace rows).
+    """
+    if state is None and target.mode is WriteMode.DELETE:
+        raise NotFoundError(f"there is no table {target.dataset} to delete from", where=target.where("target"))
+    counted = _Counted(rows)
+    plan = _plan(target, state, rows.schema)
+    if target.mode in (WriteMode.MERGE, WriteMode.DELETE):
+        return _load_by_key(services, work, target, state, plan, counted)
+    written = work.write(target.dataset, counted.reader, schema=plan.schema, spec=plan.spec)
+    removed = _removed(target, state, written)
+    changes = bool(written.files) or plan.change is not None
+    return _loaded(work, target, plan, counted.rows, written, removed) if changes else _unchanged(counted.rows)
+
+
+class _Counted:
+    """A reader that counts its rows on the way."""
+
+    def __init__(self, rows: pa.RecordBatchReader) -> None:
+        self.rows = 0
+        self.reader = pa.RecordBatchReader.from_batches(rows.schema, self._count(rows))
+
+    def _count(self, rows: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
+        for batch in rows:
+            self.rows += batch.num_rows
+            yield batch
+
+
+def _plan(target: Target, state: TableState | None, incoming: pa.Schema) -> _Plan:
+    """Schema and partitions, decided before a byte is written."""
+    if not incoming.names:
+        raise SchemaError("the input has no columns", where=_source(target))
+    if state is None:
+        change = new_table(arrow_to_iceberg(incoming))
+        spec = _spec(target, change.schema)
+        return _Plan(change.schema, spec, change, spec)
+    if target.mode is WriteMode.DELETE:
+        return _Plan(state.schema, state.spec, None, None)
+    missing = [field.name for field in state.schema.fields if incoming.get_field_index(field.name) < 0]
+    if missing and not target.null_for_missing:
+        raise SchemaError(
+            f"the table's column {missing[0]!r} is missing",
+            where=Where(target.source or str(target.dataset), column=missing[0]),
+            hint="deliver it, or say missing_columns: null among the job's options to fill it with NULL",
+        )
+    evolved = evolve(state.schema, incoming, last_column_id=state.last_column_id)
+    schema = evolved.schema if evolved else state.schema
+    _check_partition(target, state, schema)
+    if target.mode is WriteMode.REPLACE_PARTITIONS and state.spec.is_unpartitioned():
+        raise ConfigError(
+            f"{target.dataset} has no partitions to replace",
+            where=target.where("mode"),
+            hint="use mode: replace, or partition the table",
+        )
+    return _Plan(schema, state.spec, evolved, None)
+
+
+def _source(target: Target) -> Where | None:
+    return Where(target.source) if target.source else None
+
+
+def _spec(target: Target, schema: Schema) -> PartitionSpec:
+    if target.mode is WriteMode.REPLACE_PARTITIONS and not target.partition:
+        raise ConfigError(
+            "mode replace_partitions needs partition: how the table is partitioned", where=target.where("mode")
+        )
+    try:
+        return parse_partition(target.partition, schema)
+    except SchemaError as err:
+        err.where = err.where or target.where("partition")
+        raise
+
+
+def _check_partition(target: Target, state: TableState, schema: Schema) -> None:
+    """A job that asks for other partitions than the table has would be disobeyed silently."""
+    if not target.partition:
+        return
+    wanted = [(field.source_id, field.transform) for field in _spec(target, schema).fields]
+    if wanted != [(field.source_id, field.transform) for field in state.spec.fields]:
+        raise ConfigError(
+            f"{target.dataset} is partitioned by {state.spec.fields or 'nothing'}, not as the job says",
+            where=target.where("partition"),
+            hint="remove partition: from the job, or give it what the table has",
+        )
+
+
+def _removed(target: Target, state: TableState | None, written: WrittenFiles) -> tuple[DataFile, ...] | Removal:
+    """The files that go, for modes that do not look at rows."""
+    if state is None or target.mode is WriteMode.APPEND:
+        return ()
+    if target.mode is WriteMode.REPLACE_PARTITIONS:
+        return PARTITIONS
+    if not written.rows:
+        raise SourceError(
+            f"the source has no rows, and {target.dataset} would be emptied",
+            where=_source(target),
+            hint="an empty delivery is most often a broken one; to empty the table, delete its rows by a script",
+        )
+    return ALL
+
+
+_OPERATIONS = {
+    WriteMode.APPEND: Operation.APPEND,
+    WriteMode.REPLACE: Operation.REPLACE,
+    WriteMode.REPLACE_PARTITIONS: Operation.OVERWRITE,
+    WriteMode.MERGE: Operation.OVERWRITE,
+    WriteMode.DELETE: Operation.DELETE,
+}
+
+
+def _load_by_key(
+    services: Services, work: Work, target: Target, state: TableState | None, plan: _Plan, counted: _Counted
+) -> Loaded:
+    """Merge and delete: only the files that hold a key of the input are written anew."""
+    engine = services.settings.engine
+    with rows_by_key(counted.reader, target.key, engine) as rows:
+        if state is None or state.current_snapshot_id is None:
+            written = work.write(target.dataset, rows, schema=plan.schema, spec=plan.spec)
+            return _loaded(work, target, plan, counted.rows, written, ())
+        raise UsageError("merge and delete wait for lakecat.tables.rewrite")
+    if not removed and not written.files and plan.change is None:
+        return _unchanged(counted.rows)
+    return _loaded(work, target, plan, counted.rows, written, removed, base=state.current_snapshot_id)
+
+
+def _loaded(
+    work: Work,
+    target: Target,
+    plan: _Plan,
+    rows: int,
+    written: WrittenFiles,
+    removed: tuple[DataFile, ...] | Removal,
+    *,
+    base: int | None = None,
+) -> Loaded:
+    change = TableChange(
+        dataset=target.dataset,
+        operation=_OPERATIONS[target.mode],
+        location=work.location(target.dataset),
+        schema=plan.change,
+        spec=plan.new_spec,
+        added=written.files,
+        removed=removed,
+        base_snapshot_id=base,
+        properties=work.summary(),
+    )
+    summary = plan.change.summary if plan.change else ()
+    return Loaded(change=change, rows=rows, written=written, schema_changes=summary)
+
+
+def _unchanged(rows: int) -> Loaded:
+    return Loaded(change=None, rows=rows, written=WrittenFiles((), 0, 0), schema_changes=())
