@@ -15,7 +15,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Final
 
@@ -38,11 +38,16 @@ class Atom:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """Something that can be selected: its name, other names it answers to, and the names of what it needs."""
+    """Something that can be selected: its key, the names it answers to (its key, when empty), the keys it needs."""
 
-    name: str
-    aliases: frozenset[str] = frozenset()
-    needs: frozenset[str] = field(default_factory=frozenset)
+    key: str
+    names: frozenset[str] = frozenset()
+    needs: frozenset[str] = frozenset()
+
+    @property
+    def answers_to(self) -> frozenset[str]:
+        """The names that a pattern is matched with."""
+        return self.names or frozenset((self.key,))
 
 
 def parse_selector(text: str) -> tuple[tuple[Atom, ...], ...]:
@@ -70,7 +75,7 @@ def _steps(part: str | None) -> int | None:
 
 
 def choose(nodes: Sequence[Node], select: Iterable[str] = (), exclude: Iterable[str] = ()) -> frozenset[str]:
-    """The names of the nodes that are selected (all without ``select``) and not excluded.
+    """The keys of the nodes that are selected (all without ``select``) and not excluded.
 
     Raises:
         SelectorError: a selector does not parse.
@@ -79,19 +84,19 @@ def choose(nodes: Sequence[Node], select: Iterable[str] = (), exclude: Iterable[
     graph = _Graph(nodes)
     wanted = [term for text in select for term in parse_selector(text)]
     unwanted = [term for text in exclude for term in parse_selector(text)]
-    chosen = graph.union(wanted) if wanted else frozenset(node.name for node in nodes)
+    chosen = graph.union(wanted) if wanted else frozenset(node.key for node in nodes)
     return chosen - graph.union(unwanted)
 
 
 class _Graph:
     def __init__(self, nodes: Sequence[Node]) -> None:
         self._nodes = nodes
-        self._needs: dict[str, set[str]] = {node.name: set() for node in nodes}
-        self._users: dict[str, set[str]] = {node.name: set() for node in nodes}
+        self._needs: dict[str, set[str]] = {node.key: set() for node in nodes}
+        self._users: dict[str, set[str]] = {node.key: set() for node in nodes}
         for node in nodes:
             for needed in node.needs & self._needs.keys():
-                self._needs[node.name].add(needed)
-                self._users[needed].add(node.name)
+                self._needs[node.key].add(needed)
+                self._users[needed].add(node.key)
 
     def union(self, terms: Iterable[tuple[Atom, ...]]) -> frozenset[str]:
         found: set[str] = set()
@@ -105,13 +110,11 @@ class _Graph:
 
     def _named(self, pattern: str) -> frozenset[str]:
         found = frozenset(
-            node.name
-            for node in self._nodes
-            if any(fnmatchcase(name.lower(), pattern) for name in (node.name, *node.aliases))
+            node.key for node in self._nodes if any(fnmatchcase(name.lower(), pattern) for name in node.answers_to)
         )
         if found or any(letter in pattern for letter in "*?["):
             return found
-        known = sorted({name for node in self._nodes for name in (node.name, *node.aliases)})
+        known = sorted({name for node in self._nodes for name in node.answers_to})
         close = difflib.get_close_matches(pattern, known, n=3, cutoff=0.5)
         raise NotFoundError(
             f"there is no {pattern!r} here",

@@ -1,0 +1,78 @@
+"""``lakecat show``: one dataset, or one version of it, in full."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import click
+
+from lakecat.cli.options import Common, common_options
+from lakecat.cli.output import Block, Grid, Line
+from lakecat.cli.text import count, moment, size
+
+if TYPE_CHECKING:
+    from lakecat.lake import Description
+
+
+@click.command()
+@click.argument("dataset", metavar="DATASET[@VERSION]")
+@click.option("--history", type=click.IntRange(0, 10_000), default=10, help="How many versions to list. [default: 10]")
+@click.option("--sample", type=click.IntRange(0, 1000), default=0, help="Also show this many rows.")
+@common_options
+@click.pass_obj
+def show(common: Common, dataset: str, history: int, sample: int) -> None:
+    """Show a dataset's columns, partitions, place, versions, and what made it."""
+    with common.connect() as lake:
+        found = lake.show(dataset, history=history)
+        rows = lake.sample(dataset, sample) if sample else None
+    document = {"description": found, "sample": rows.to_pylist() if rows is not None else None}
+
+    def view() -> Iterator[Block]:
+        yield from _blocks(found)
+        if rows is not None:
+            from lakecat.cli.rows import grid_of
+
+            yield Line("")
+            yield grid_of(rows, title="sample")
+
+    common.output().emit(document, view)
+
+
+def _blocks(found: Description) -> Iterator[Block]:
+    version = found.version
+    yield Line(f"{version}{'' if found.current else ' (not the current one)'}", "strong")
+    yield Line(f"rows        {count(version.rows)} in {count(version.files, 'file')}, {size(version.bytes)}")
+    yield Line(f"committed   {moment(version.committed_at)} by {version.operation}")
+    yield Line(f"made by     {found.made_by.info.job} (execution {version.execution_id})")
+    for made_from in found.made_by.inputs:
+        yield Line(f"from        {made_from}")
+    for source in found.made_by.sources:
+        yield Line(f"from        {source.uri}")
+    yield Line(f"partition   {', '.join(found.partition) or 'none'}")
+    yield Line(f"location    {found.location}")
+    columns = [
+        (column.name, column.type, "required" if column.required else "", column.doc or "") for column in found.columns
+    ]
+    yield Line("")
+    yield Grid(("column", "type", "", "doc"), columns)
+    if found.history:
+        yield Line("")
+        yield Grid(
+            ("version", "committed", "operation", "rows", "added", "removed", "execution"),
+            [
+                (
+                    f"v{item.version}",
+                    moment(item.committed_at),
+                    item.operation,
+                    count(item.rows),
+                    count(item.added_rows),
+                    count(item.removed_rows),
+                    str(item.execution_id),
+                )
+                for item in found.history
+            ],
+            frozenset({"version", "rows", "added", "removed", "execution"}),
+        )
+    if found.versions > len(found.history) > 0:
+        yield Line(f"{found.versions - len(found.history)} older versions (--history)", "dim")

@@ -1,0 +1,164 @@
+"""``lakecat doctor``: is everything where it should be, and does everything answer."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Final
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import sqlalchemy as sa
+
+from lakecat.catalog import schema as s
+from lakecat.catalog.sqlite import wal_is_safe
+from lakecat.engines import Engine
+from lakecat.errors import LakecatError, ObjectMissingError
+from lakecat.ingest import open_connector
+from lakecat.lake.answers import Check, Verdict
+from lakecat.lake.project import Project
+from lakecat.lake.querying import scan_of
+from lakecat.landing import Services
+from lakecat.tables import PlannedFile, plan
+from lakecat.types import DatasetName, ExecutionState, Version
+
+_THREADS: Final = 8
+_SHOWN: Final = 5
+_INTENTS: Final = 200
+
+
+def examine(services: Services, engine: Engine, project: Project, *, deep: bool) -> tuple[Check, ...]:
+    """Every check, in the order in which a person would mend things. ``deep`` reads every data file whole."""
+    parts: tuple[tuple[str, Callable[[], Iterator[Check]]], ...] = (
+        ("project", lambda: _project(services, project)),
+        ("store", lambda: _store(services)),
+        ("catalog", lambda: _catalog(services)),
+        ("engine", lambda: _engine(engine)),
+        ("files", lambda: _files(services, deep=deep)),
+        ("leftovers", lambda: _leftovers(services)),
+    )
+    return tuple(check for name, part in parts for check in _guarded(name, part))
+
+
+def _guarded(name: str, part: Callable[[], Iterator[Check]]) -> Iterator[Check]:
+    """The part's checks; what it raises becomes a bad check, so that the other parts are looked at too."""
+    try:
+        yield from part()
+    except LakecatError as err:
+        place = f"{err.where}: " if err.where else ""
+        yield Check(name, Verdict.BAD, f"{place}{err.what}", err.hint)
+
+
+def _project(services: Services, project: Project) -> Iterator[Check]:
+    jobs, scripts = project.jobs(), project.scripts()
+    for job in jobs:
+        open_connector(services, job).close()
+    yield Check("project", Verdict.GOOD, f"{len(jobs)} ingest jobs and {len(scripts)} scripts read well")
+
+
+def _store(services: Services) -> Iterator[Check]:
+    probe = services.store.probe()
+    slow = max(probe.write_seconds, probe.read_seconds, probe.list_seconds)
+    absent = "put-if-absent ok" if probe.put_if_absent else "no put-if-absent, which lakecat does not need"
+    yield Check("store", Verdict.GOOD, f"{probe.url} writes, reads and lists ({absent}, {slow * 1000:.0f} ms)")
+
+
+def _catalog(services: Services) -> Iterator[Check]:
+    database = services.catalog.database
+    with database.reading() as connection:
+        kind = connection.dialect.name
+    if kind == "sqlite" and not wal_is_safe(sqlite3.sqlite_version):
+        yield Check(
+            "sqlite",
+            Verdict.GOOD,
+            f"SQLite {sqlite3.sqlite_version} has a known fault in its faster journal (WAL); lakecat uses the safe one",
+        )
+    problems = services.catalog.integrity()
+    for problem in problems:
+        verdict = Verdict.WARNING if problem.warning else Verdict.BAD
+        yield Check("catalog", verdict, f"{problem.message} ({problem.code})")
+    if not problems:
+        yield Check("catalog", Verdict.GOOD, f"{kind}: every version is explained by a completed execution")
+
+
+def _engine(engine: Engine) -> Iterator[Check]:
+    with engine.session({}) as session:
+        session.query("SELECT 1 AS one").read_all()
+    yield Check("engine", Verdict.GOOD, f"{engine.name} answers")
+
+
+@dataclass(frozen=True, slots=True)
+class _Fault:
+    dataset: DatasetName
+    message: str
+
+
+def _files(services: Services, *, deep: bool) -> Iterator[Check]:
+    """Every file of every current version is there with its size; read whole with ``deep``."""
+    counted = 0
+    faults: list[_Fault] = []
+    for info in services.catalog.datasets():
+        files = plan(services.store, scan_of(services.catalog, services.store, info.latest))
+        counted += len(files)
+        faults += _inspect(services, info.latest, files, deep=deep)
+        if (rows := sum(file.rows for file in files)) != info.latest.rows:
+            faults.append(
+                _Fault(info.name, f"{info.latest} has {rows} rows in its files, {info.latest.rows} in the catalog")
+            )
+    for fault in faults[:_SHOWN]:
+        yield Check("files", Verdict.BAD, f"{fault.dataset}: {fault.message}", "restore the file from a backup")
+    if len(faults) > _SHOWN:
+        yield Check("files", Verdict.BAD, f"and {len(faults) - _SHOWN} more")
+    if not faults:
+        how = "read whole" if deep else "there, with their sizes"
+        yield Check("files", Verdict.GOOD, f"{counted} files of the current versions are {how}")
+
+
+def _inspect(services: Services, version: Version, files: tuple[PlannedFile, ...], *, deep: bool) -> list[_Fault]:
+    look = _read_whole if deep else _measure
+    with ThreadPoolExecutor(_THREADS, "lakecat-doctor") as pool:
+        found = pool.map(lambda file: look(services, file), files)
+        return [_Fault(version.dataset, message) for message in found if message]
+
+
+def _measure(services: Services, file: PlannedFile) -> str | None:
+    try:
+        size = services.store.size(file.location)
+    except ObjectMissingError:
+        return f"{file.location} is missing"
+    return None if size == file.size else f"{file.location} has {size} bytes, its manifest says {file.size}"
+
+
+def _read_whole(services: Services, file: PlannedFile) -> str | None:
+    if (fault := _measure(services, file)) is not None:
+        return fault
+    try:
+        with services.store.open_input(file.location) as source:
+            parquet = pq.ParquetFile(source, page_checksum_verification=True)
+            rows = sum(batch.num_rows for batch in parquet.iter_batches())
+    except (pa.ArrowException, OSError) as err:
+        return f"{file.location} cannot be read: {err}"
+    return None if rows == file.rows else f"{file.location} has {rows} rows, its manifest says {file.rows}"
+
+
+def _leftovers(services: Services) -> Iterator[Check]:
+    """Files that executions left which can never commit any more: garbage, harmless."""
+    ended = (ExecutionState.FAILED.value, ExecutionState.CANCELED.value)
+    query = (
+        sa.select(s.intent.c.prefix)
+        .join(s.lake_execution, s.lake_execution.c.execution_id == s.intent.c.execution_id)
+        .where(s.lake_execution.c.state.in_(ended))
+        .order_by(s.intent.c.execution_id.desc())
+        .limit(_INTENTS)
+    )
+    with services.catalog.database.reading() as connection:
+        prefixes = [str(prefix) for prefix in connection.execute(query).scalars()]
+    left = [stored for prefix in prefixes for stored in services.store.list(prefix)]
+    if left:
+        size = sum(stored.size for stored in left)
+        message = f"{len(left)} files ({size:,} bytes) of executions that failed are left; no table knows them"
+        yield Check("leftovers", Verdict.WARNING, message, "they are harmless, and may be deleted")
+    else:
+        yield Check("leftovers", Verdict.GOOD, "no files of failed executions are left")

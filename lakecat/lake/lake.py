@@ -1,0 +1,339 @@
+"""The facade: everything the command line can do, from Python."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import socket
+import sys
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Self, TypeAlias
+
+from lakecat.catalog import Catalog, DatasetInfo, Holder
+from lakecat.config import Settings
+from lakecat.lake import questions
+from lakecat.lake.answers import Check, DatasetStatus, Description, Difference, Lineage, RunReport, WorkKind, WorkPlan
+from lakecat.lake.project import Project
+from lakecat.lake.selection import Selection, select_datasets, select_work
+from lakecat.store import LakeStore
+from lakecat.types import DatasetName, VersionRef
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from lakecat.engines import Engine
+    from lakecat.ingest import IngestResult
+    from lakecat.lake.work import ArrowSource, OnProgress, OnResult
+    from lakecat.landing import Services
+
+Selectors: TypeAlias = str | Iterable[str] | None
+
+
+def connect(
+    path: Path | str | None = None, *, profile: str | None = None, environ: Mapping[str, str] | None = None
+) -> Lake:
+    """Open a project.
+
+    Args:
+        path: its ``lakecat.yaml``, or the folder of it; without it the nearest one above the working folder.
+        profile: one of the project's profiles; without it ``LAKECAT_PROFILE`` decides.
+        environ: where ``env:`` secrets are looked up; the process's environment when absent.
+
+    Raises:
+        ConfigError: there is no project, or it is wrong; with file and line.
+    """
+    variables = os.environ if environ is None else environ
+    return Lake(Project.open(path, profile=profile, environ=variables), environ=variables)
+
+
+class Lake:
+    """An open project. Use it as a context manager, or call ``close()``. Safe to use from several threads.
+
+    Methods raise LakecatError and its children only. What takes ``select`` takes selectors: one text or several,
+    ``raw.*``, ``+x``, ``x+``, ``2+x+1``.
+    """
+
+    def __init__(
+        self,
+        project: Project,
+        *,
+        environ: Mapping[str, str],
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        """Take an opened project; use ``connect``."""
+        self._project = project
+        self._environ = environ
+        self._clock = clock
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the catalog's connections; safe to call twice."""
+        if (catalog := self.__dict__.pop("catalog", None)) is not None:
+            catalog.close()
+        self.__dict__.pop("services", None)
+
+    # what it is made of
+
+    @property
+    def settings(self) -> Settings:
+        """The project's settings, with the profile applied."""
+        return self._project.settings
+
+    @cached_property
+    def catalog(self) -> Catalog:
+        """The catalog, for questions that the facade does not ask."""
+        return Catalog.open(self.settings.catalog_url(self._environ), create=True)
+
+    @cached_property
+    def store(self) -> LakeStore:
+        """The lake's bytes."""
+        return LakeStore.open(self.settings.lake, self.settings.storage, environ=self._environ)
+
+    @cached_property
+    def services(self) -> Services:
+        """What use cases work with."""
+        from lakecat.landing import Services
+
+        return Services(
+            settings=self.settings,
+            store=self.store,
+            catalog=self.catalog,
+            clock=self._clock,
+            holder=_holder(),
+            environ=self._environ,
+        )
+
+    @cached_property
+    def engine(self) -> Engine:
+        """The SQL engine."""
+        from lakecat.transform.plan import engine_of
+
+        return engine_of(self.services)
+
+    # work
+
+    def ingest(
+        self,
+        select: Selectors = None,
+        *,
+        exclude: Selectors = None,
+        due: bool = False,
+        on_progress: OnProgress | None = None,
+        on_result: OnResult | None = None,
+    ) -> RunReport:
+        """Run the selected ingest jobs; with ``due`` only those whose schedule says so.
+
+        A job that fails does not stop the others: see ``RunReport.failures``, or call its ``raise_failures()``.
+        """
+        from lakecat.lake.work import run_jobs
+
+        jobs = self._select(select, exclude).jobs
+        return run_jobs(self.services, jobs, due=due, on_progress=on_progress, on_result=on_result)
+
+    def run(
+        self,
+        select: Selectors = None,
+        *,
+        exclude: Selectors = None,
+        due: bool = False,
+        full_refresh: bool = False,
+        variables: Mapping[str, str | int | float | bool] | None = None,
+        on_progress: OnProgress | None = None,
+        on_result: OnResult | None = None,
+    ) -> RunReport:
+        """Run the selected transform scripts that have something to do, in the order of what they read.
+
+        With ``due``, first the ingest jobs that are due, then scripts: those with a schedule when they are due, those
+        without one whenever their inputs changed. ``full_refresh`` runs scripts even if nothing changed, INSERT scripts
+        from nothing.
+        """
+        from lakecat.lake.work import run_jobs, run_scripts
+
+        chosen = self._select(select, exclude)
+        report = (
+            run_jobs(self.services, chosen.jobs, due=True, on_progress=on_progress, on_result=on_result)
+            if due
+            else None
+        )
+        done = run_scripts(
+            self.services,
+            self.engine,
+            self._project.scripts(),
+            chosen.scripts,
+            due=due,
+            full_refresh=full_refresh,
+            variables=variables or {},
+            on_progress=on_progress,
+            on_result=on_result,
+        )
+        return done if report is None else report + done
+
+    def plan(
+        self,
+        select: Selectors = None,
+        *,
+        exclude: Selectors = None,
+        full_refresh: bool = False,
+        variables: Mapping[str, str | int | float | bool] | None = None,
+        kinds: Collection[WorkKind] = ("ingest", "transform"),
+    ) -> WorkPlan:
+        """What ``ingest`` and then ``run`` would do, and why; of one kind of work only, where ``kinds`` says so.
+
+        Writes nothing.
+        """
+        from lakecat.lake.work import plan_work
+
+        chosen = self._select(select, exclude)
+        return plan_work(
+            self.services,
+            self.engine,
+            self._project.scripts(),
+            Selection(
+                chosen.jobs if "ingest" in kinds else (),
+                chosen.scripts if "transform" in kinds else (),
+            ),
+            full_refresh=full_refresh,
+            variables=variables or {},
+        )
+
+    # questions
+
+    def datasets(self, select: Selectors = None, *, exclude: Selectors = None) -> tuple[DatasetInfo, ...]:
+        """The datasets that have a version, by name."""
+        infos = self.catalog.datasets()
+        if not _texts(select) and not _texts(exclude):
+            return infos
+        names = [info.name for info in infos]
+        chosen = select_datasets(names, self._project.scripts(), _texts(select), _texts(exclude))
+        return tuple(info for info in infos if info.name in chosen)
+
+    def show(self, ref: str | VersionRef, *, history: int = 10) -> Description:
+        """A dataset, or a version of it (``raw.orders@v7``), in full, with its newest ``history`` versions."""
+        return questions.describe(self.catalog, self.store, _ref(ref), history=history)
+
+    def diff(
+        self,
+        before: str | VersionRef,
+        after: str | VersionRef | None = None,
+        *,
+        rows: bool = False,
+        sample: int = 10,
+    ) -> Difference:
+        """What changed from one version to another (the current one when ``after`` is absent).
+
+        With ``rows`` the rows are compared too, and up to ``sample`` of each side shown.
+        """
+        first = _ref(before)
+        found = questions.differ(self.catalog, first, VersionRef(first.dataset) if after is None else _ref(after))
+        if not rows:
+            return found
+        from lakecat.lake.querying import compare_rows
+
+        return compare_rows(self.catalog, self.store, self.engine, found, sample=sample)
+
+    def lineage(self, target: str, *, up: bool = True, depth: int | None = None) -> Lineage:
+        """Where a version or column (``mart.revenue.amount@v3``) came from, or with ``up=False`` what came of it.
+
+        ``depth`` counts executions; all of them when absent.
+        """
+        return questions.trace(self.catalog, target, up=up, depth=depth)
+
+    def status(self, select: Selectors = None, *, exclude: Selectors = None) -> tuple[DatasetStatus, ...]:
+        """How fresh each dataset is and how its last run ended; those too that are still to be filled first."""
+        scripts = self._project.scripts()
+        found = questions.status(self.catalog, self._project.jobs(), scripts, self._clock())
+        names = [item.dataset for item in found]
+        chosen = select_datasets(names, scripts, _texts(select), _texts(exclude))
+        return tuple(item for item in found if item.dataset in chosen)
+
+    def sample(self, ref: str | VersionRef, rows: int = 10) -> pa.Table:
+        """Some rows of a dataset, or of a version of it."""
+        from lakecat.lake.querying import sample
+
+        return sample(self.catalog, self.store, self.engine, _ref(ref), rows)
+
+    def query(
+        self, sql: str, parameters: Mapping[str, object] | None = None, *, dialect: str | None = None
+    ) -> pa.Table:
+        """The result of one SELECT. ``raw.orders@v7`` reads an old version; ``$name`` takes a parameter."""
+        with self.stream(sql, parameters, dialect=dialect) as reader:
+            return reader.read_all()
+
+    @contextmanager
+    def stream(
+        self, sql: str, parameters: Mapping[str, object] | None = None, *, dialect: str | None = None
+    ) -> Iterator[pa.RecordBatchReader]:
+        """Like ``query``, in batches, for results that may be larger than memory."""
+        from lakecat.lake.querying import run_query
+
+        with run_query(
+            self.catalog,
+            self.store,
+            self.engine,
+            sql,
+            dialect=dialect or self.settings.dialect,
+            parameters=parameters,
+        ) as reader:
+            yield reader
+
+    def doctor(self, *, deep: bool = False) -> tuple[Check, ...]:
+        """Look for anything wrong in project, store, catalog, engine and files; ``deep`` reads every file whole."""
+        from lakecat.lake.checkup import examine
+
+        return examine(self.services, self.engine, self._project, deep=deep)
+
+    # Arrow in
+
+    def append(self, dataset: str | DatasetName, data: ArrowSource) -> IngestResult:
+        """Add rows to a dataset, making it when it is new. ``data``: anything that speaks Arrow's PyCapsule."""
+        from lakecat import ingest
+
+        return ingest.append(self.services, _name(dataset), data)
+
+    def replace(self, dataset: str | DatasetName, data: ArrowSource) -> IngestResult:
+        """Make ``data`` all the rows of a dataset."""
+        from lakecat import ingest
+
+        return ingest.replace(self.services, _name(dataset), data)
+
+    def merge(self, dataset: str | DatasetName, data: ArrowSource, *, key: Iterable[str]) -> IngestResult:
+        """Update rows that agree in ``key``, insert the others."""
+        from lakecat import ingest
+
+        return ingest.merge(self.services, _name(dataset), data, key=tuple(key))
+
+    def _select(self, select: Selectors, exclude: Selectors) -> Selection:
+        return select_work(self._project.jobs(), self._project.scripts(), _texts(select), _texts(exclude))
+
+
+def _texts(selectors: Selectors) -> tuple[str, ...]:
+    if selectors is None:
+        return ()
+    return (selectors,) if isinstance(selectors, str) else tuple(selectors)
+
+
+def _ref(ref: str | VersionRef) -> VersionRef:
+    return VersionRef.parse(ref) if isinstance(ref, str) else ref
+
+
+def _name(name: str | DatasetName) -> DatasetName:
+    return DatasetName.parse(name) if isinstance(name, str) else name
+
+
+def _holder() -> Holder:
+    try:
+        user = getpass.getuser()
+    except (OSError, KeyError, ImportError):  # a container's user may have no name
+        user = str(os.getuid()) if hasattr(os, "getuid") else "?"
+    # Only the program and its first word: arguments may hold what nobody else should see.
+    words = [Path(sys.argv[0]).name if sys.argv and sys.argv[0] else "python", *sys.argv[1:2]]
+    return Holder(host=socket.gethostname(), pid=os.getpid(), user=user, command=" ".join(words)[:200])

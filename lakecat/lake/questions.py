@@ -1,0 +1,138 @@
+"""Questions that the catalog answers: what is there, how fresh it is, where it came from. No data file is read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Literal
+
+from lakecat.catalog import Catalog
+from lakecat.config import IngestJob
+from lakecat.errors import NotFoundError, SelectorError
+from lakecat.lake.answers import DatasetStatus, Description, Difference, Lineage
+from lakecat.lake.differ import compare_columns
+from lakecat.schedule import next_instant
+from lakecat.store import LakeStore
+from lakecat.types import DatasetName, VersionRef
+
+if TYPE_CHECKING:
+    from lakecat.transform import Script
+
+
+def describe(catalog: Catalog, store: LakeStore, ref: VersionRef, *, history: int) -> Description:
+    """A version in full. Raises NotFoundError, StoreError."""
+    version = catalog.resolve(ref)
+    info = catalog.dataset(version.dataset)
+    raw = json.loads(store.read(catalog.metadata_location(version.dataset)))
+    return Description(
+        version=version,
+        current=version.version == info.latest.version,
+        columns=catalog.schema(version),
+        location=str(raw["location"]),
+        partition=partition_texts(raw),
+        made_by=catalog.execution(version.execution_id),
+        history=catalog.versions(version.dataset, history),
+        versions=info.versions,
+    )
+
+
+def partition_texts(raw: Mapping[str, Any]) -> tuple[str, ...]:
+    """The current partition spec of a table's metadata, in the words of a job file: ``day(time_hour)``."""
+    spec = next(item for item in raw["partition-specs"] if item["spec-id"] == raw["default-spec-id"])
+    schema = next(item for item in raw["schemas"] if item["schema-id"] == raw["current-schema-id"])
+    names = {field["id"]: field["name"] for field in schema["fields"]}
+    return tuple(
+        _partition_text(field["transform"], names.get(field["source-id"], field["name"])) for field in spec["fields"]
+    )
+
+
+def _partition_text(transform: str, column: str) -> str:
+    if transform == "identity":
+        return column
+    kind, bracket, width = transform.rstrip("]").partition("[")
+    return f"{kind}({width}, {column})" if bracket else f"{kind}({column})"
+
+
+def differ(catalog: Catalog, before: VersionRef, after: VersionRef) -> Difference:
+    """What changed between two versions of one dataset, the rows not looked at.
+
+    Raises SelectorError when they are of different datasets, NotFoundError.
+    """
+    if before.dataset != after.dataset:
+        raise SelectorError(
+            f"{before.dataset} and {after.dataset} are different datasets", hint="compare two versions of one dataset"
+        )
+    first, second = catalog.resolve(before), catalog.resolve(after)
+    low, high = sorted((first.version, second.version))
+    newest = catalog.versions(first.dataset, high - low or 1, before=high + 1)
+    return Difference(
+        before=first,
+        after=second,
+        columns=compare_columns(catalog.schema(first), catalog.schema(second)),
+        between=tuple(version for version in reversed(newest) if version.version > low),
+    )
+
+
+def parse_target(text: str) -> tuple[VersionRef, str | None]:
+    """``namespace.name[.column][@version]``: the dataset at a version, and the column. Raises SelectorError."""
+    name, at, version = text.partition("@")
+    parts = name.split(".", 2)
+    if len(parts) < 2:
+        raise SelectorError(f"{name!r} is not a dataset name", hint="write namespace.name or namespace.name.column")
+    return VersionRef.parse(".".join(parts[:2]) + at + version), parts[2] if len(parts) == 3 else None
+
+
+def trace(catalog: Catalog, text: str, *, up: bool, depth: int | None) -> Lineage:
+    """Where a version or column came from (``up``), or what came of it. Raises NotFoundError, SelectorError."""
+    ref, column = parse_target(text)
+    version = catalog.resolve(ref)
+    if column is not None:
+        names = [item.name for item in catalog.schema(version)]
+        column = next((name for name in names if name == column or name.lower() == column.lower()), None)
+        if column is None:
+            raise NotFoundError(
+                f"{version} has no column {text.partition('@')[0].split('.', 2)[2]!r}",
+                hint=f"its columns: {', '.join(names)}",
+                next_command=f"lakecat show {version.dataset}",
+            )
+    direction: Literal["up", "down"] = "up" if up else "down"
+    return Lineage(
+        version=version,
+        column=column,
+        graph=catalog.lineage(version, direction, depth),
+        columns=catalog.column_lineage(version.dataset, column, version.version, direction, depth),
+    )
+
+
+def status(
+    catalog: Catalog, jobs: Sequence[IngestJob], scripts: Sequence[Script], now: datetime
+) -> tuple[DatasetStatus, ...]:
+    """How fresh each dataset is, those too that a job or script is to fill for the first time; by name."""
+    infos = {info.name: info for info in catalog.datasets()}
+    work: dict[DatasetName, list[IngestJob | Script]] = {name: [] for name in infos}
+    everything: list[IngestJob | Script] = [*jobs, *scripts]
+    for item in everything:
+        work.setdefault(item.target, []).append(item)
+    found = []
+    for name in sorted(work):
+        info = infos.get(name)
+        runs = catalog.executions(dataset=name, limit=1)
+        instants = [instant for item in work[name] if item.schedule and (instant := next_instant(item.schedule, now))]
+        found.append(
+            DatasetStatus(
+                dataset=name,
+                version=info.latest if info else None,
+                age=now - info.latest.committed_at if info else None,
+                job=", ".join(item.name for item in work[name]) or None,
+                last_run=runs[0] if runs else None,
+                next_due=min(instants, default=None),
+            )
+        )
+    return tuple(found)
+
+
+def last_starts(catalog: Catalog, jobs: Iterable[str]) -> dict[str, datetime]:
+    """When each job was last started, for those that ever were."""
+    found = {job: catalog.latest_execution(job) for job in jobs}
+    return {job: execution.started_at for job, execution in found.items() if execution is not None}

@@ -1,0 +1,62 @@
+"""What selectors choose from: the project's jobs and scripts, or the datasets they make."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from lakecat.config import IngestJob
+from lakecat.selector import Node, choose
+from lakecat.types import DatasetName
+
+if TYPE_CHECKING:
+    from lakecat.transform import Script
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """The jobs and scripts that were selected, in the project's order."""
+
+    jobs: tuple[IngestJob, ...]
+    scripts: tuple[Script, ...]
+
+
+def select_work(
+    jobs: Sequence[IngestJob], scripts: Sequence[Script], select: Iterable[str], exclude: Iterable[str]
+) -> Selection:
+    """Jobs and scripts by selectors over their own names and those of their tables. Raises as ``choose``."""
+    writers: dict[DatasetName, set[str]] = {}
+    for job in jobs:
+        writers.setdefault(job.target, set()).add(_job_key(job))
+    for script in scripts:
+        writers.setdefault(script.target, set()).add(_script_key(script))
+    nodes = [Node(_job_key(job), frozenset((job.name, str(job.target)))) for job in jobs]
+    for script in scripts:
+        needs = {key for dataset in script.inputs for key in writers.get(dataset, ())} - {_script_key(script)}
+        nodes.append(Node(_script_key(script), frozenset((script.name, str(script.target))), frozenset(needs)))
+    chosen = choose(nodes, select, exclude)
+    return Selection(
+        tuple(job for job in jobs if _job_key(job) in chosen),
+        tuple(script for script in scripts if _script_key(script) in chosen),
+    )
+
+
+def _job_key(job: IngestJob) -> str:
+    return f"ingest:{job.name}"
+
+
+def _script_key(script: Script) -> str:
+    return f"transform:{script.name}"
+
+
+def select_datasets(
+    names: Iterable[DatasetName], scripts: Sequence[Script], select: Iterable[str], exclude: Iterable[str]
+) -> frozenset[DatasetName]:
+    """Datasets by selectors over their names; they need what the scripts that write them read."""
+    known = {str(name): name for name in names}
+    needs: dict[str, set[str]] = {name: set() for name in known}
+    for script in scripts:
+        needs.setdefault(str(script.target), set()).update(str(dataset) for dataset in script.inputs)
+    nodes = [Node(name, needs=frozenset(needs[name] - {name})) for name in known]
+    return frozenset(known[key] for key in choose(nodes, select, exclude))

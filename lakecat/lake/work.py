@@ -1,0 +1,234 @@
+"""Running and planning jobs and scripts, and telling what came of them in one form."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Protocol, TypeAlias
+
+from lakecat import transform
+from lakecat.config import IngestJob, Schedule
+from lakecat.engines import Engine
+from lakecat.errors import LakecatError
+from lakecat.ingest import IngestResult, JobPlan, plan_job, run_job
+from lakecat.lake.answers import Outcome, OutcomeState, PlannedWork, RunReport, WorkPlan
+from lakecat.lake.questions import last_starts
+from lakecat.lake.selection import Selection
+from lakecat.landing import Services
+from lakecat.schedule import due as due_jobs
+from lakecat.transform import PlannedScript, Script, Status, TransformEvent, TransformResult
+from lakecat.types import DatasetName
+
+OnProgress: TypeAlias = Callable[[str, int, int], None]
+"""Called with the job's or script's name, and the rows and bytes written so far; from any thread, one at a time."""
+
+OnResult: TypeAlias = Callable[[Outcome], None]
+"""Called with each outcome as it comes; from any thread, one at a time."""
+
+Variables: TypeAlias = Mapping[str, str | int | float | bool]
+
+
+class _Stream(Protocol):
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object: ...
+
+
+class _Array(Protocol):
+    def __arrow_c_array__(self, requested_schema: object | None = None) -> tuple[object, object]: ...
+
+
+ArrowSource: TypeAlias = _Stream | _Array
+"""Anything that speaks the Arrow PyCapsule protocol: pyarrow, polars, pandas, DuckDB relations, …"""
+
+
+def run_jobs(
+    services: Services,
+    jobs: Sequence[IngestJob],
+    *,
+    due: bool,
+    on_progress: OnProgress | None,
+    on_result: OnResult | None,
+) -> RunReport:
+    """Run ingest jobs one after the other; one that fails does not stop the others."""
+    chosen = _due_only(services, jobs) if due else jobs
+    outcomes: list[Outcome] = []
+    for job in chosen:
+        for outcome in _run_job(services, job, on_progress):
+            outcomes.append(outcome)
+            if on_result is not None:
+                on_result(outcome)
+    return RunReport(tuple(outcomes))
+
+
+def _due_only(services: Services, jobs: Iterable[IngestJob]) -> list[IngestJob]:
+    scheduled = {job.name: job for job in jobs if job.schedule is not None}
+    chosen = _due_names(services, {name: job.schedule for name, job in scheduled.items() if job.schedule})
+    return [job for name, job in scheduled.items() if name in chosen]
+
+
+def _due_names(services: Services, schedules: Mapping[str, Schedule]) -> frozenset[str]:
+    started = last_starts(services.catalog, schedules)
+    return frozenset(item.job for item in due_jobs(schedules, started, services.clock()))
+
+
+def _run_job(services: Services, job: IngestJob, on_progress: OnProgress | None) -> list[Outcome]:
+    started = time.monotonic()
+    tell = None if on_progress is None else lambda rows, size: on_progress(job.name, rows, size)
+    try:
+        results = run_job(services, job, tell)
+    except LakecatError as err:
+        return [
+            Outcome(
+                name=job.name,
+                kind="ingest",
+                dataset=job.target,
+                state=OutcomeState.FAILED,
+                seconds=time.monotonic() - started,
+                reasons=(err.what,),
+                error=err,
+            )
+        ]
+    if not results:
+        return [
+            Outcome(
+                name=job.name,
+                kind="ingest",
+                dataset=job.target,
+                state=OutcomeState.NOTHING,
+                seconds=time.monotonic() - started,
+                reasons=("nothing new",),
+            )
+        ]
+    return [_ingested(job, result) for result in results]
+
+
+def _ingested(job: IngestJob, result: IngestResult) -> Outcome:
+    return Outcome(
+        name=job.name,
+        kind="ingest",
+        dataset=result.dataset,
+        state=OutcomeState.NOTHING if result.already or result.version is None else OutcomeState.DONE,
+        version=None if result.already else result.version,
+        rows=result.rows,
+        files=result.files,
+        bytes=result.bytes,
+        seconds=result.seconds,
+        reasons=("done already by another run",) if result.already else ("nothing to change",),
+        schema_changes=result.schema_changes,
+    )
+
+
+def run_scripts(
+    services: Services,
+    engine: Engine,
+    scripts: Sequence[Script],
+    chosen: Sequence[Script],
+    *,
+    due: bool,
+    full_refresh: bool,
+    variables: Variables,
+    on_progress: OnProgress | None,
+    on_result: OnResult | None,
+) -> RunReport:
+    """Run the chosen scripts of all scripts; with ``due`` those with a schedule only when it says so."""
+    names = [script.name for script in chosen]
+    if due:
+        schedules = {script.job: script.schedule for script in chosen if script.schedule is not None}
+        now_due = _due_names(services, schedules)
+        names = [script.name for script in chosen if script.schedule is None or script.job in now_due]
+    if not names:
+        return RunReport(())
+    plan = transform.plan(services, scripts, names, engine=engine, variables=variables, full_refresh=full_refresh)
+
+    def on_event(event: TransformEvent) -> None:
+        if event.result is not None:
+            if on_result is not None:
+                on_result(_transformed(event.result))
+        elif on_progress is not None:
+            on_progress(event.script, event.rows, event.bytes)
+
+    results = transform.run(services, plan, on_event, engine=engine)
+    return RunReport(tuple(_transformed(result) for result in results))
+
+
+_STATES = {
+    Status.DONE: OutcomeState.DONE,
+    Status.SKIPPED: OutcomeState.NOTHING,
+    Status.FAILED: OutcomeState.FAILED,
+    Status.BLOCKED: OutcomeState.SKIPPED,
+}
+
+
+def _transformed(result: TransformResult) -> Outcome:
+    version = next((item for item in result.versions if item.dataset == result.script.target), None)
+    return Outcome(
+        name=result.script.name,
+        kind="transform",
+        dataset=result.script.target,
+        state=_STATES[result.status],
+        version=version if result.status is Status.DONE else None,
+        rows=result.rows,
+        seconds=result.seconds,
+        reasons=result.reasons,
+        error=result.error,
+    )
+
+
+def plan_work(
+    services: Services,
+    engine: Engine,
+    scripts: Sequence[Script],
+    chosen: Selection,
+    *,
+    full_refresh: bool,
+    variables: Variables,
+) -> WorkPlan:
+    """What the chosen jobs and scripts would do, and why; scripts as they will be after the jobs."""
+    work = [_planned_job(services, job) for job in chosen.jobs]
+    names = [script.name for script in chosen.scripts]
+    if names:
+        plan = transform.plan(services, scripts, names, engine=engine, variables=variables, full_refresh=full_refresh)
+        filled = {item.dataset: f"ingest {item.name}" for item in work if item.runs}
+        for step in plan.steps:
+            work.append(_planned_script(step, filled, missing=filled.keys() - plan.pins.keys()))
+            if work[-1].runs:
+                filled[step.script.target] = step.script.name
+    return WorkPlan(tuple(work))
+
+
+def _planned_script(
+    step: PlannedScript, filled: Mapping[DatasetName, str], *, missing: Collection[DatasetName]
+) -> PlannedWork:
+    """A script's plan, with what work before it will bring; a table that is only still to be filled is no problem."""
+    inputs = [dataset for dataset in step.script.inputs if dataset != step.script.target]
+    coming = tuple(f"{dataset} is filled by {filled[dataset]}" for dataset in inputs if dataset in filled)
+    return PlannedWork(
+        name=step.script.name,
+        kind="transform",
+        dataset=step.script.target,
+        runs=step.runs or bool(coming),
+        reasons=step.decision.reasons if step.runs else (coming or step.decision.reasons),
+        problem=None if set(inputs) & set(missing) else step.problem,
+    )
+
+
+def _planned_job(services: Services, job: IngestJob) -> PlannedWork:
+    try:
+        plan = plan_job(services, job)
+    except LakecatError as err:
+        return PlannedWork(
+            name=job.name, kind="ingest", dataset=job.target, runs=True, reasons=(err.what,), problem=err
+        )
+    return PlannedWork(
+        name=job.name, kind="ingest", dataset=job.target, runs=bool(plan.slices), reasons=(_job_reason(plan),)
+    )
+
+
+def _job_reason(plan: JobPlan) -> str:
+    if not plan.slices:
+        return "nothing new"
+    files = sum(len(item.files) for item in plan.slices)
+    what = f"{files} new file{'' if files == 1 else 's'}" if files else f"{len(plan.slices)} new slices"
+    commits = len(plan.slices)
+    return f"{what} in {commits} commit{'' if commits == 1 else 's'}, {plan.mode.value}" + (
+        "" if plan.table_exists else ", new table"
+    )
