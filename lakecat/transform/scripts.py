@@ -226,7 +226,7 @@ def _statement(text: str, path: str, dialect: str) -> exp.Expr:
     except ParseError as err:
         first = err.errors[0] if err.errors else {}
         raise ScriptError(
-            f"is not {dialect} SQL: {first.get('description') or err}",
+            f"is not {dialect} SQL: {_description(first.get('description') or str(err))}",
             where=Where(path, first.get("line"), first.get("col")),
             hint=f"near {first['highlight']!r}" if first.get("highlight") else None,
         ) from err
@@ -248,6 +248,11 @@ def _statement(text: str, path: str, dialect: str) -> exp.Expr:
             hint="put each statement into a script of its own; lakecat finds the order",
         )
     return found[0]
+
+
+def _description(text: str) -> str:
+    """The parser's words without the names of its classes."""
+    return "something is missing" if text.startswith("Required keyword") else text.rstrip(".")
 
 
 def _unclosed_line(text: str, dialect: str) -> int | None:

@@ -101,7 +101,7 @@ def test_selectors_that_mean_nothing() -> None:
         select(graph(CHAIN), ["stagin.a"])
     assert "staging.a" in (caught.value.hint or "")
     with pytest.raises(SelectorError):
-        select(graph(CHAIN), ["a b"])
+        select(graph(CHAIN), ["a&b"])
 
 
 @given(st.lists(st.sets(st.integers(0, 9), max_size=3), min_size=1, max_size=10))
