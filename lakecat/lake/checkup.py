@@ -55,7 +55,7 @@ def _project(services: Services, project: Project) -> Iterator[Check]:
     jobs, scripts = project.jobs(), project.scripts()
     for job in jobs:
         open_connector(services, job).close()
-    yield Check("project", Verdict.GOOD, f"{len(jobs)} ingest jobs and {len(scripts)} scripts read well")
+    yield Check("project", Verdict.GOOD, f"ingest jobs: {len(jobs)}, scripts: {len(scripts)}; all of them can be read")
 
 
 def _store(services: Services) -> Iterator[Check]:

@@ -18,7 +18,7 @@ def ingest(common: Common, select: tuple[str, ...], exclude: tuple[str, ...], *,
     """Land what is new in the sources: each ingest job commits new versions of its table."""
     with common.connect() as lake:
         if dry_run:
-            return report_plan(common.output(), lake.plan(select, exclude=exclude, kinds=("ingest",)))
+            return report_plan(common.output(), lake.plan(select, exclude=exclude, kinds=["ingest"]))
         return report_run(
             common.output(),
             lambda on_progress, on_result: lake.ingest(

@@ -35,7 +35,7 @@ def run(
                 exclude=exclude,
                 full_refresh=full_refresh,
                 variables=values,
-                kinds=("ingest", "transform") if due else ("transform",),
+                kinds=["ingest", "transform"] if due else ["transform"],
             )
             return report_plan(common.output(), plan)
         return report_run(
