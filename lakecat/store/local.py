@@ -143,7 +143,8 @@ class LocalStore(LakeStore):
 
     def failure(self, error: Exception, location: str) -> StoreError | None:
         """See LakeStore.failure."""
-        return _explain(error, location) if isinstance(error, OSError) and error.errno else None
+        ours = isinstance(error, FileNotFoundError) or (isinstance(error, OSError) and error.errno is not None)
+        return _explain(error, location) if ours else None
 
     def publish(self, temporary: Path, path: Path) -> None:
         """Move a flushed temporary file to its place, durably."""
@@ -346,7 +347,7 @@ def _wrapped(location: str) -> Iterator[None]:
         raise _explain(err, location) from err
 
 
-def _explain(error: OSError, location: str) -> StoreError:
+def _explain(error: Exception, location: str) -> StoreError:
     """Say what happened to a file; errno says what to do about it."""
     if isinstance(error, FileNotFoundError):
         return ObjectMissingError(f"{location} is not there")
@@ -356,5 +357,5 @@ def _explain(error: OSError, location: str) -> StoreError:
         errno.EACCES: "this user may not read or write there",
         errno.EROFS: "the disk is mounted read-only",
         errno.ENAMETOOLONG: "the path is too long for this filesystem",
-    }.get(error.errno or 0)
-    return StoreError(f"{location}: {error.strerror or error}", hint=hint)
+    }.get(getattr(error, "errno", None) or 0)
+    return StoreError(f"{location}: {getattr(error, 'strerror', None) or error}", hint=hint)
