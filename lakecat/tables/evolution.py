@@ -121,14 +121,14 @@ def evolve(
 def alter(current: Schema, changes: Sequence[ColumnChange], *, last_column_id: int) -> SchemaChange | None:
     """The schema after explicit changes, applied in order; None when nothing changes. Raises SchemaError."""
     ids = FieldIds(last_column_id)
-    fields: _Fields = current.fields
-    summary: list[str] = []
+    table: IcebergType = StructType(*current.fields)
     for change in changes:
-        fields = _at(fields, change.path[:-1], _step(change, ids), change.path)
-        summary.append(_words(change))
-    if not fields:
+        table = _inside(table, change.path[:-1], change, _step(change, ids))
+    if not children(table):
         raise SchemaError("a table needs at least one column")
-    return _change(current, fields, ids, summary) if fields != current.fields else None
+    if children(table) == current.fields:
+        return None
+    return _change(current, children(table), ids, [_words(change) for change in changes])
 
 
 def _change(current: Schema, fields: _Fields, ids: FieldIds, summary: list[str]) -> SchemaChange:
@@ -247,17 +247,21 @@ def _is_list(type_: pa.DataType) -> bool:
     return pa.types.is_nested(type_) and hasattr(type_, "value_type") and not pa.types.is_map(type_)
 
 
-def _at(fields: _Fields, path: tuple[str, ...], step: Callable[[_Fields], _Fields], full: tuple[str, ...]) -> _Fields:
-    """Apply a step to the fields inside ``path``."""
-    if not path:
-        return step(fields)
-    index = _index(fields, path[0], full)
-    inside = children(fields[index].field_type)
-    if not inside:
-        raise SchemaError(f"{path[0]!r} of {'.'.join(full)!r} holds no columns")
-    changed = _at(inside, path[1:], step, full)
-    column = replaced(fields[index], type_=rebuild(fields[index].field_type, changed))
-    return (*fields[:index], column, *fields[index + 1 :])
+def _inside(
+    container: IcebergType, path: tuple[str, ...], change: ColumnChange, step: Callable[[_Fields], _Fields]
+) -> IcebergType:
+    """The container with the step applied to the fields at ``path``.
+
+    The parts of a list or map can be widened, but are neither added, renamed, moved nor dropped.
+    """
+    fields = children(container)
+    if path:
+        index = _index(fields, path[0], change.path)
+        column = replaced(fields[index], type_=_inside(fields[index].field_type, path[1:], change, step))
+        return rebuild(container, (*fields[:index], column, *fields[index + 1 :]))
+    if not isinstance(container, StructType) and not (fields and isinstance(change, WidenColumn)):
+        raise SchemaError(f"{'.'.join(change.path)!r} is not in a struct, so it cannot change in this way")
+    return rebuild(container, step(fields))
 
 
 def _step(change: ColumnChange, ids: FieldIds) -> Callable[[_Fields], _Fields]:
@@ -277,7 +281,6 @@ def _step(change: ColumnChange, ids: FieldIds) -> Callable[[_Fields], _Fields]:
 
 def _add(fields: _Fields, change: AddColumn, ids: FieldIds) -> _Fields:
     name = change.path[-1]
-    _must_be_struct(fields, change.path)
     check_names([*(column.name for column in fields), name], parent=".".join(change.path[:-1]))
     (column,) = assign_ids(arrow_to_iceberg(pa.schema([pa.field(name, change.type)])).fields, ids)
     if change.doc:
@@ -290,7 +293,6 @@ def _add(fields: _Fields, change: AddColumn, ids: FieldIds) -> _Fields:
 
 def _rename(fields: _Fields, change: RenameColumn) -> _Fields:
     index = _index(fields, change.path[-1], change.path)
-    _must_be_struct(fields, change.path)
     others = [column.name for column in (*fields[:index], *fields[index + 1 :])]
     check_names([*others, change.name], parent=".".join(change.path[:-1]))
     return (*fields[:index], replaced(fields[index], name=change.name), *fields[index + 1 :])
@@ -312,7 +314,6 @@ def _widen(fields: _Fields, change: WidenColumn) -> _Fields:
 
 def _move(fields: _Fields, name: str, after: str | None, path: tuple[str, ...]) -> _Fields:
     index = _index(fields, name, path)
-    _must_be_struct(fields, path)
     rest = [*fields[:index], *fields[index + 1 :]]
     place = 0 if after is None else _index(tuple(rest), after, (*path[:-1], after)) + 1
     return (*rest[:place], fields[index], *rest[place:])
@@ -320,17 +321,9 @@ def _move(fields: _Fields, name: str, after: str | None, path: tuple[str, ...]) 
 
 def _drop(fields: _Fields, path: tuple[str, ...]) -> _Fields:
     index = _index(fields, path[-1], path)
-    _must_be_struct(fields, path)
     if len(path) > 1 and len(fields) == 1:
         raise SchemaError(f"{'.'.join(path)!r} is the last column of its struct", hint="drop the struct")
     return (*fields[:index], *fields[index + 1 :])
-
-
-def _must_be_struct(fields: _Fields, path: tuple[str, ...]) -> None:
-    """The parts of a list or map are neither added, renamed, moved nor dropped."""
-    names = tuple(column.name for column in fields)
-    if len(path) > 1 and names in (("element",), ("key", "value")) and path[-1] in names:
-        raise SchemaError(f"{'.'.join(path)!r} is a part of a list or map, which cannot change so")
 
 
 def _index(fields: _Fields, name: str, path: tuple[str, ...]) -> int:
