@@ -25,7 +25,7 @@ from lakecat.tables import (
 from lakecat.transform.compile import Compiled
 from lakecat.transform.decide import looks_at_target
 from lakecat.transform.scripts import Kind, Script
-from lakecat.transform.shape import insert_names, renamed, replace_columns
+from lakecat.transform.shape import insert_names, listed_names, renamed, replace_columns
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,9 +54,9 @@ def insert_rows(script: Script, work: Work, reader: pa.RecordBatchReader, *, ren
     """
     state = work.state(script.target)
     if state is None:
-        return _create(script, work, _listed(script, reader))
+        return _create(script, work, renamed(reader, listed_names(script, reader.schema.names)))
     if renew and not _fits(script, state, reader):
-        listed = _listed(script, reader)
+        listed = renamed(reader, listed_names(script, reader.schema.names))
         new_columns = replace_columns(state.schema, listed.schema, last_column_id=state.last_column_id)
         return _replace(script, work, state, listed, new_columns)
     columns = tuple(column.name for column in state.schema.fields)
@@ -147,18 +147,6 @@ def _change(
         base_snapshot_id=base_snapshot_id,
         properties=work.summary(),
     )
-
-
-def _listed(script: Script, reader: pa.RecordBatchReader) -> pa.RecordBatchReader:
-    """The rows under the names that the INSERT lists, where it does."""
-    if script.columns is None:
-        return reader
-    if len(script.columns) != len(reader.schema.names):
-        raise ScriptError(
-            f"lists {len(script.columns)} columns and gives {len(reader.schema.names)}",
-            where=script.where(script.statement),
-        )
-    return renamed(reader, script.columns)
 
 
 def _fits(script: Script, state: TableState, reader: pa.RecordBatchReader) -> bool:

@@ -8,15 +8,15 @@ from dataclasses import dataclass, replace
 
 from lakecat.config import Settings, load_jobs
 from lakecat.engines import DuckDBEngine, Engine
-from lakecat.errors import ConfigError, EngineError, LakecatError, ScriptError, TransformError, UsageError, Where
+from lakecat.errors import ConfigError, LakecatError, UsageError
 from lakecat.landing import Services
-from lakecat.transform.check import missing_table, placed
-from lakecat.transform.compile import Compiled, Value, compile_script, used_variables
+from lakecat.transform.check import Checker
+from lakecat.transform.compile import Value, used_variables
 from lakecat.transform.decide import Decision, Situation, decide, looks_at_target
 from lakecat.transform.graph import Graph, build_graph, select
 from lakecat.transform.history import read_history
 from lakecat.transform.pinned import Pinned
-from lakecat.transform.scripts import Kind, Script
+from lakecat.transform.scripts import Script
 from lakecat.types import DatasetName, Version
 
 
@@ -157,7 +157,7 @@ class _Planner:
         self._variables = variables
         self._full_refresh = full_refresh
         self._running: dict[str, Script] = {}
-        self._pinned = Pinned(services, pins)
+        self._checker = Checker(engine, graph, Pinned(services, pins), variables, full_refresh=full_refresh)
 
     def step(self, script: Script) -> PlannedScript:
         history = read_history(self._catalog, script, self._pins.get(script.target))
@@ -168,7 +168,7 @@ class _Planner:
             script=script,
             decision=decision,
             inputs=tuple(self._pins[dataset] for dataset in script.inputs if dataset in self._pins),
-            problem=self._problem(script) if decision.runs else None,
+            problem=self._checker.problem(script, self._running.values()) if decision.runs else None,
         )
 
     def _situation(self, script: Script) -> Situation:
@@ -182,32 +182,3 @@ class _Planner:
             if other.target == script.target and (other.kind.creates or looks_at_target(script))
         ]
         return replace(base, pending=pending, target_pending=before[-1] if before else None)
-
-    def _problem(self, script: Script) -> LakecatError | None:
-        made = {other.target for other in self._running.values() if other is not script}
-        known = {*self._pins, *made}
-        try:
-            self._check_tables(script, known)
-            compiled = compile_script(script, dialect=self._engine.dialect, variables=self._variables)
-            if not script.kind.modifies and not made & set(script.inputs):
-                self._check_columns(script, compiled)
-        except (ScriptError, TransformError) as err:
-            return err
-        return None
-
-    def _check_tables(self, script: Script, known: set[DatasetName]) -> None:
-        for use in script.reads:
-            if use.dataset not in known and use.dataset != script.target:
-                where = Where(script.path, use.line, use.column)
-                raise missing_table(use.dataset, where, known, self._graph)
-        needs_target = script.kind in (Kind.UPDATE, Kind.DELETE) or script.target in script.inputs
-        if needs_target and script.target not in known:
-            raise missing_table(script.target, script.where(script.statement), known, self._graph)
-
-    def _check_columns(self, script: Script, compiled: Compiled) -> None:
-        relations = {name: self._pinned.scan(dataset) for name, (dataset, _) in compiled.relations.items()}
-        try:
-            with self._engine.session(relations) as session:
-                session.describe(compiled.sql, compiled.parameters)
-        except EngineError as err:
-            raise placed(script, err) from err

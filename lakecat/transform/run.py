@@ -143,6 +143,8 @@ class _Runner:
             return TransformResult(
                 script=script, status=Status.FAILED, reasons=step.decision.reasons, error=step.problem
             )
+        if not step.runs and not self._upstream_ran(script.name):
+            return TransformResult(script=script, status=Status.SKIPPED, reasons=step.decision.reasons)
         self._tell(TransformEvent(script=script.name, state="started"))
 
         def progress(rows: int, size: int) -> None:
@@ -163,6 +165,14 @@ class _Runner:
                 error=err,
             )
         return _ended(script, outcome, time.monotonic() - started)
+
+    def _upstream_ran(self, name: str) -> bool:
+        """Whether this run has made anything that may call for the script after all."""
+        return any(
+            result.status is Status.DONE
+            for other in self._plan.graph.waits_for(name)
+            if (result := self._results.get(other)) is not None
+        )
 
     def _end(self, result: TransformResult, name: str) -> None:
         self._results[name] = result

@@ -84,6 +84,17 @@ def insert_names(script: Script, table: Sequence[str], incoming: Sequence[str]) 
     return tuple(folded[name.casefold()] for name in listed)
 
 
+def listed_names(script: Script, incoming: Sequence[str]) -> tuple[str, ...]:
+    """The names of a new table's columns: those that an INSERT lists, else the query's. Raises ScriptError."""
+    if script.columns is None:
+        return tuple(incoming)
+    if len(script.columns) != len(incoming):
+        raise ScriptError(
+            f"lists {len(script.columns)} columns and gives {len(incoming)}", where=script.where(script.statement)
+        )
+    return script.columns
+
+
 def renamed(reader: pa.RecordBatchReader, names: Sequence[str]) -> pa.RecordBatchReader:
     """The same batches under other column names."""
     schema = pa.schema([field.with_name(name) for field, name in zip(reader.schema, names, strict=True)])

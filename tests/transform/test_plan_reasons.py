@@ -201,3 +201,44 @@ class TestScriptsOfOneTable:
         assert reason.startswith(f"{version} was made by")
         project.done()
         assert project.rows("wh.t") == [{"id": 1}]
+
+
+class TestAgainstTablesStillToBeMade:
+    """On a first run nothing is there yet, and mistakes are found all the same."""
+
+    def test_a_missing_column_of_a_script_before(self, project: Project) -> None:
+        project.put("raw.x", [{"id": 1}])
+        project.script("a/t.sql", "SELECT id AS number FROM raw.x")
+        project.script("b/t.sql", "SELECT number,\n  numbr AS n FROM a.t")
+        error = problem(project, "b.t")
+        assert "numbr" in error.what
+        assert str(error.where) == "transforms/b/t.sql:2:3"
+
+    def test_columns_that_an_insert_before_names(self, project: Project) -> None:
+        project.script("a/log.sql", "INSERT INTO a.log (x, y) SELECT 1, 2")
+        project.script("a/more.sql", "INSERT INTO a.log SELECT 1")
+        project.script("b/t.sql", "SELECT x, z FROM a.log")
+        assert "gives 1 columns to a.log, which has 2: x, y" in problem(project, "a.more").what
+        assert "z" in problem(project, "b.t").what
+
+    def test_a_new_shape_of_a_table_that_is_there(self, project: Project) -> None:
+        project.script("a/t.sql", "SELECT 1 AS x")
+        project.script("b/t.sql", "SELECT x FROM a.t")
+        project.done()
+        project.script("a/t.sql", "SELECT 1 AS y")
+        assert "x" in problem(project, "b.t").what
+
+    def test_what_follows_a_mistake_is_not_blamed_for_it(self, project: Project) -> None:
+        project.script("a/t.sql", "SELECT nothing AS x")
+        project.script("b/t.sql", "SELECT x FROM a.t")
+        steps = {step.script.name: step.problem for step in project.plan().steps}
+        assert steps["a.t"] is not None
+        assert steps["b.t"] is None
+
+    def test_a_type_that_no_table_can_hold(self, project: Project) -> None:
+        project.script("a/t.sql", "SELECT INTERVAL 1 DAY AS x")
+        assert "INTERVAL" in str(problem(project, "a.t")).upper()
+
+    def test_two_columns_of_one_name(self, project: Project) -> None:
+        project.script("a/t.sql", "SELECT 1 AS x, 2 AS X")
+        assert "'x'" in problem(project, "a.t").what.lower()
