@@ -1,0 +1,175 @@
+"""Lineage as text, Mermaid, DOT and JSON."""
+
+import json
+
+import pytest
+
+from lakecat.catalog.values import ColumnPath, ColumnRef, LineageEdge, LineageGraph, LineageNode
+from lakecat.errors import UsageError
+from lakecat.lineage.render import render_columns, render_graph
+from lakecat.types import EdgeKind
+
+ROOT = ColumnRef("mart.delay", "avg_delay", 2)
+FLIGHTS = ColumnRef("raw.flights", "dep_delay", 5)
+
+
+def step(output, source, kind, depth=1, expression=None, line=None, execution_id=7, masked=False):
+    return ColumnPath(
+        depth=depth,
+        output=output,
+        input=source,
+        kind=kind,
+        expression=expression,
+        line=line,
+        execution_id=execution_id,
+        masked=masked,
+    )
+
+
+PATHS = (
+    step(ROOT, FLIGHTS, EdgeKind.AGGREGATION, expression="AVG(f.dep_delay)", line=12),
+    step(
+        ColumnRef("mart.delay", None, 2),
+        ColumnRef("raw.flights", "origin", 5),
+        EdgeKind.FILTER,
+        expression="f.origin = 'JFK'",
+        line=14,
+    ),
+    step(
+        FLIGHTS,
+        ColumnRef("file:///land/1.csv", "dep_delay"),
+        EdgeKind.IDENTITY,
+        depth=2,
+        execution_id=3,
+    ),
+)
+SCRIPTS = {7: "transforms/mart/delay.sql"}
+
+
+def test_a_column_is_traced_to_its_files_with_script_and_line():
+    assert render_columns(PATHS, ROOT, scripts=SCRIPTS) == (
+        "mart.delay.avg_delay @v2\n"
+        "├─ raw.flights.dep_delay @v5  aggregation  AVG(f.dep_delay)  (transforms/mart/delay.sql:12)\n"
+        "│  └─ file:///land/1.csv [dep_delay]  identity\n"
+        "└─ raw.flights.origin @v5  filter  f.origin = 'JFK'  (transforms/mart/delay.sql:14)\n"
+    )
+
+
+def test_influences_can_be_left_out():
+    text = render_columns(PATHS, ROOT, influences=False)
+    assert "origin" not in text
+    assert "dep_delay" in text
+
+
+def test_many_files_are_counted():
+    files = tuple(
+        step(FLIGHTS, ColumnRef(f"file:///land/{i}.csv", "dep_delay"), EdgeKind.IDENTITY, execution_id=i)
+        for i in range(1, 32)
+    )
+    lines = render_columns(files, FLIGHTS).splitlines()
+    assert len(lines) == 1 + 3 + 1
+    assert lines[-1] == "└─ … and 28 more like these"
+
+
+def test_a_dataset_shows_all_its_columns():
+    paths = (
+        step(ColumnRef("m.x", "a", 1), ColumnRef("r.y", "p", 1), EdgeKind.IDENTITY),
+        step(ColumnRef("m.x", "b", 1), ColumnRef("r.y", "p", 1), EdgeKind.TRANSFORMATION, masked=True),
+    )
+    assert render_columns(paths, ColumnRef("m.x", None, 1)).splitlines() == [
+        "m.x.a @v1",
+        "└─ r.y.p @v1  identity",
+        "m.x.b @v1",
+        "└─ r.y.p @v1  transformation, masked",
+    ]
+
+
+def test_down_follows_what_was_made():
+    assert render_columns(PATHS[:1], FLIGHTS, direction="down").splitlines() == [
+        "raw.flights.dep_delay @v5",
+        "└─ mart.delay.avg_delay @v2  aggregation  AVG(f.dep_delay)",
+    ]
+
+
+def test_unresolved_says_why():
+    path = step(ROOT, None, EdgeKind.UNRESOLVED, expression="x is ambiguous; candidates: a, b", line=3)
+    assert "unresolved: x is ambiguous; candidates: a, b  (transforms/mart/delay.sql:3)" in render_columns(
+        (path,), ROOT, scripts=SCRIPTS
+    )
+
+
+def test_a_column_that_feeds_itself_ends():
+    loop = (step(ROOT, ROOT, EdgeKind.TRANSFORMATION, expression="avg_delay + 1"),)
+    assert render_columns(loop, ROOT).splitlines() == [
+        "mart.delay.avg_delay @v2",
+        "└─ mart.delay.avg_delay @v2  transformation  avg_delay + 1 (see above)",
+    ]
+
+
+def test_a_chain_of_three_thousand_steps_is_no_recursion():
+    refs = [ColumnRef("m.x", f"c{i}", 1) for i in range(3001)]
+    paths = tuple(step(refs[i], refs[i + 1], EdgeKind.IDENTITY, depth=i + 1) for i in range(3000))
+    assert len(render_columns(paths, refs[0]).splitlines()) == 3001
+
+
+GRAPH = LineageGraph(
+    root="a3",
+    nodes=(
+        LineageNode("a1", "source", "file:///land/1.csv"),
+        LineageNode("e1", "execution", "flights"),
+        LineageNode("a2", "version", "raw.flights@v1"),
+        LineageNode("e2", "execution", 'mart "x"'),
+        LineageNode("a3", "version", "mart.delay@v1"),
+    ),
+    edges=(
+        LineageEdge("a1", "e1", "source"),
+        LineageEdge("e1", "a2"),
+        LineageEdge("a2", "e2"),
+        LineageEdge("e2", "a3"),
+    ),
+)
+
+
+def test_graph_as_tree():
+    assert render_graph(GRAPH).splitlines() == [
+        "mart.delay@v1",
+        '└─ execution mart "x"',
+        "   └─ raw.flights@v1",
+        "      └─ execution flights",
+        "         └─ source file:///land/1.csv (source)",
+    ]
+
+
+def test_graph_as_mermaid_escapes_labels():
+    lines = render_graph(GRAPH, "mermaid").splitlines()
+    assert lines[0] == "flowchart LR"
+    assert '  n3(["mart #quot;x#quot;"])' in lines
+    assert '  n0 -->|"source"| n1' in lines
+    assert "  n3 --> n4" in lines
+
+
+def test_graph_as_dot_escapes_labels():
+    text = render_graph(GRAPH, "dot")
+    assert text.startswith("digraph lineage {\n")
+    assert '[label="mart \\"x\\"", shape=ellipse]' in text
+    assert text.rstrip().endswith("}")
+
+
+def test_json_holds_everything():
+    graph = json.loads(render_graph(GRAPH, "json"))
+    assert [node["key"] for node in graph["nodes"]] == ["a1", "e1", "a2", "e2", "a3"]
+    assert {"source": "a1", "target": "e1", "role": "source"} in graph["edges"]
+    columns = json.loads(render_columns(PATHS, ROOT, "json", scripts=SCRIPTS))
+    assert columns["root"] == {"dataset": "mart.delay", "column": "avg_delay", "version": 2}
+    assert columns["steps"][0]["kind"] == "AGGREGATION"
+    assert columns["steps"][0]["script"] == "transforms/mart/delay.sql"
+
+
+def test_influences_are_dashed_in_diagrams():
+    assert '-.->|"filter"|' in render_columns(PATHS, ROOT, "mermaid")
+    assert "style=dashed" in render_columns(PATHS, ROOT, "dot")
+
+
+def test_unknown_format_is_a_usage_error():
+    with pytest.raises(UsageError, match="svg"):
+        render_graph(GRAPH, "svg")
