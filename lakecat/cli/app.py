@@ -8,12 +8,15 @@ from collections.abc import Sequence
 from typing import Final
 
 import click
+from click.shell_completion import shell_complete
 
 from lakecat.cli.commands import COMMANDS
 from lakecat.cli.options import Common, common_options
 from lakecat.errors import LakecatError, UsageError
 
 INTERRUPTED: Final = 130
+COMPLETE: Final = "_LAKECAT_COMPLETE"
+"""Variable by which a shell asks for completions, e.g. ``eval "$(_LAKECAT_COMPLETE=bash_source lakecat)"``."""
 
 
 @click.group(
@@ -36,9 +39,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command line; returns its exit code."""
+    if (instruction := os.environ.get(COMPLETE)) is not None:
+        return shell_complete(cli, {}, "lakecat", COMPLETE, instruction)
     common = Common()
     try:
-        result = cli.main(args=list(arguments), prog_name="lakecat", standalone_mode=False, obj=common)
+        # Not cli.main(): that turns a closed pipe into a failure.
+        with cli.make_context("lakecat", list(arguments), obj=common) as context:
+            result = cli.invoke(context)
         sys.stdout.flush()
     except BrokenPipeError:
         return _closed_pipe()

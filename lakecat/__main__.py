@@ -1,0 +1,5 @@
+"""``python -m lakecat``."""
+
+from lakecat.cli import main
+
+main()
