@@ -168,7 +168,25 @@ def _executable(script: Script, statement: exp.Expr) -> exp.Expr:
             outer.set("expressions", [*outer.expressions, *inner.expressions])
             outer.set("recursive", bool(outer.args.get("recursive") or inner.args.get("recursive")))
         query.set("with_", outer)
+    if script.kind.inserts and not script.by_name:
+        _name_apart(query)
     return _as_select(query)
+
+
+def _name_apart(query: exp.Expr) -> None:
+    """Give unnamed and repeated columns names of their own: an INSERT goes by position, the engine's result by name."""
+    while isinstance(query, exp.SetOperation | exp.Subquery):
+        query = query.this
+    if not isinstance(query, exp.Select) or any(column.is_star for column in query.expressions):
+        return
+    seen: set[str] = set()
+    columns = []
+    for number, column in enumerate(query.expressions, start=1):
+        name = column.output_name.lower()
+        apart = name and name not in seen
+        columns.append(column if apart else exp.alias_(column.unalias().copy(), f"column{number}", quoted=True))
+        seen.add(name or f"column{number}")
+    query.set("expressions", columns)
 
 
 def _as_select(statement: exp.Expr) -> exp.Expr:
