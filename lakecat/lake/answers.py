@@ -181,12 +181,18 @@ class DatasetStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lineage:
-    """Where a dataset version, or one of its columns, came from or went. ``columns`` is empty without column edges."""
+    """Where a dataset version, or one of its columns, came from (``direction`` up) or went (down).
+
+    ``graph`` holds versions, sources and executions; ``columns`` the steps from column to column; ``scripts`` the
+    path of the script by the id of the execution that ran it.
+    """
 
     version: Version
     column: str | None
+    direction: Literal["up", "down"]
     graph: LineageGraph
     columns: tuple[ColumnPath, ...]
+    scripts: Mapping[int, str]
 
 
 class Verdict(StrEnum):

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
-from lakecat.catalog import Catalog
+from lakecat.catalog import Catalog, ColumnPath
 from lakecat.config import IngestJob
 from lakecat.errors import NotFoundError, SelectorError
 from lakecat.lake.answers import DatasetStatus, Description, Difference, Lineage
@@ -97,12 +97,20 @@ def trace(catalog: Catalog, text: str, *, up: bool, depth: int | None) -> Lineag
                 next_command=f"lakecat show {version.dataset}",
             )
     direction: Literal["up", "down"] = "up" if up else "down"
+    paths = catalog.column_lineage(version.dataset, column, version.version, direction, depth)
     return Lineage(
         version=version,
         column=column,
+        direction=direction,
         graph=catalog.lineage(version, direction, depth),
-        columns=catalog.column_lineage(version.dataset, column, version.version, direction, depth),
+        columns=paths,
+        scripts=_scripts(catalog, paths),
     )
+
+
+def _scripts(catalog: Catalog, paths: Iterable[ColumnPath]) -> dict[int, str]:
+    details = (catalog.execution(execution_id) for execution_id in sorted({path.execution_id for path in paths}))
+    return {detail.info.execution_id: detail.script.path for detail in details if detail.script is not None}
 
 
 def status(

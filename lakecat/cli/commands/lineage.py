@@ -2,36 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
 from lakecat.cli.options import Common, common_options
-from lakecat.cli.output import Block
+from lakecat.cli.output import Line
 
 if TYPE_CHECKING:
     from lakecat.lake import Lineage
+
+Form = Literal["text", "mermaid", "dot"]
 
 
 @click.command()
 @click.argument("target", metavar="DATASET[.COLUMN][@VERSION]")
 @click.option("--down", is_flag=True, help="What came of it, instead of where it came from.")
 @click.option("--depth", type=click.IntRange(1, 1000), default=None, help="How many executions to go. [default: all]")
+@click.option("--columns", is_flag=True, help="Every column of the dataset, instead of versions and executions.")
 @click.option("--influences", is_flag=True, help="Also columns that only decide which rows: filters, joins, groups.")
+@click.option(
+    "--as",
+    "form",
+    type=click.Choice(["text", "mermaid", "dot"]),
+    default="text",
+    help="How to draw it; mermaid and dot are for other tools. [default: text]",
+)
 @common_options
 @click.pass_obj
-def lineage(common: Common, target: str, depth: int | None, *, down: bool, influences: bool) -> None:
+def lineage(
+    common: Common, target: str, depth: int | None, form: Form, *, down: bool, columns: bool, influences: bool
+) -> None:
     """Show the lineage of a dataset, of one version of it, or of one column."""
     with common.connect() as lake:
         found = lake.lineage(target, up=not down, depth=depth)
-    common.output().emit({"lineage": found}, lambda: _blocks(found, down=down, influences=influences))
+    common.output().emit(
+        {"lineage": found},
+        lambda: [Line(line) for line in _drawn(found, form, columns=columns, influences=influences).splitlines()],
+    )
 
 
-def _blocks(found: Lineage, *, down: bool, influences: bool) -> Iterator[Block]:
-    from lakecat.cli.trees import column_tree, version_tree
+def _drawn(found: Lineage, form: Form, *, columns: bool, influences: bool) -> str:
+    from lakecat.catalog import ColumnRef
+    from lakecat.lineage.render import render_columns, render_graph
 
-    if found.column is None:
-        yield from version_tree(found, down=down)
-    else:
-        yield from column_tree(found, down=down, influences=influences)
+    if found.column is None and not columns:
+        return render_graph(found.graph, form, direction=found.direction)
+    return render_columns(
+        found.columns,
+        ColumnRef(str(found.version.dataset), found.column, found.version.version),
+        form,
+        direction=found.direction,
+        scripts=found.scripts,
+        influences=influences,
+    )

@@ -11,4 +11,3 @@ SELECT
 FROM staging.flights AS f
 LEFT JOIN raw.airlines AS a ON a.carrier = f.carrier
 GROUP BY ALL
-ORDER BY month, carrier
