@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from sqlglot import exp
 
 from lakecat.lineage.expressions import flows, influence
-from lakecat.lineage.outputs import Outcome, Output, positioned, table_parts
+from lakecat.lineage.outputs import Outcome, Output, positioned
 from lakecat.lineage.relation import NOTHING, STAR, Column, Relation
+from lakecat.lineage.rules import table_parts
 from lakecat.lineage.scope import Context, Env, Scope
 from lakecat.lineage.sources import bring, joins, star_columns
 from lakecat.types import EdgeKind
@@ -75,7 +76,7 @@ def _whole_source(source: Scope, names: Sequence[str] | None, node: exp.Expr) ->
 
 def _merge_update(both: Scope, source: Scope, action: exp.Update, names: Sequence[str] | None) -> list[Column]:
     assignments = action.args.get("expressions") or ()
-    if not assignments or any(isinstance(item, exp.Star) for item in assignments):
+    if not isinstance(assignments, list) or any(isinstance(item, exp.Star) for item in assignments):
         return _whole_source(source, names, action)
     return [column for _, column in _assigned(both, assignments)]
 

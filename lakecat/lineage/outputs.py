@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from sqlglot import exp
-
 from lakecat.lineage.relation import STAR, Column, Influence, Relation
 
 
@@ -35,15 +33,6 @@ class Outcome:
         """The same, with a table that later statements know."""
         self.created = (name, relation, temporary)
         return self
-
-
-def table_parts(table: exp.Table) -> list[str]:
-    """The dotted name of a table, as text parts."""
-    parts = [part.name for part in table.parts]
-    identifier = table.this
-    if isinstance(identifier, exp.Identifier) and identifier.args.get("temporary") and parts:
-        parts[-1] = f"#{parts[-1]}"
-    return parts
 
 
 def positioned(columns: Sequence[Column], names: Sequence[str] | None) -> list[Column]:

@@ -74,5 +74,15 @@ class Rules:
 
     def column(self, identifier: exp.Expr) -> str:
         """A column's name as referred to: unquoted names in lower case, quoted ones as they are."""
-        name: str = identifier.name
+        name = identifier_name(identifier)
         return name if identifier.args.get("quoted") else name.lower()
+
+
+def identifier_name(identifier: exp.Expr) -> str:
+    """The text of a name; T-SQL's temporary tables keep their ``#``, which sqlglot holds as a flag."""
+    return f"#{identifier.name}" if identifier.args.get("temporary") else str(identifier.name)
+
+
+def table_parts(table: exp.Table) -> list[str]:
+    """The dotted name of a table, as text parts."""
+    return [identifier_name(part) for part in table.parts]

@@ -62,6 +62,7 @@ class Context:
     session: dict[str, Relation] = field(default_factory=dict)
     session_reads: dict[str, tuple[str, ...]] = field(default_factory=dict)
     reads: dict[str, None] = field(default_factory=dict)
+    bases: dict[str, Relation] = field(default_factory=dict)
     depth: int = 0
     serial: int = 0
 
@@ -86,10 +87,12 @@ class Context:
             return Relation(temporary.columns, temporary.open, temporary.influence, name)
         if read:
             self.reads.setdefault(name)
-        columns = self.schemas.get(name)
-        if columns is None:
-            return Relation([], open_table(name), dataset=name)
-        return Relation([Column(column, open_table(name).get(column)) for column in columns], dataset=name)
+        if name not in self.bases:
+            columns = self.schemas.get(name)
+            unknown = open_table(name)
+            known = [Column(column, unknown.get(column)) for column in columns or ()]
+            self.bases[name] = Relation(known, unknown if columns is None else None, dataset=name)
+        return self.bases[name]
 
     def token(self) -> int:
         """A number no other part of this trace has."""

@@ -22,12 +22,16 @@ from lakecat.lineage.relation import (
     open_deps,
     unresolved,
 )
+from lakecat.lineage.rules import table_parts
 from lakecat.lineage.scope import Scope, resolve
 from lakecat.types import EdgeKind
 
 _FLATTEN: Final = ("SEQ", "KEY", "PATH", "INDEX", "VALUE", "THIS")
 _JSON_EACH: Final = ("key", "value", "type", "atom", "id", "parent", "fullkey", "path", "json", "rowid")
 _OUTPUTS: Final = {"json_each": _JSON_EACH, "json_tree": _JSON_EACH}
+_GENERATORS: Final = frozenset(
+    ("range", "generate_series", "repeat_row", "generator", "sequence", "splitter", "numbers")
+)
 _CHANGES: Final = "table_changes"
 _OUTSIDE: Final = frozenset(
     [
@@ -93,9 +97,12 @@ def _table(scope: Scope, node: exp.Table) -> None:
     if isinstance(node.this, exp.Func):
         _function(scope, node.this, node)
         return
-    parts = [part.name for part in node.parts]
+    parts = table_parts(node)
     if not parts:
         scope.add(_alias(node), Relation([], open_deps(NOTHING, "an empty table name")))
+        return
+    if parts[0].startswith("@"):
+        scope.add(_alias(node), Relation([], _outside(f"stage {parts[0]}", node)).renamed(_alias_columns(node)))
         return
     if len(parts) > 1 and scope.ctx.rules.correlated_arrays and parts[0].lower() in scope.sources:
         deps = resolve(scope, [scope.ctx.rules.column(part) for part in node.parts], node)
@@ -189,11 +196,13 @@ def _function(scope: Scope, node: exp.Expr, wrapper: exp.Expr) -> None:
         scope.add(_alias(wrapper) or name, pivoted(scope, wrapper, relation), by_dataset=not _alias(wrapper))
         return
     if name in _OUTSIDE or name.startswith("read_"):
-        scope.add(_alias(wrapper) or name, Relation([], _outside(name, node)).renamed(names))
+        scope.add(_alias(wrapper) or name, Relation([], _outside(f"{name}()", node)).renamed(names))
         return
     if isinstance(node, exp.Explode) and isinstance(wrapper, exp.TableFromRows):
         names = names or list(_FLATTEN)
     deps = flows(scope, node, kind=EdgeKind.TRANSFORMATION)
+    if not deps and isinstance(node, exp.Anonymous) and name not in _GENERATORS:
+        deps = unresolved(name, f"where {name}() takes its rows from is not known", node)
     scope.influence.add(deps, EdgeKind.JOIN, node)
     names = names or list(_OUTPUTS.get(name, ()))
     position_first = isinstance(node, exp.Posexplode) and len(names) > 1
@@ -218,13 +227,13 @@ def _table_changes(scope: Scope, node: exp.Expr) -> Relation:
 
 
 def _outside(name: str, node: exp.Expr) -> Open:
-    reason = f"{name}() reads from outside the lake"
+    reason = f"{name} reads from outside the lake"
     return Open(lambda column: unresolved(column, reason, node), name)
 
 
-def joins(scope: Scope, node: exp.Expr) -> None:
+def joins(scope: Scope, node: object) -> None:
     """The joins that hang on a FROM item or a query."""
-    for join in node.args.get("joins") or ():
+    for join in (node.args.get("joins") if isinstance(node, exp.Expr) else None) or ():
         _join(scope, join)
 
 

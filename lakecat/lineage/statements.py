@@ -10,9 +10,10 @@ from sqlglot import exp
 
 from lakecat.lineage.expressions import influence
 from lakecat.lineage.merge import delete, merge_into, on_conflict, update
-from lakecat.lineage.outputs import NotUnderstoodError, Outcome, Output, positioned, table_parts
+from lakecat.lineage.outputs import NotUnderstoodError, Outcome, Output, positioned
 from lakecat.lineage.query import select_block, with_ctes
 from lakecat.lineage.relation import NOTHING, STAR, Column, Relation
+from lakecat.lineage.rules import table_parts
 from lakecat.lineage.scope import Context, Env, Scope
 from lakecat.lineage.sources import bring
 from lakecat.types import EdgeKind

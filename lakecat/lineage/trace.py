@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -23,6 +24,7 @@ from lakecat.types import ColumnEdge, EdgeKind
 
 MAX_EXPRESSION: Final = 1_000
 """Longer expression texts are cut, with an ellipsis."""
+UNEXPECTED: Final = "parsed into a form that is not understood"
 
 # sqlglot warns about statements it keeps as plain commands; we report them ourselves.
 logging.getLogger("sqlglot").addHandler(logging.NullHandler())
@@ -117,14 +119,31 @@ class _Piece:
 def _statements(sql: str, dialect: str) -> Iterator[_Piece]:
     engine = Dialect.get_or_raise(dialect)
     try:
-        tokens = engine.tokenize(sql)
+        chunks = list(_chunks(engine.tokenize(sql)))
     except TokenError as err:
-        start = getattr(err, "start", None)
-        line = sql.count("\n", 0, start) + 1 if isinstance(start, int) else 1
-        yield _Piece(None, line, StatementError(f"the text cannot be read: {_plain(err)}", line))
+        yield from _around_unreadable(engine, sql, err)
         return
-    for chunk in _chunks(tokens):
+    for chunk in chunks:
         yield _parsed(engine, chunk, sql)
+
+
+def _around_unreadable(engine: Dialect, sql: str, err: TokenError) -> Iterator[_Piece]:
+    """A quote or comment that never ends swallows the rest of the text; what stands before it is still traced."""
+    cause = str(err.__cause__ or err)
+    # sqlglot says "Missing ' from LINE:OFFSET", and nothing useful about comments.
+    missing = re.search(r"^Missing (.+) from \d+:(\d+)", cause, re.DOTALL)
+    offset = int(missing[2]) if missing else max(sql.rfind("/*"), 0)
+    reason = f"{missing[1]} is never closed" if missing else "a comment is never closed"
+    try:
+        chunks = list(_chunks(engine.tokenize(sql[:offset])))
+    except TokenError:
+        chunks = []
+    broken = chunks.pop() if chunks and not sql[:offset].rstrip().endswith(";") else None
+    for chunk in chunks:
+        yield _parsed(engine, chunk, sql)
+    line = sql.count("\n", 0, offset) + 1
+    error = StatementError(f"the text cannot be read: {reason}", line, offset - sql.rfind("\n", 0, offset))
+    yield _Piece(None, broken[0].line if broken else line, error)
 
 
 def _chunks(tokens: Sequence[Token]) -> Iterator[list[Token]]:
@@ -182,6 +201,10 @@ class _Session:
             return StatementLineage(line=piece.line, error=StatementError(str(err), piece.line))
         except RecursionError:
             return StatementLineage(line=piece.line, error=StatementError("nested too deeply to be traced", piece.line))
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as err:
+            # sqlglot parses some broken text into trees of no known shape; one statement must not end the script.
+            message = f"{UNEXPECTED} ({type(err).__name__}: {_plain(err)})"
+            return StatementLineage(line=piece.line, error=StatementError(message, piece.line))
         self._remember(ctx, outcome)
         outputs = outcome.outputs
         return StatementLineage(
