@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from lakecat.config import EngineSettings
 from lakecat.engines._errors import translate
-from lakecat.errors import AccessDeniedError, EngineError
+from lakecat.errors import AccessDeniedError, EngineError, ObjectMissingError, Where
 from lakecat.store import LakeStore
 from lakecat.tables.relation import quoted, text
 from lakecat.tables.snapshot_files import SnapshotFiles, engine_path
@@ -27,6 +27,8 @@ from lakecat.types import DatasetName
 #: duckdb's classes have no types.
 Connection: TypeAlias = Any
 Statement: TypeAlias = Any
+
+_REST: Final = "lakecat_rest"
 
 _REACHES_OUT: Final = frozenset(
     {
@@ -66,19 +68,32 @@ def open_instance(
         settings: memory, threads and spill space.
         relations: what can be read.
         scratch: private folder for spilled data; the text can list it, so nothing else may be there.
+
+    Raises:
+        ObjectMissingError: a data file of a relation is not there.
+        EngineError: the settings or a relation are refused.
     """
     relations = tuple(relations)
-    con = duckdb.connect(":memory:", config=_config(settings, scratch))
+    con = _connect(settings, scratch)
     try:
         _lock_files(con, store, relations)
         for relation in relations:
-            _define(con, relation)
+            define(con, store, relation)
         con.execute("SET TimeZone = 'UTC'")
         con.execute("SET lock_configuration = true")
     except BaseException:
         con.close()
         raise
     return con
+
+
+def _connect(settings: EngineSettings, scratch: Path) -> Connection:
+    try:
+        return duckdb.connect(":memory:", config=_config(settings, scratch))
+    except duckdb.Error as err:
+        raise EngineError(
+            f"DuckDB refuses the engine's settings: {translate(err, '').what}", hint="see engine: in lakecat.yaml"
+        ) from err
 
 
 def _config(settings: EngineSettings, scratch: Path) -> dict[str, str | bool | int | float | list[str]]:
@@ -109,17 +124,32 @@ def _lock_files(con: Connection, store: LakeStore, relations: Sequence[Relation]
     con.execute("SET enable_external_access = false")
 
 
-def _define(con: Connection, relation: Relation) -> None:
-    schema, name = quoted(relation.name.namespace), quoted(relation.name.name)
-    con.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}")
-    if relation.rest is None and not relation.as_table:
-        con.execute(f"CREATE VIEW {schema}.{name} AS {relation.sql}")
-        return
-    con.execute(f"CREATE TABLE {schema}.{name} AS {relation.sql}")
-    if relation.rest is not None:
-        con.register("lakecat_rest", relation.rest)
-        con.execute(f"INSERT INTO {schema}.{name} SELECT * FROM lakecat_rest")
-        con.unregister("lakecat_rest")
+def sql_name(name: DatasetName) -> str:
+    """The dataset's name as SQL text."""
+    return f"{quoted(name.namespace)}.{quoted(name.name)}"
+
+
+def define(con: Connection, store: LakeStore, relation: Relation) -> None:
+    """Make the relation a view, or a table when it must be changed or does not come from files alone.
+
+    Raises:
+        ObjectMissingError: one of its data files is not there.
+        EngineError: DuckDB refuses it.
+    """
+    name = sql_name(relation.name)
+    kind = "VIEW" if relation.rest is None and not relation.as_table else "TABLE"
+    try:
+        con.execute(f"CREATE SCHEMA IF NOT EXISTS {quoted(relation.name.namespace)}")
+        con.execute(f"CREATE {kind} {name} AS {relation.sql}")
+        if relation.rest is not None:
+            con.register(_REST, relation.rest)
+            con.execute(f"INSERT INTO {name} SELECT * FROM {quoted(_REST)}")
+            con.unregister(_REST)
+    except duckdb.Error as err:
+        for location in relation.sizes:
+            if not store.exists(location):
+                raise ObjectMissingError(f"a data file of {relation.name} is missing", where=Where(location)) from err
+        raise translate(err, relation.sql) from err
 
 
 def one_statement(con: Connection, sql: str, kinds: Sequence[str]) -> Statement:

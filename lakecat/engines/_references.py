@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Final
 
-from sqlglot import exp, parse_one
+from sqlglot import exp, parse
 from sqlglot.errors import SqlglotError
 
 from lakecat.tables.relation import DIALECT
 from lakecat.types import DatasetName
 
+# They name tables in strings, which no reading of the text can follow.
+_INDIRECT: Final = frozenset({"query", "query_table", "json_execute_serialized_sql", "destroy_external_resource"})
 
-def parsed(sql: str) -> exp.Expression | None:
-    """The text as sqlglot reads it, or None when it does not: DuckDB's own parser has the last word."""
+
+def parsed(sql: str) -> exp.Expr | None:
+    """The text as sqlglot reads it, or None when it cannot tell all of it: DuckDB's own parser has the last word."""
     try:
-        tree = parse_one(sql, dialect=DIALECT)
+        # A comment behind the last semicolon is a node of its own.
+        trees = [
+            tree for tree in parse(sql, dialect=DIALECT) if tree is not None and not isinstance(tree, exp.Semicolon)
+        ]
+        tree = trees[0] if len(trees) == 1 else None
+        if tree is None or any(call.name.lower() in _INDIRECT for call in tree.find_all(exp.Anonymous)):
+            return None
     except (SqlglotError, RecursionError):
         return None
-    return tree if isinstance(tree, exp.Expression) else None
+    return tree
 
 
-def referenced(tree: exp.Expression | None, relations: Collection[DatasetName]) -> tuple[DatasetName, ...]:
+def referenced(tree: exp.Expr | None, relations: Collection[DatasetName]) -> tuple[DatasetName, ...]:
     """The relations that the text names, with their namespace; all of them when the text could not be read."""
     if tree is None:
         return tuple(relations)

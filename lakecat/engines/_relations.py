@@ -19,7 +19,13 @@ def empty_relation(name: DatasetName, scan: Scan) -> Relation:
 
 
 def file_relation(
-    store: LakeStore, name: DatasetName, scan: Scan, files: Sequence[PlannedFile], *, as_table: bool = False
+    store: LakeStore,
+    name: DatasetName,
+    scan: Scan,
+    files: Sequence[PlannedFile],
+    *,
+    as_table: bool = False,
+    filename_column: str | None = None,
 ) -> Relation:
     """The rows of these files of the scan.
 
@@ -30,7 +36,12 @@ def file_relation(
     rest = tuple(file for file in files if not is_direct(scan, file))
     return Relation(
         name=name,
-        sql=relation_sql([engine_path(store, file.location) for file in direct], scan.schema, rows=total_rows(direct)),
+        sql=relation_sql(
+            [engine_path(store, file.location) for file in direct],
+            scan.schema,
+            rows=total_rows(direct),
+            filename_column=filename_column,
+        ),
         sizes={file.location: file.size for file in direct},
         rest=read(store, replace(scan, files=rest)) if rest else None,
         as_table=as_table,

@@ -7,23 +7,35 @@ import tempfile
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 import duckdb
 import pyarrow as pa
+from pyiceberg.expressions import BooleanExpression
 
 from lakecat.config import EngineSettings
 from lakecat.engines._errors import locate, translate
-from lakecat.engines._instance import Connection, Relation, one_statement, open_instance
+from lakecat.engines._instance import Connection, Relation, define, one_statement, open_instance, sql_name
+from lakecat.engines._modify import (
+    FILE_COLUMN,
+    Change,
+    find_files,
+    read_change,
+    refuse_ambiguous_merge,
+    run_change,
+)
+from lakecat.engines._pruning import pruning_predicates
 from lakecat.engines._references import parsed, referenced
-from lakecat.engines._relations import empty_relation, file_relation
-from lakecat.engines.protocol import Parameter, Session
+from lakecat.engines._relations import empty_relation, file_relation, is_direct
+from lakecat.engines.protocol import Modification, Parameter, RowCounts, Session
 from lakecat.engines.types import storable_projection, uuid_columns, with_uuid_fields, with_uuids
 from lakecat.errors import EngineError
 from lakecat.store import LakeStore
-from lakecat.tables import Scan, plan
-from lakecat.tables.relation import DIALECT
+from lakecat.tables import PlannedFile, Scan, plan
+from lakecat.tables.relation import DIALECT, total_rows
+from lakecat.tables.snapshot_files import engine_path
 from lakecat.types import DatasetName
 
 #: Rows in a batch of a result: large enough to be cheap, small enough to hold several wide ones.
@@ -90,13 +102,43 @@ class DuckDBSession:
     ) -> pa.RecordBatchReader:
         """Run one SELECT and stream its result. See the protocol."""
         interrupts = self._interrupts
-        con = self._open(self._inputs(sql), interrupts)
+        con = self._open(self._inputs(sql, parameters or {}), interrupts)
         try:
             result = _bind(con, sql, parameters)
             uuids: tuple[int, ...] = ()
             if storable:
                 result, uuids = _fitted(result)
             return self._stream(con, result, sql, uuids)
+        except duckdb.Error as err:
+            self._discard(con)
+            raise translate(err, sql) from err
+        except BaseException:
+            self._discard(con)
+            raise
+
+    def modify(self, sql: str, target: DatasetName, parameters: Mapping[str, Parameter] | None = None) -> Modification:
+        """Run one MERGE, UPDATE or DELETE by copy-on-write. See the protocol."""
+        values = dict(parameters or {})
+        interrupts = self._interrupts
+        change = self._read_change(sql, target)
+        scan = self._relations[target]
+        files = plan(self._store, scan, self._target_predicate(change, target, values))
+        found = file_relation(self._store, target, scan, files, filename_column=FILE_COLUMN)
+        others = [relation for relation in self._inputs(sql, values) if relation.name != target]
+        con = self._open([*others, replace(found, rest=None)], interrupts)
+        try:
+            # One transaction, so that now() is one moment for finding the files and for changing them.
+            con.execute("BEGIN TRANSACTION")
+            concerned = self._concerned(con, change, scan, files, values)
+            con.execute(f"DROP VIEW {sql_name(target)}")
+            define(con, self._store, file_relation(self._store, target, scan, concerned, as_table=True))
+            if change.is_merge:
+                refuse_ambiguous_merge(con, change, values)
+            counts = run_change(con, sql, change, values)
+            con.execute("COMMIT")
+            removed, rows = _outcome(con, target, concerned, counts)
+            result, uuids = _fitted(rows)
+            return Modification(removed, self._stream(con, result, sql, uuids), counts)
         except duckdb.Error as err:
             self._discard(con)
             raise translate(err, sql) from err
@@ -120,14 +162,52 @@ class DuckDBSession:
         for con in live:
             con.close()
 
-    def _inputs(self, sql: str) -> list[Relation]:
+    def _inputs(self, sql: str, parameters: Mapping[str, Parameter]) -> list[Relation]:
         """The relations that the text names, with the files that its predicates leave."""
         tree = parsed(sql)
+        names = referenced(tree, self._relations)
+        scans = {name: self._relations[name] for name in names}
+        predicates = (
+            {} if tree is None else pruning_predicates(tree, {n: s.schema for n, s in scans.items()}, parameters)
+        )
         return [
-            file_relation(self._store, name, scan, plan(self._store, scan, None))
-            for name in referenced(tree, self._relations)
-            for scan in (self._relations[name],)
+            file_relation(self._store, name, scan, plan(self._store, scan, predicates.get(name)))
+            for name, scan in scans.items()
         ]
+
+    def _read_change(self, sql: str, target: DatasetName) -> Change:
+        if target not in self._relations:
+            raise EngineError(f"{target} is not one of the session's relations")
+        con = self._open((), self._interrupts)
+        try:
+            return read_change(con, sql, parsed(sql), target)
+        finally:
+            self._discard(con)
+
+    def _target_predicate(
+        self, change: Change, target: DatasetName, values: Mapping[str, Parameter]
+    ) -> BooleanExpression | None:
+        """What rows that meet the statement's condition satisfy, as far as its text says."""
+        if change.finder is None:
+            return None
+        schemas = {name: scan.schema for name, scan in self._relations.items()}
+        return pruning_predicates(change.finder, schemas, values).get(target)
+
+    def _concerned(
+        self,
+        con: Connection,
+        change: Change,
+        scan: Scan,
+        files: Sequence[PlannedFile],
+        values: Mapping[str, Parameter],
+    ) -> tuple[PlannedFile, ...]:
+        """The files with rows that meet the statement's condition, and those that DuckDB cannot look into."""
+        paths = None if change.finder is None else find_files(con, change.finder, values)
+        if paths is None:
+            return tuple(plan(self._store, scan)) if change.finder is not None else tuple(files)
+        return tuple(
+            file for file in files if not is_direct(scan, file) or engine_path(self._store, file.location) in paths
+        )
 
     def _open(self, relations: Iterable[Relation], interrupts: int) -> Connection:
         con = open_instance(self._store, self._settings, relations, self._scratch)
@@ -174,6 +254,19 @@ def _bind(con: Connection, sql: str, parameters: Mapping[str, Parameter] | None)
     if result is None:
         raise EngineError("the statement returned no result")
     return result
+
+
+def _outcome(
+    con: Connection, target: DatasetName, concerned: tuple[PlannedFile, ...], counts: RowCounts
+) -> tuple[tuple[PlannedFile, ...], _Result]:
+    """The files that go, and the rows that come, once the statement has run on the rows of ``concerned``."""
+    table = sql_name(target)
+    if counts.updated == 0 and counts.deleted == 0 and counts.inserted is not None:
+        # Nothing that was there has changed: only what was put behind it is new.
+        new = f"SELECT * FROM {table} WHERE rowid >= {total_rows(concerned):d}"
+        if con.execute(f"SELECT count(*) FROM ({new})").fetchall() == [(counts.inserted,)]:
+            return (), con.sql(new)
+    return concerned, con.sql(f"SELECT * FROM {table}")
 
 
 def _fitted(result: _Result) -> tuple[_Result, tuple[int, ...]]:

@@ -28,7 +28,8 @@ def test_query_joins_pinned_tables(lake: Any) -> None:
     lake.create("raw.items", ROWS)
     lake.create("raw.sold", pa.table({"item": [1, 1, 3], "n": [2, 3, 4]}))
     assert lake.rows(
-        "SELECT i.id, sum(s.n * i.price) AS total FROM raw.items i JOIN raw.sold s ON s.item = i.id GROUP BY 1 ORDER BY 1"
+        "SELECT i.id, sum(s.n * i.price) AS total FROM raw.items i JOIN raw.sold s ON s.item = i.id"
+        " GROUP BY 1 ORDER BY 1"
     ) == [{"id": 1, "total": Decimal("7.50")}, {"id": 3, "total": Decimal("9.00")}]
 
 
@@ -54,7 +55,8 @@ def test_describe_equals_what_the_query_gives(lake: Any) -> None:
     lake.create("raw.items", ROWS)
     sql = (
         "SELECT id, sum(id) OVER () AS total, uuid() AS u, 'a'::ENUM('a') AS e, [id::UBIGINT] AS l,"
-        " {'x': id::TINYINT, 'y z': 1::UTINYINT} AS s, TIMESTAMP_S '2020-01-01' AS ts, '{}'::JSON AS j, [1]::INT[1] AS fixed,"
+        " {'x': id::TINYINT, 'y z': 1::UTINYINT} AS s, TIMESTAMP_S '2020-01-01' AS ts,"
+        " '{}'::JSON AS j, [1]::INT[1] AS fixed,"
         " MAP {'k': 1::UINTEGER} AS m, TIMESTAMPTZ '2020-01-01' AS tz FROM raw.items"
     )
     with lake.engine.session(lake.relations()) as session:
@@ -183,7 +185,8 @@ def test_errors_name_their_place(lake: Any, sql: str, line: int, column: int | N
 def test_an_error_late_in_the_stream_is_lakecats(lake: Any) -> None:
     with lake.engine.session({}) as session:
         reader = session.query(
-            "SELECT CAST(CASE WHEN range = 3000000 THEN 'x' ELSE range::VARCHAR END AS INTEGER) AS n FROM range(4000000)"
+            "SELECT CAST(CASE WHEN range = 3000000 THEN 'x' ELSE range::VARCHAR END AS INTEGER) AS n"
+            " FROM range(4000000)"
         )
         with pytest.raises(EngineError, match="convert"):
             for _ in reader:
