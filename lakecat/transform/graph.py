@@ -29,6 +29,14 @@ class Graph:
         """The script of that name."""
         return next(script for script in self.order if script.name == name)
 
+    def fillers(self, script: Script) -> tuple[Script, ...]:
+        """The other scripts that bring rows into the same table, in order."""
+        return tuple(
+            other
+            for other in self.order
+            if other.target == script.target and other.name != script.name and other.kind.fills
+        )
+
     def waits_for(self, name: str) -> frozenset[str]:
         """Everything that must have ended before ``name`` starts."""
         return self.needs[name] | self.follows[name]
@@ -110,9 +118,17 @@ def _cycle(names: Sequence[str], scripts: Mapping[str, Script]) -> CycleError:
 
 
 def select(graph: Graph, selectors: Sequence[str]) -> frozenset[str]:
-    """Names of the scripts that selectors mean, by script or by table; all of them without selectors.
+    """Names of the scripts that selectors mean; all of them without selectors.
 
-    Raises SelectorError and NotFoundError, as ``lakecat.selector`` does.
+    A selector that is a script's name means that script alone; otherwise names and patterns match scripts and the
+    tables that they write. Raises SelectorError and NotFoundError, as ``lakecat.selector`` does.
     """
-    nodes = [Node(script.name, frozenset({str(script.target)}), graph.needs[script.name]) for script in graph.order]
-    return choose(nodes, selectors)
+    known = {script.name for script in graph.order}
+    others = [text for text in selectors if text not in known]
+    if not others:
+        return frozenset(selectors) or frozenset(known)
+    nodes = [
+        Node(script.name, frozenset({script.name, str(script.target)}), graph.needs[script.name])
+        for script in graph.order
+    ]
+    return choose(nodes, others) | (frozenset(selectors) & known)

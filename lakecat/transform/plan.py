@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from lakecat.config import Settings, load_jobs
 from lakecat.engines import DuckDBEngine, Engine
-from lakecat.errors import ConfigError, LakecatError, UsageError
+from lakecat.errors import ConfigError, LakecatError, ScriptError, UsageError
 from lakecat.landing import Services
 from lakecat.transform.check import Checker
 from lakecat.transform.compile import Value, used_variables
@@ -16,7 +16,7 @@ from lakecat.transform.decide import Decision, Situation, decide, looks_at_targe
 from lakecat.transform.graph import Graph, build_graph, select
 from lakecat.transform.history import read_history
 from lakecat.transform.pinned import Pinned
-from lakecat.transform.scripts import Script
+from lakecat.transform.scripts import Kind, Script
 from lakecat.types import DatasetName, Version
 
 
@@ -75,7 +75,7 @@ def plan(
         full_refresh: run all selected scripts, INSERT scripts from nothing.
 
     Raises:
-        ScriptError, CycleError: the scripts do not go together.
+        ScriptError, CycleError: the scripts do not go together, or a full refresh would lose rows of others.
         UsageError: a variable that no script uses.
         SelectorError, NotFoundError: a selector means nothing.
     """
@@ -83,9 +83,26 @@ def plan(
     graph = build_graph(scripts, _ingested(services.settings))
     chosen = select(graph, select_)
     pins = {info.name: info.latest for info in services.catalog.datasets()}
+    if full_refresh:
+        _check_refresh(graph, chosen, _ingested(services.settings))
     planner = _Planner(services, engine or engine_of(services), graph, pins, values, full_refresh=full_refresh)
     steps = tuple(planner.step(script) for script in graph.order if script.name in chosen)
     return TransformPlan(graph=graph, steps=steps, pins=pins, variables=values, full_refresh=full_refresh)
+
+
+def _check_refresh(graph: Graph, chosen: Collection[str], ingested: Mapping[DatasetName, str]) -> None:
+    """Refuse to replace an INSERT's table when rows of others would be lost with it."""
+    for script in graph.order:
+        if script.name not in chosen or not script.kind.inserts:
+            continue
+        others = [other.name for other in graph.fillers(script) if other.name not in chosen]
+        what = f"the script {others[0]}" if others else f"the ingest job {ingested.get(script.target)}"
+        if others or script.target in ingested:
+            raise ScriptError(
+                f"a full refresh replaces {script.target}, which {what} fills too",
+                where=script.where(),
+                hint="select that script too" if others else "let the script fill a table of its own",
+            )
 
 
 def engine_of(services: Services) -> Engine:
@@ -133,10 +150,15 @@ def situation_of(
         pins=pins,
         parameters=parameters,
         engine=engine.name,
-        creator=next((other.job for other in others if other.kind.creates), None),
+        creator=next((other.job for other in others if makes_anew(other, script, graph)), None),
         later=frozenset(other.job for other in others if script.name in graph.follows[other.name]),
         full_refresh=full_refresh,
     )
+
+
+def makes_anew(other: Script, script: Script, graph: Graph) -> bool:
+    """Whether another script replaces the rows of a script's table before it."""
+    return other.kind.creates or (other.kind is Kind.OVERWRITE and other.name in graph.follows[script.name])
 
 
 class _Planner:
@@ -179,6 +201,6 @@ class _Planner:
         before = [
             other.name
             for other in self._running.values()
-            if other.target == script.target and (other.kind.creates or looks_at_target(script))
+            if other.target == script.target and (makes_anew(other, script, self._graph) or looks_at_target(script))
         ]
         return replace(base, pending=pending, target_pending=before[-1] if before else None)

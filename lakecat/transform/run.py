@@ -127,7 +127,7 @@ class _Runner:
                 continue
             bad = sorted(
                 other
-                for other in self._plan.graph.needs[name]
+                for other in self._needed(name)
                 if (result := self._results.get(other)) is not None and result.failed
             )
             if bad:
@@ -136,6 +136,11 @@ class _Runner:
             elif len(ready) + len(running) < self._parallel:
                 ready.append(step)
         return ready
+
+    def _needed(self, name: str) -> frozenset[str]:
+        """What must not fail; in a full refresh also the scripts before it that fill the same table anew."""
+        graph = self._plan.graph
+        return graph.waits_for(name) if self._plan.full_refresh else graph.needs[name]
 
     def _one(self, step: PlannedScript) -> TransformResult:
         script, started = step.script, time.monotonic()

@@ -53,6 +53,11 @@ class Kind(StrEnum):
         return self in (Kind.INSERT, Kind.OVERWRITE)
 
     @property
+    def fills(self) -> bool:
+        """Whether it brings rows into the table."""
+        return self.creates or self.inserts or self is Kind.MERGE
+
+    @property
     def modifies(self) -> bool:
         """Whether rows of the target are looked at to change it."""
         return self in (Kind.MERGE, Kind.UPDATE, Kind.DELETE)

@@ -87,6 +87,14 @@ class _Task:
         """Whether ``table_changes`` starts again: on request, or because the target's rows were made anew."""
         return self._run.full_refresh or self._situation.creator in self._history.rivals
 
+    @property
+    def _renews(self) -> bool:
+        """Whether a full refresh begins here: the first script that fills the table replaces it, others add to it."""
+        before = self._run.graph.waits_for(self._script.name)
+        return self._run.full_refresh and not any(
+            other.name in before for other in self._run.graph.fillers(self._script)
+        )
+
     def start(self) -> ExecutionStart:
         script, settings = self._script, self._run.services.settings
         read = [name for name in script.inputs if name != script.target and name in self._pins]
@@ -138,7 +146,7 @@ class _Task:
             reader = session.query(compiled.sql, compiled.parameters)
             if script.kind.creates:
                 return replace_rows(script, work, reader), compiled
-            return insert_rows(script, work, reader, renew=run.full_refresh and not first), compiled
+            return insert_rows(script, work, reader, renew=self._renews), compiled
 
     @contextmanager
     def _session(self, work: Work, compiled: Compiled) -> Iterator[Session]:

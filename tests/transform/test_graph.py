@@ -96,6 +96,12 @@ def test_selectors(selectors: list[str], expected: set[str]) -> None:
     assert select(graph(CHAIN), selectors) == expected
 
 
+def test_a_table_means_all_its_scripts_and_a_scripts_name_that_script() -> None:
+    built = graph({"s/a": "INSERT INTO s.t SELECT 1", "s/b": "DELETE FROM s.t", "s/u": "SELECT 1 AS x"})
+    assert select(built, ["s.t"]) == {"s.a", "s.b"}
+    assert select(built, ["s.b", "s.u"]) == {"s.b", "s.u"}
+
+
 def test_selectors_that_mean_nothing() -> None:
     with pytest.raises(NotFoundError) as caught:
         select(graph(CHAIN), ["stagin.a"])

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from lakecat.errors import TransformError
+from lakecat.errors import ScriptError, TransformError
 from lakecat.transform import Status
 
 if TYPE_CHECKING:
@@ -165,3 +165,47 @@ def test_a_plain_insert_adds_its_rows_again_when_its_inputs_changed(project: Pro
     assert ids(project) == [1, 1, 2]
     project.done(full_refresh=True)
     assert ids(project) == [1, 2]
+
+
+class TestFullRefreshOfATableThatSeveralFill:
+    @pytest.fixture
+    def feeds(self, project: Project) -> Project:
+        project.put("raw.x", [{"id": 1}])
+        project.put("raw.y", [{"id": 10}])
+        project.script("wh/a.sql", "INSERT INTO wh.log SELECT id FROM table_changes('raw.x')")
+        project.script("wh/b.sql", "INSERT INTO wh.log SELECT id FROM table_changes('raw.y')")
+        project.done()
+        return project
+
+    def test_all_of_them_build_it_anew(self, feeds: Project) -> None:
+        assert ids(feeds) == [1, 10]
+        feeds.done(full_refresh=True)
+        assert ids(feeds) == [1, 10]
+        feeds.clean()
+
+    def test_one_alone_is_refused(self, feeds: Project) -> None:
+        with pytest.raises(ScriptError, match=r"which the script wh\.a fills too"):
+            feeds.plan("wh.b", full_refresh=True)
+        assert ids(feeds) == [1, 10]
+
+    def test_when_the_first_fails_the_others_add_nothing(self, feeds: Project) -> None:
+        feeds.script("wh/a.sql", "INSERT INTO wh.log SELECT CAST('x' || id AS BIGINT) FROM table_changes('raw.x')")
+        assert feeds.statuses(full_refresh=True) == {"wh.a": Status.FAILED, "wh.b": Status.BLOCKED}
+        assert ids(feeds) == [1, 10]
+
+    def test_beside_an_ingest_job_it_is_refused(self, project: Project) -> None:
+        project.put("wh.log", [{"id": 1}])
+        job = project.root / "ingest" / "log.yaml"
+        job.parent.mkdir()
+        job.write_text("target: wh.log\noptions: {path: x.csv}\n")
+        project.script("wh/a.sql", "INSERT INTO wh.log SELECT 2")
+        with pytest.raises(ScriptError, match="the ingest job log fills too"):
+            project.plan(full_refresh=True)
+
+    def test_beside_the_script_that_makes_it(self, project: Project) -> None:
+        project.put("raw.x", [{"id": 1}])
+        project.script("wh/log.sql", "SELECT 100 AS id")
+        project.script("wh/more.sql", "INSERT INTO wh.log SELECT id FROM table_changes('raw.x')")
+        project.done()
+        project.done(full_refresh=True)
+        assert ids(project) == [1, 100]
