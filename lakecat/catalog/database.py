@@ -13,7 +13,7 @@ from typing import Any, Final, TypeAlias, TypeVar
 import sqlalchemy as sa
 import tenacity
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 
@@ -59,10 +59,14 @@ _DRIVERS: Final = {
     "mariadb": "mysql+pymysql",
     "mariadb+pymysql": "mysql+pymysql",
 }  # fmt: skip
-_PG_TRANSIENT: Final = frozenset({"40001", "40P01", "55P03", "23505", "57P01", "57P02", "57P03"})
-"""Serialization failure, deadlock, lock timeout, unique violation (a race for a first row), server shutting down."""
-_MYSQL_TRANSIENT: Final = frozenset({1205, 1213, 1020, 1062, 1927})
-_SQLITE_TRANSIENT: Final = frozenset({5, 6})
+_PG_TRANSIENT: Final = frozenset({"40001", "40P01", "55P03", "57P01", "57P02", "57P03"})
+"""Serialization failure, deadlock, lock timeout, server shutting down."""
+_MYSQL_TRANSIENT: Final = frozenset({1205, 1213, 1020, 1927})
+"""Lock timeout, deadlock, record changed since it was read, connection killed."""
+_SQLITE_TRANSIENT: Final = frozenset({5, 261, 517, 773, 6, 262, 518})
+"""SQLITE_BUSY and SQLITE_LOCKED with their extended codes; MySQL's numbers begin at 1000."""
+_UNIQUE: Final = frozenset({"23505", 1062, 1555, 2067})
+_RACES: Final = 5
 
 
 class now_ms(sa.sql.functions.FunctionElement[int]):  # noqa: N801 - it is written like an SQL function
@@ -157,15 +161,31 @@ def is_transient(error: BaseException) -> bool:
         return False
     if error.connection_invalidated:
         return True
+    code = _code(error)
+    if isinstance(code, str):
+        return code in _PG_TRANSIENT
+    return code in _MYSQL_TRANSIENT or code in _SQLITE_TRANSIENT
+
+
+def _is_race(error: BaseException) -> bool:
+    """Whether somebody else made the same row at the same moment; the second time it is there to be found."""
+    return isinstance(error, IntegrityError) and _code(error) in _UNIQUE
+
+
+def _code(error: DBAPIError) -> int | str | None:
+    """The database's own error code: SQLite's and MySQL's numbers, PostgreSQL's SQLSTATE."""
     original = error.orig
-    code = getattr(original, "sqlite_errorcode", None)
-    if code is not None:
-        return code & 0xFF in _SQLITE_TRANSIENT
-    state = getattr(original, "sqlstate", None)
-    if state is not None:
-        return state in _PG_TRANSIENT
-    number = original.args[0] if original is not None and original.args else None
-    return number in _MYSQL_TRANSIENT
+    number = getattr(original, "sqlite_errorcode", None)
+    if number is None and original is not None and original.args and isinstance(original.args[0], int):
+        number = original.args[0]
+    return number if number is not None else getattr(original, "sqlstate", None)
+
+
+def _may_retry(state: tenacity.RetryCallState) -> bool:
+    error = None if state.outcome is None else state.outcome.exception()
+    if error is None:
+        return False
+    return is_transient(error) or (_is_race(error) and state.attempt_number < _RACES)
 
 
 class Database:
@@ -232,7 +252,7 @@ class Database:
     def retrying(self) -> tenacity.Retrying:
         """The catalog's one retry policy."""
         return tenacity.Retrying(
-            retry=tenacity.retry_if_exception(is_transient),
+            retry=_may_retry,
             stop=tenacity.stop_after_delay(_RETRY_SECONDS) | tenacity.stop_after_attempt(_ATTEMPTS),
             wait=tenacity.wait_random_exponential(multiplier=0.01, max=1.0),
             reraise=True,
