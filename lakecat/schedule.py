@@ -7,16 +7,20 @@ that really passes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Final, Protocol
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cronsim import CronSim, CronSimError
 
+from lakecat.catalog import Catalog, Lease
+from lakecat.catalog.starts import Stamp, clock, stamps
 from lakecat.config import Schedule
-from lakecat.errors import ConfigError
+from lakecat.errors import ConfigError, LeaseHeldError
+from lakecat.types import ExecutionState
 
 _OVERLAP: Final = timedelta(hours=26)
 """How much earlier the search starts. A local time can lie a zone change (at most a day) before its neighbours."""
@@ -83,3 +87,61 @@ def due(jobs: Mapping[str, Schedule], last_started: Mapping[str, datetime], now:
         if newest is not None and (started is None or started < newest):
             found.append(Due(job, newest))
     return tuple(found)
+
+
+class Held(Protocol):
+    """A lease that is kept alive; ``lakecat.landing.hold`` gives one."""
+
+    @property
+    def lease(self) -> Lease:
+        """The lease."""
+
+
+@contextmanager
+def claim(
+    catalog: Catalog, jobs: Mapping[str, Schedule], hold: Callable[[str], AbstractContextManager[Held]]
+) -> Iterator[frozenset[str]]:
+    """The jobs that are due now, claimed for the block, so that each instant runs once however many ask.
+
+    A job's last start is its newest execution that was not canceled, or the last claim that was given back: a claimed
+    job with nothing to do leaves no execution, and is not due again either. Whoever dies inside the block leaves its
+    jobs due. The database's clock counts. ``hold`` holds a lease by name for a block.
+
+    Raises ConfigError, CatalogError.
+    """
+    catalog.cancel_expired()
+    before = stamps(catalog.database, map(_resource, jobs))
+    candidates = due(jobs, _last_starts(catalog, jobs, before), clock(catalog.database))
+    with ExitStack() as claims:
+        claimed = set()
+        for entry in candidates:
+            resource = _resource(entry.job)
+            try:
+                held = claims.enter_context(hold(resource))
+            except LeaseHeldError:
+                continue
+            stamp = before.get(resource)
+            # A fence that grew by more than our own holding: somebody else has run the job since we looked.
+            if stamp is None or held.lease.fence == stamp.fence + 1:
+                claimed.add(entry.job)
+        yield frozenset(claimed)
+
+
+def _resource(job: str) -> str:
+    return f"schedule:{job}"
+
+
+def _last_starts(catalog: Catalog, jobs: Iterable[str], before: Mapping[str, Stamp]) -> Mapping[str, datetime]:
+    found: dict[str, datetime] = {}
+    for job in jobs:
+        started = [
+            execution.started_at
+            for execution in catalog.executions(job=job, limit=2)
+            if execution.state is not ExecutionState.CANCELED
+        ]
+        stamp = before.get(_resource(job))
+        if stamp is not None and stamp.returned:
+            started.append(stamp.acquired)
+        if started:
+            found[job] = max(started)
+    return found
