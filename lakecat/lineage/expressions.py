@@ -196,6 +196,15 @@ def _same(_scope: Scope, task: Task, _sink: MutableDeps) -> Iterable[Task]:
     return (task._replace(node=task.node.this),)
 
 
+def _parameter(scope: Scope, task: Task, sink: MutableDeps) -> Iterable[Task]:
+    """A bound value has no column behind it; Snowflake's ``$1`` is the first column of the one source."""
+    if isinstance(task.node.this, exp.Literal) and len(scope.sources) == 1:
+        found = next(iter(scope.sources.values())).find(f"${task.node.name}")
+        if found is not None:
+            _give(found.deps, task, sink)
+    return ()
+
+
 def _give(deps: Deps, task: Task, sink: MutableDeps) -> None:
     merge(sink, lift(deps, task.kind, task.origin, masked=task.masked))
 
@@ -348,13 +357,17 @@ def _value_only(_scope: Scope, task: Task, _sink: MutableDeps) -> Iterable[Task]
     return (task.child(task.node.expression),)
 
 
-def _function(_scope: Scope, task: Task, _sink: MutableDeps) -> Iterable[Task]:
+def _function(scope: Scope, task: Task, sink: MutableDeps) -> Iterable[Task]:
     node = task.node
     name = (node.name if isinstance(node, exp.Anonymous) else _sql_name(type(node))).lower()
     kind = task.kind
     if kind.direct and kind is not EdgeKind.AGGREGATION:
         kind = EdgeKind.AGGREGATION if is_aggregate(node) else EdgeKind.TRANSFORMATION
     masked = task.masked or name in _MASKS or name.startswith(_MASK_PREFIXES)
+    if name == "values" and "excluded" in scope.sources:  # MySQL: the value that was to be inserted
+        for column in node.expressions:
+            _give(resolve(scope, ["excluded", scope.ctx.rules.column(column)], node), task, sink)
+        return
     counting = isinstance(node, exp.Count)
     for child in _children(node):
         if not (counting and isinstance(child, exp.Star)):
@@ -374,7 +387,8 @@ def is_aggregate(node: exp.Expr) -> bool:
 
 
 _HANDLERS: Final[tuple[tuple[type[exp.Expr] | tuple[type[exp.Expr], ...], Handler], ...]] = (
-    ((exp.Literal, exp.Identifier, exp.DataType, exp.Null, exp.Boolean, exp.Var, exp.Hint, exp.Parameter), _leaf),
+    ((exp.Literal, exp.Identifier, exp.DataType, exp.Null, exp.Boolean, exp.Var, exp.Hint), _leaf),
+    (exp.Parameter, _parameter),
     (exp.Column, _column),
     (exp.Dot, _dot),
     (exp.Star, _star),

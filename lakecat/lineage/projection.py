@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fnmatch
 import re
 from collections.abc import Callable
+from typing import Final
 
 from sqlglot import exp
 
@@ -13,12 +15,17 @@ from lakecat.lineage.scope import Scope, resolve
 from lakecat.lineage.sources import open_sources, star_columns
 from lakecat.types import EdgeKind
 
+_NAME_TESTS: Final = (exp.Like, exp.ILike, exp.Glob, exp.SimilarTo)
+
 
 def projection(scope: Scope, node: exp.Select) -> tuple[list[Column], Open | None]:
     """The output columns of a select list, and the unknown rest its stars may hide."""
     columns: list[Column] = []
     opens: list[Open] = []
     for position, item in enumerate(node.expressions):
+        if isinstance(item, _NAME_TESTS) and isinstance(item.this, exp.Star):
+            columns += [column for column in star_columns(scope, item) if _named_like(item, column.name)]
+            continue
         star = _star_of(item)
         if star is not None:
             found, rest = _star(scope, item, star)
@@ -47,7 +54,7 @@ def _items(scope: Scope, item: exp.Expr, position: int) -> list[Column]:
     column = Column(output_name(scope, item, position), flows(scope, value), value)
     if isinstance(item, exp.Alias):
         scope.aliases.setdefault(item.alias.lower(), (column, _mentions(value, item.alias)))
-    for part in value.find_all(exp.Explode):
+    for part in value.find_all(exp.Explode, exp.Inline):
         scope.influence.add(flows(scope, part, kind=EdgeKind.TRANSFORMATION), EdgeKind.JOIN, part)
     return [column]
 
@@ -113,6 +120,30 @@ def _ilike(star: exp.Star) -> Callable[[str], bool]:
     return lambda name: re.fullmatch(text, name) is not None
 
 
+def _named_like(test: exp.Expr, name: str) -> bool:
+    """DuckDB's ``* LIKE 'pattern'`` and its relatives, which choose columns by name."""
+    pattern = test.expression
+    if not isinstance(pattern, exp.Literal) or name == STAR:
+        return True
+    text = str(pattern.this)
+    if isinstance(test, exp.Glob):
+        hit = fnmatch.fnmatchcase(name, text)
+    elif isinstance(test, exp.SimilarTo):
+        hit = _matches(text, name, re.fullmatch)
+    else:
+        like = re.escape(text).replace("%", ".*").replace("_", ".")
+        flags = re.IGNORECASE if isinstance(test, exp.ILike) else 0
+        hit = re.fullmatch(like, name, flags) is not None
+    return hit is not bool(test.args.get("negate"))
+
+
+def _matches(pattern: str, name: str, test: Callable[[str, str], re.Match[str] | None]) -> bool:
+    try:
+        return test(pattern, name) is not None
+    except re.error:
+        return True  # not Python's syntax: better one column too many than a lost one
+
+
 def _dotted(scope: Scope, item: exp.Expr) -> list[str]:
     parts: list[str] = []
     node = item.this
@@ -139,10 +170,7 @@ def _chosen(pattern: exp.Expr, name: str) -> bool:
         removed = {column.name.lower() for column in pattern.args.get("except_") or ()}
         return name.lower() not in removed
     if isinstance(pattern, exp.Literal):
-        try:
-            return name == STAR or re.search(str(pattern.this), name) is not None
-        except re.error:
-            return True
+        return name == STAR or _matches(str(pattern.this), name, re.search)
     if isinstance(pattern, (exp.Array, exp.Tuple)):
         return name.lower() in {part.name.lower() for part in pattern.expressions}
     return True  # a lambda over names: which ones it takes is not known without running it

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from sqlglot import exp
 
 from lakecat.lineage.expressions import flows, influence, is_aggregate
+from lakecat.lineage.outputs import NotUnderstoodError
 from lakecat.lineage.pivot import pivot_statement
 from lakecat.lineage.projection import projection
 from lakecat.lineage.recursion import recursive_cte
@@ -59,6 +60,8 @@ def with_ctes(ctx: Context, clause: exp.Expr, env: Env, parent: Scope | None) ->
         alias = cte.args.get("alias")
         names = [column.name for column in (alias.args.get("columns") if alias is not None else None) or ()]
         body = cte.this
+        if isinstance(body, exp.DML):
+            raise NotUnderstoodError("a WITH clause that changes data is not understood, so its lineage is not known")
         if not isinstance(body, exp.Query) and not isinstance(body, (exp.Values, exp.Table, exp.Pivot)):
             # ClickHouse's WITH expression AS name
             scope = Scope(ctx, env, parent)

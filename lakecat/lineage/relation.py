@@ -192,8 +192,17 @@ class Relation:
                     self._index.setdefault(column.name.lower(), []).append(column)
         hits = self._index.get(name.lower())
         if not hits:
-            return None
+            return self._at(name)
         return next((column for column in hits if column.name == name), hits[0])
+
+    def _at(self, name: str) -> Column | None:
+        """Snowflake's ``$1``: a column by its position, which a star of unknown width would hide."""
+        if not name.startswith("$") or not name[1:].isdecimal():
+            return None
+        before = self.columns[: int(name[1:])]
+        if len(before) < int(name[1:]) or any(column.name == STAR for column in before):
+            return None
+        return before[-1] if before else None
 
     def get(self, name: str) -> Deps | None:
         """Where the value of a column comes from; None if the relation surely has no such column."""

@@ -80,6 +80,8 @@ class Rules:
 
 def identifier_name(identifier: exp.Expr) -> str:
     """The text of a name; T-SQL's temporary tables keep their ``#``, which sqlglot holds as a flag."""
+    if isinstance(identifier, exp.Parameter):
+        return f"${identifier.name}"  # Snowflake's t.$1
     return f"#{identifier.name}" if identifier.args.get("temporary") else str(identifier.name)
 
 

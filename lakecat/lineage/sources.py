@@ -55,28 +55,32 @@ _OUTSIDE: Final = frozenset(
 
 def bring(scope: Scope, node: exp.Expr) -> None:
     """Add one FROM item, with its own joins and laterals, to the scope."""
-    if isinstance(node, exp.Table):
-        _table(scope, node)
-    elif isinstance(node, exp.Subquery):
-        if _parenthesised_join(scope, node):
+    while isinstance(node, exp.Final):
+        node = node.this
+    if isinstance(node, exp.Subquery):
+        if _parenthesised(scope, node):
             return
+    elif isinstance(node, exp.Table):
+        _table(scope, node)
     elif isinstance(node, exp.Lateral):
         _lateral(scope, node)
     elif isinstance(node, exp.Unnest):
         _unnest(scope, node)
-    elif isinstance(node, exp.Values):
-        names = _alias_columns(node)
-        relation = pivoted(scope, node, values(scope, node).renamed(names))
-        scope.add(node.alias, relation)
-    elif isinstance(node, exp.Query):
-        scope.add(node.alias, scope.ctx.query(node, scope.env, scope))
-    elif isinstance(node, exp.Pivot):
-        scope.add(node.alias, scope.ctx.query(node, scope.env, scope.parent))
+    elif isinstance(node, (exp.Values, exp.Query, exp.Pivot)):
+        _query(scope, node)
     else:
         _function(scope, node.this if isinstance(node, exp.TableFromRows) else node, node)
     joins(scope, node)
     for lateral in node.args.get("laterals") or ():
         bring(scope, lateral)
+
+
+def _query(scope: Scope, node: exp.Expr) -> None:
+    if isinstance(node, exp.Values):
+        relation = pivoted(scope, node, values(scope, node).renamed(_alias_columns(node)))
+    else:
+        relation = scope.ctx.query(node, scope.env, scope.parent)
+    scope.add(node.alias, relation)
 
 
 def _alias_columns(node: exp.Expr) -> list[str]:
@@ -116,7 +120,7 @@ def _table(scope: Scope, node: exp.Table) -> None:
     scope.add(_alias(node) or scope.ctx.rules.dataset(parts).rpartition(".")[2], relation, by_dataset=by_dataset)
 
 
-def _parenthesised_join(scope: Scope, node: exp.Subquery) -> bool:
+def _parenthesised(scope: Scope, node: exp.Subquery) -> bool:
     """A derived table, or a join in parentheses; True if its own joins were handled."""
     inner = node.this
     if isinstance(inner, (exp.Table, exp.Subquery)) and not _is_query(inner):

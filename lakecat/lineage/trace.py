@@ -81,9 +81,9 @@ def trace(
     rules = Rules.of(dialect)
     if isinstance(statement, str):
         found = [piece for piece in _statements(statement, dialect) if piece.tree is not None or piece.error]
-        if len(found) != 1:
+        if len(found) != 1 and not any(piece.error for piece in found):
             raise LineageError(f"expected one SQL statement, found {len(found)}", hint="use trace_script for several")
-        piece = found[0]
+        piece = next((piece for piece in found if piece.error), found[0])
     else:
         piece = _Piece(statement, _first_line(statement), None)
     session = _Session(rules, schemas)

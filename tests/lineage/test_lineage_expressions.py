@@ -1,5 +1,7 @@
 """Kinds of edges: aggregates, windows, conditions, grouping, order, nested values, pivots, dialects' aliases."""
 
+# ruff: noqa: E501 - a case reads best as one line
+
 import pytest
 
 CASES = [
@@ -133,6 +135,37 @@ CASES = [
      "id <- wide.id\nm <-\nv <- wide.jan, wide.feb, wide.mar"),
     ("unpivot statement", "duckdb", "UNPIVOT wide ON jan, feb INTO NAME m VALUE v",
      "id <- wide.id\nmar <- wide.mar\nm <-\nv <- wide.jan, wide.feb"),
+    ("unpivot tsql pivot names", "tsql", "SELECT shop, [jan] FROM sales PIVOT (SUM(amount) FOR month IN ([jan], [feb])) AS p",
+     "shop <- sales.shop\njan <- sales.amount A, sales.month C\n* <- sales.month GROUP, sales.shop GROUP"),
+    ("pivot in cte", "duckdb", "WITH p AS (PIVOT sales ON month IN ('jan') USING sum(amount) GROUP BY shop) SELECT jan FROM p",
+     "jan <- sales.amount A, sales.month C\n* <- sales.month GROUP, sales.shop GROUP"),
+    # --- more of the dialects
+    ("tsql alias by equals", "tsql", "SELECT x = a, y = 1 FROM t", "x <- t.a\ny <-"),
+    ("openjson", "tsql", "SELECT j.k FROM arr CROSS APPLY OPENJSON(info) WITH (k INT '$.k') AS j", "k <- arr.info T\n* <- arr.info JOIN"),
+    ("pipe syntax", "bigquery", "FROM t |> WHERE a > 1 |> AGGREGATE sum(b) AS s GROUP BY c |> SELECT s, c",
+     "s <- t.b A\nc <- t.c\n* <- t.a FILTER, t.c GROUP"),
+    ("ordered struct aggregate", "bigquery", "SELECT ARRAY_AGG(STRUCT(a, b) ORDER BY c LIMIT 1)[OFFSET(0)].a AS x FROM t",
+     "x <- t.a A, t.b A, t.c W"),
+    ("column by position", "snowflake", "SELECT t.$2 AS x FROM t", "x <- t.b"),
+    ("object of all", "snowflake", "SELECT OBJECT_CONSTRUCT(*) AS o FROM u", "o <- u.b T, u.d T"),
+    ("flatten of flatten", "snowflake",
+     "SELECT g.value AS v FROM arr a, LATERAL FLATTEN(input => a.info) f, LATERAL FLATTEN(input => f.value:x) g",
+     "v <- arr.info T\n* <- arr.info JOIN"),
+    ("match condition", "snowflake", "SELECT u.d FROM t ASOF JOIN u MATCH_CONDITION(t.a >= u.d) ON t.b = u.b",
+     "d <- u.d\n* <- t.b JOIN, u.b JOIN, t.a JOIN, u.d JOIN"),
+    ("redshift array navigation", "redshift", "SELECT e.x FROM arr a, a.items e", "x <- arr.items T\n* <- arr.items JOIN"),
+    ("redshift cast keeps the name", "redshift", "SELECT a::varchar FROM t", "a <- t.a T"),
+    ("ordinality", "postgres", "SELECT o, e FROM arr, unnest(items) WITH ORDINALITY AS q(e, o)", "o <-\ne <- arr.items T\n* <- arr.items JOIN"),
+    ("recordset", "postgres", "SELECT x.k FROM arr, jsonb_to_recordset(arr.info) AS x(k int)", "k <- arr.info T\n* <- arr.info JOIN"),
+    ("spark pivot with aliases", "spark",
+     "SELECT * FROM sales PIVOT (sum(amount) AS s FOR month IN ('jan' AS j, 'feb' AS f))",
+     "shop <- sales.shop\nj <- sales.amount A, sales.month C\nf <- sales.amount A, sales.month C\n* <- sales.month GROUP, sales.shop GROUP"),
+    ("inline outer", "spark", "SELECT p FROM arr LATERAL VIEW OUTER inline(items) x AS p, q", "p <- arr.items T\n* <- arr.items JOIN"),
+    ("names by pattern", "duckdb", "SELECT * LIKE '%r' FROM wide", "mar <- wide.mar"),
+    ("prefix alias", "duckdb", "SELECT x: a + 1 FROM t", "x <- t.a T"),
+    ("user variable", "tsql", "SELECT a FROM t WHERE b > @limit", "a <- t.a\n* <- t.b FILTER"),
+    ("bound parameter", "duckdb", "SELECT a FROM t WHERE b > $limit", "a <- t.a\n* <- t.b FILTER"),
+    ("final and prewhere", "clickhouse", "SELECT a FROM t FINAL PREWHERE b = 1", "a <- t.a\n* <- t.b FILTER"),
 ]  # fmt: skip
 
 

@@ -1,5 +1,7 @@
 """Names, CTEs, joins, set operations, subqueries and stars. Expectations worked out from SQL:2016 and the dialects' manuals."""
 
+# ruff: noqa: E501 - a case reads best as one line
+
 import pytest
 
 CASES = [

@@ -1,5 +1,7 @@
 """Statements that write: INSERT, CREATE … AS, MERGE, UPDATE, DELETE and their relatives."""
 
+# ruff: noqa: E501 - a case reads best as one line
+
 import pytest
 
 from lakecat.errors import LineageError
@@ -37,6 +39,14 @@ CASES = [
      ["t"], ["u"], "b <- t.a\nd <- t.c, t.c T, u.d T"),
     ("hive multi-insert", "hive", "FROM raw.src INSERT INTO t SELECT id, val, extra INSERT INTO u SELECT val, id",
      ["raw.src"], ["t", "u"], "a <- raw.src.id\nb <- raw.src.val\nc <- raw.src.extra\nb <- raw.src.val\nd <- raw.src.id"),
+    ("on duplicate key", "mysql", "INSERT INTO u (b, d) SELECT a, c FROM t ON DUPLICATE KEY UPDATE d = VALUES(d) + u.b",
+     ["t"], ["u"], "b <- t.a\nd <- t.c, t.c T, u.b T"),
+    ("delete mysql join", "mysql", "DELETE t FROM t JOIN u ON t.b = u.b WHERE u.d > 1", ["u"], ["t"],
+     "* <- t.b JOIN, u.b JOIN, u.d FILTER"),
+    ("update two tables mysql", "mysql", "UPDATE t, u SET t.a = u.d WHERE t.b = u.b", ["u"], ["t"], "a <- u.d\n* <- t.b FILTER, u.b FILTER"),
+    ("dynamic table", "snowflake", "CREATE OR REPLACE DYNAMIC TABLE mart.x TARGET_LAG = '1 minute' WAREHOUSE = w AS SELECT a FROM t",
+     ["t"], ["mart.x"], "a <- t.a"),
+    ("unload reads", "duckdb", "COPY (SELECT a FROM t) TO 'x.csv'", ["t"], [], ""),
     ("ctas", "duckdb", "CREATE TABLE mart.x AS SELECT a + 1 AS k FROM t", ["t"], ["mart.x"], "k <- t.a T"),
     ("ctas snowflake", "snowflake", "CREATE OR REPLACE TABLE db.mart.x AS SELECT A AS K, COUNT(*) AS N FROM T GROUP BY A",
      ["t"], ["mart.x"], "K <- t.a\nN <-\n* <- t.a GROUP"),
@@ -54,12 +64,10 @@ CASES = [
     ("like copies no data", "postgres", "CREATE TABLE x (LIKE u)", [], ["x"], ""),
     ("create table", "duckdb", "CREATE TABLE x (k INTEGER, l VARCHAR)", [], ["x"], "k <-\nl <-"),
     ("merge update and insert", "duckdb",
-     "MERGE INTO mart.dim AS d USING raw.src AS s ON d.id = s.id WHEN MATCHED THEN UPDATE SET val = s.val "
-     "WHEN NOT MATCHED THEN INSERT (id, val, n) VALUES (s.id, s.val, 0)",
+     "MERGE INTO mart.dim AS d USING raw.src AS s ON d.id = s.id WHEN MATCHED THEN UPDATE SET val = s.val WHEN NOT MATCHED THEN INSERT (id, val, n) VALUES (s.id, s.val, 0)",
      ["raw.src"], ["mart.dim"], "val <- raw.src.val\nid <- raw.src.id\nn <-\n* <- mart.dim.id JOIN, raw.src.id JOIN"),
     ("merge branches differ", "snowflake",
-     "MERGE INTO mart.dim d USING raw.src s ON d.id = s.id WHEN MATCHED AND s.extra > 1 THEN UPDATE SET d.val = d.val + s.val, d.n = 1 "
-     "WHEN NOT MATCHED THEN INSERT (id, val) VALUES (s.id, s.extra)",
+     "MERGE INTO mart.dim d USING raw.src s ON d.id = s.id WHEN MATCHED AND s.extra > 1 THEN UPDATE SET d.val = d.val + s.val, d.n = 1 WHEN NOT MATCHED THEN INSERT (id, val) VALUES (s.id, s.extra)",
      ["raw.src"], ["mart.dim"],
      "val <- mart.dim.val T, raw.src.val T, raw.src.extra\nn <-\nid <- raw.src.id\n* <- mart.dim.id JOIN, raw.src.id JOIN, raw.src.extra FILTER"),
     ("merge using subquery", "bigquery",
@@ -189,6 +197,13 @@ def test_parse_error_has_its_place():
         trace("SELECT a,\n  b FROM t WHERE WHERE", dialect="duckdb", schemas={})
     assert caught.value.where is not None
     assert caught.value.where.line == 2
+
+
+def test_a_with_clause_that_writes_is_said():
+    with pytest.raises(LineageError, match="WITH clause that changes data"):
+        trace(
+            "WITH x AS (INSERT INTO u VALUES (1, 2) RETURNING b) SELECT b FROM x", dialect="postgres", schemas=SCHEMAS
+        )
 
 
 def test_a_statement_that_is_not_understood_is_an_error_not_an_empty_lineage():

@@ -176,7 +176,8 @@ class Generator:
     def aggregate(self, references: list[str]) -> str:
         pick = lambda: self.rng.choice(references)  # noqa: E731
         shapes = [
-            f"sum({pick()})", f"count({pick()})", "count(*)", f"max({pick()}) - min({pick()})", f"count(DISTINCT {pick()})",
+            f"sum({pick()})", f"count({pick()})", "count(*)",
+            f"max({pick()}) - min({pick()})", f"count(DISTINCT {pick()})",
             f"sum({pick()}) FILTER (WHERE {self.predicate(references, 0)})",
             f"sum(CASE WHEN {pick()} > 1 THEN {pick()} END)",
             f"array_to_string(array_agg({pick()} ORDER BY {', '.join(references)}), ',')",
@@ -250,7 +251,8 @@ class Generator:
             other = self.rng.choice(list(TABLES))
             kept = [column for column in columns if column not in TABLES[other] or column == "id"]
             side = self.rng.choice(["", "LEFT ", "RIGHT ", "FULL "])
-            return f"SELECT id, * EXCLUDE (id) FROM (SELECT {', '.join(kept)} FROM {text}) {side}JOIN {other} USING (id)", [
+            left = f"(SELECT {', '.join(kept)} FROM {text})"
+            return f"SELECT id, * EXCLUDE (id) FROM {left} {side}JOIN {other} USING (id)", [
                 "id", *[column for column in kept if column != "id"], *[c for c in TABLES[other] if c != "id"],
             ]  # fmt: skip
         return f"SELECT {alias}.* FROM {text}", columns
@@ -276,7 +278,8 @@ class Generator:
         cte, source = self.name("w"), self.name("x")
         table = self.rng.choice(list(TABLES))
         column = self.rng.choice(TABLES[table])
-        first = f"SELECT CAST({chosen[0]} AS BIGINT) AS p, CAST({chosen[1]} AS BIGINT) AS q, CAST({chosen[2]} AS BIGINT) AS r, 1 AS n FROM ({anchor}) AS {source}"
+        items = ", ".join(f"CAST({name} AS BIGINT) AS {alias}" for name, alias in zip(chosen, "pqr", strict=True))
+        first = f"SELECT {items}, 1 AS n FROM ({anchor}) AS {source}"
         step = self.rng.choice([
             f"SELECT q, r, p, n + 1 FROM {cte} WHERE n < 4",
             f"SELECT p + 1, {table}.{column}, q, n + 1 FROM {cte} JOIN {table} ON {table}.id = {cte}.n WHERE n < 3",
