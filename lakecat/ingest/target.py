@@ -10,7 +10,7 @@ from pyiceberg.manifest import DataFile
 from pyiceberg.partitioning import PartitionSpec
 from pyiceberg.schema import Schema
 
-from lakecat.errors import ConfigError, UsageError, NotFoundError, SchemaError, SourceError, Where
+from lakecat.errors import ConfigError, NotFoundError, SchemaError, SourceError, Where
 from lakecat.ingest.keyed import rows_by_key
 from lakecat.landing import Services, Work
 from lakecat.tables import (
@@ -18,6 +18,7 @@ from lakecat.tables import (
     PARTITIONS,
     Operation,
     Removal,
+    Scan,
     SchemaChange,
     TableChange,
     TableState,
@@ -27,6 +28,7 @@ from lakecat.tables import (
     new_table,
     parse_partition,
 )
+from lakecat.tables.rewrite import delete_keys, merge_upsert
 from lakecat.types import DatasetName, WriteMode
 
 
@@ -187,7 +189,14 @@ def _load_by_key(
         if state is None or state.current_snapshot_id is None:
             written = work.write(target.dataset, rows, schema=plan.schema, spec=plan.spec)
             return _loaded(work, target, plan, counted.rows, written, ())
-        raise UsageError("merge and delete wait for lakecat.tables.rewrite")
+        scan = Scan(state)
+        with (
+            delete_keys(services.store, scan, rows, target.key, settings=engine)
+            if target.mode is WriteMode.DELETE
+            else merge_upsert(services.store, scan, rows, target.key, settings=engine, schema=plan.schema)
+        ) as rewrite:
+            written = work.write(target.dataset, rewrite.rows, schema=plan.schema, spec=plan.spec)
+            removed = tuple(file.data_file for file in rewrite.removed)
     if not removed and not written.files and plan.change is None:
         return _unchanged(counted.rows)
     return _loaded(work, target, plan, counted.rows, written, removed, base=state.current_snapshot_id)
@@ -203,9 +212,11 @@ def _loaded(
     *,
     base: int | None = None,
 ) -> Loaded:
+    # A merge that met no row of the table is an append, also for those who ask what was appended.
+    appends = target.mode is WriteMode.MERGE and not removed
     change = TableChange(
         dataset=target.dataset,
-        operation=_OPERATIONS[target.mode],
+        operation=Operation.APPEND if appends else _OPERATIONS[target.mode],
         location=work.location(target.dataset),
         schema=plan.change,
         spec=plan.new_spec,

@@ -25,7 +25,7 @@ from pyiceberg.schema import Schema
 from pyiceberg.typedef import Record
 
 from lakecat.config import WriteSettings
-from lakecat.errors import LakecatError
+from lakecat.errors import CorruptFileError, LakecatError
 from lakecat.failpoints import failpoint
 from lakecat.store import LakeStore
 from lakecat.tables.conform import Conformer
@@ -77,16 +77,15 @@ def write_files(
     try:
         rows = _pump(batches, lambda batch: sink.write(conform(batch)), lambda done: progress(done, task.bytes))
         sink.finish(lambda: progress(rows, task.bytes))
+        written = WrittenFiles(tuple(task.files), rows, task.bytes)
+        if sum(file.record_count for file in written.files) != rows:
+            raise CorruptFileError(f"{rows} rows came in, but the footers of the written files count others")
+        failpoint("data.written")
     except BaseException:
         sink.close()
         task.remove_all()
         raise
     sink.close()
-    written = WrittenFiles(tuple(task.files), rows, task.bytes)
-    if sum(file.record_count for file in written.files) != rows:
-        task.remove_all()
-        raise LakecatError(f"{rows} rows came in, but the files' footers count other rows: nothing was kept")
-    failpoint("data.written")
     return written
 
 
