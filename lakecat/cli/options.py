@@ -75,6 +75,9 @@ _COMMON = (
     _option("debug", "--debug", is_flag=True, help="Show where in lakecat an error comes from."),
 )
 
+COMMON_OPTIONS = frozenset({"_as_json", "_quiet", "_verbose", "_config", "_profile", "_debug"})
+"""Names of the options that every command has."""
+
 
 def common_options(command: F) -> F:
     """Give a command the common options; it finds them with ``click.pass_obj`` as :class:`Common`."""
