@@ -30,11 +30,11 @@ from lakecat.engines._pruning import pruning_predicates
 from lakecat.engines._references import parsed, referenced
 from lakecat.engines._relations import empty_relation, file_relation, is_direct
 from lakecat.engines.protocol import Modification, Parameter, RowCounts, Session
-from lakecat.engines.types import storable_projection, uuid_columns, with_uuid_fields, with_uuids
+from lakecat.engines.types import storable_projection, uuid_columns
 from lakecat.errors import EngineError
 from lakecat.store import LakeStore
 from lakecat.tables import PlannedFile, Scan, plan
-from lakecat.tables.relation import DIALECT, total_rows
+from lakecat.tables.relation import DIALECT, total_rows, with_uuid_fields, with_uuids
 from lakecat.tables.snapshot_files import engine_path
 from lakecat.types import DatasetName
 

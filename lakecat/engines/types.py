@@ -9,10 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
-import pyarrow as pa
-
 from lakecat.errors import EngineError
-from lakecat.tables.relation import quoted
+from lakecat.tables.relation import quoted, uuid_bytes_sql
 
 #: A type as DuckDB's Python package gives it: has ``id``, ``children`` and a text form.
 DuckDBType: TypeAlias = Any
@@ -73,30 +71,14 @@ def storable_projection(names: Sequence[str], types: Sequence[DuckDBType]) -> st
 
 
 def uuid_columns(types: Sequence[DuckDBType]) -> tuple[int, ...]:
-    """Positions of UUID columns, which :func:`storable_projection` turns to 16 bytes each."""
+    """Positions of UUID columns, which :func:`storable_projection` turns to 16 bytes each, for with_uuids."""
     return tuple(i for i, kind in enumerate(types) if kind.id == "uuid")
-
-
-def with_uuids(batch: pa.RecordBatch, positions: Sequence[int]) -> pa.RecordBatch:
-    """The batch with its 16-byte columns at ``positions`` typed as Arrow's canonical UUID extension."""
-    for position in positions:
-        storage = batch.column(position).cast(pa.binary(16))
-        array = pa.ExtensionArray.from_storage(pa.uuid(), storage)
-        batch = batch.set_column(position, pa.field(batch.schema.field(position).name, pa.uuid()), array)
-    return batch
-
-
-def with_uuid_fields(schema: pa.Schema, positions: Sequence[int]) -> pa.Schema:
-    """The schema of what :func:`with_uuids` gives."""
-    for position in positions:
-        schema = schema.set(position, pa.field(schema.field(position).name, pa.uuid()))
-    return schema
 
 
 def _item(name: str, kind: DuckDBType) -> tuple[str, str | None]:
     column = quoted(name)
     if kind.id == "uuid":
-        return column, f"unhex(replace(CAST({column} AS VARCHAR), '-', ''))"
+        return column, uuid_bytes_sql(column)
     try:
         fitted = _fit(kind)
     except _UnstorableError as err:

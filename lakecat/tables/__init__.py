@@ -14,9 +14,11 @@ from lakecat.tables.evolution import (
     evolve,
     new_table,
 )
+from lakecat.tables.garbage import abandoned, reachable, unreferenced
 from lakecat.tables.layout import data_prefix, metadata_prefix, sidecar_location, table_location
 from lakecat.tables.partitions import parse_partition
 from lakecat.tables.reading import read
+from lakecat.tables.rewrite import Rewrite, delete_keys, merge_upsert
 from lakecat.tables.scan import PlannedFile, Scan, appended_since, plan
 from lakecat.tables.schemas import arrow_to_iceberg, iceberg_to_arrow
 from lakecat.tables.staging import stage
@@ -34,6 +36,7 @@ __all__ = [
     "PlannedFile",
     "Removal",
     "RenameColumn",
+    "Rewrite",
     "Scan",
     "SchemaChange",
     "StagedTable",
@@ -42,21 +45,26 @@ __all__ = [
     "Totals",
     "WidenColumn",
     "WrittenFiles",
+    "abandoned",
     "alter",
     "appended_since",
     "arrow_to_iceberg",
     "audit_files",
     "data_prefix",
+    "delete_keys",
     "evolve",
     "iceberg_to_arrow",
     "load_state",
     "metadata_prefix",
+    "merge_upsert",
     "new_table",
     "parse_partition",
     "plan",
+    "reachable",
     "read",
     "sidecar_location",
     "stage",
     "table_location",
+    "unreferenced",
     "write_files",
 ]

@@ -15,6 +15,7 @@ from decimal import Decimal
 from typing import Final, Protocol
 from uuid import UUID
 
+import pyarrow as pa
 from pyiceberg.manifest import DataFile
 from pyiceberg.partitioning import PartitionSpec
 from pyiceberg.schema import Schema
@@ -144,6 +145,27 @@ def empty_sql(schema: Schema, *, filename_column: str | None = None) -> str:
     if filename_column is not None:
         columns.append(f"CAST(NULL AS VARCHAR) AS {quoted(filename_column)}")
     return f"SELECT {', '.join(columns)} WHERE FALSE"
+
+
+def uuid_bytes_sql(column: str) -> str:
+    """A UUID column, given as a quoted identifier, as its 16 bytes: DuckDB would hand it to Arrow as text."""
+    return f"unhex(replace(CAST({column} AS VARCHAR), '-', ''))"
+
+
+def with_uuids(batch: pa.RecordBatch, positions: Sequence[int]) -> pa.RecordBatch:
+    """The batch with its columns of :func:`uuid_bytes_sql` typed as Arrow's canonical UUID extension."""
+    for position in positions:
+        storage = batch.column(position).cast(pa.binary(16))
+        array = pa.ExtensionArray.from_storage(pa.uuid(), storage)
+        batch = batch.set_column(position, pa.field(batch.schema.field(position).name, pa.uuid()), array)
+    return batch
+
+
+def with_uuid_fields(schema: pa.Schema, positions: Sequence[int]) -> pa.Schema:
+    """The schema of what :func:`with_uuids` gives."""
+    for position in positions:
+        schema = schema.set(position, pa.field(schema.field(position).name, pa.uuid()))
+    return schema
 
 
 def total_rows(files: Iterable[ReadableFile]) -> int:

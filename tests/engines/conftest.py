@@ -128,3 +128,9 @@ class EngineLake:
 @pytest.fixture
 def lake(tmp_path: Path) -> EngineLake:
     return EngineLake(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def lake_type() -> type[EngineLake]:
+    """For lakes that live longer than one test."""
+    return EngineLake

@@ -22,11 +22,9 @@ NAN = float("nan")
 
 
 @pytest.fixture(scope="module")
-def pruned(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def pruned(tmp_path_factory: pytest.TempPathFactory, lake_type: Any) -> Iterator[Any]:
     """``raw.t`` and ``raw.u``: nine and five files of two rows, each file with a range, NULLs or NaNs of its own."""
-    from tests.engines.conftest import EngineLake
-
-    lake = EngineLake(tmp_path_factory.mktemp("pruned"))
+    lake = lake_type(tmp_path_factory.mktemp("pruned"))
     x = [0, 1, 10, 11, 20, 21, 30, 31, None, None, 40, None, 5, 35, -5, -6, 50, 51]
     f = [0.5, 1.5, NAN, NAN, 2.5, NAN, None, None, NAN, None, 7.0, 8.0, 9.0, -1.0, 0.0, -0.0, float("inf"), 3.0]
     lake.create(
