@@ -80,7 +80,7 @@ def start_server(
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            preexec_fn=lambda: libc.prctl(1, signal.SIGKILL),  # PR_SET_PDEATHSIG
+            preexec_fn=lambda: libc.prctl(1, signal.SIGKILL),  # noqa: PLW1509 - PR_SET_PDEATHSIG, one call
             **options,
         )
     deadline = time.monotonic() + START_SECONDS

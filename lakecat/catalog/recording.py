@@ -172,15 +172,12 @@ def _schemas(
     """The schema record of each dataset's new version, made where its fingerprint is new."""
     columns = {str(one.dataset): _columns(one) for one in staged}
     fingerprints = {name: _fingerprint(infos) for name, infos in columns.items()}
-    known = dict(
-        connection.execute(
-            sa.select(s.lake_schema.c.fingerprint, s.lake_schema.c.artifact_id).where(
-                s.lake_schema.c.fingerprint.in_(set(fingerprints.values()))
-            )
+    rows = connection.execute(
+        sa.select(s.lake_schema.c.fingerprint, s.lake_schema.c.artifact_id).where(
+            s.lake_schema.c.fingerprint.in_(set(fingerprints.values()))
         )
-        .tuples()
-        .all()
     )
+    known: dict[str, int] = {row.fingerprint: row.artifact_id for row in rows}
     fresh = {fingerprints[name]: infos for name, infos in columns.items() if fingerprints[name] not in known}
     if fresh:
         artifacts = [NewArtifact(registry.SCHEMA, f, None, {"columns": _json(_plain(c))}) for f, c in fresh.items()]
@@ -188,13 +185,13 @@ def _schemas(
         registry.insert_absent(
             connection, s.lake_schema, [{"fingerprint": f, "artifact_id": known[f]} for f in sorted(fresh)]
         )
-        rows = [
+        described = [
             {"fingerprint": f, "ordinal": n, "name": c.name, "type": c.type, "field_id": c.field_id,
              "required": c.required, "doc": c.doc}
             for f in sorted(fresh)
             for n, c in enumerate(fresh[f])
         ]  # fmt: skip
-        registry.insert_absent(connection, s.schema_column, rows)
+        registry.insert_absent(connection, s.schema_column, described)
     return {name: _Schema(f, columns[name], known[f]) for name, f in fingerprints.items()}
 
 
