@@ -121,9 +121,9 @@ class _Runner:
     def _ready(self, waiting: dict[str, PlannedScript], running: set[str]) -> list[PlannedScript]:
         """The scripts that may start now; those that can't any more are ended as blocked."""
         ready: list[PlannedScript] = []
+        unended = {*waiting, *running}
         for name, step in list(waiting.items()):
-            open_ = {*waiting, *running}
-            if self._plan.graph.waits_for(name) & open_:
+            if self._plan.graph.waits_for(name) & unended:
                 continue
             bad = sorted(
                 other
@@ -132,6 +132,7 @@ class _Runner:
             )
             if bad:
                 del waiting[name]
+                unended.remove(name)
                 self._end(_blocked(step, bad), name)
             elif len(ready) + len(running) < self._parallel:
                 ready.append(step)

@@ -7,10 +7,10 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
-from lakecat.catalog import DEFAULT_TTL, ExecutionStart
+from lakecat.catalog import DEFAULT_TTL, Catalog, ExecutionStart
 from lakecat.catalog import Script as ScriptArtifact
 from lakecat.engines import Engine, Session
-from lakecat.errors import EngineError, LineageError, SchemaError, TableError, TransformError
+from lakecat.errors import EngineError, LineageError, NotFoundError, SchemaError, TableError, TransformError
 from lakecat.landing import Harvest, Landed, OnProgress, Services, Work, hold, land
 from lakecat.lineage import trace
 from lakecat.tables import Scan, appended_since
@@ -70,7 +70,7 @@ class _Task:
         self._run = run
         self._script = script
         catalog = run.services.catalog
-        self._target = next((info for info in _versions(run, script.target)), None)
+        self._target = _current(catalog, script.target)
         pins = dict(run.pinned.versions)
         if self._target is not None:
             pins[script.target] = self._target
@@ -218,5 +218,8 @@ class _Task:
         return traced.edges
 
 
-def _versions(run: Run, dataset: DatasetName) -> tuple[Version, ...]:
-    return tuple(info.latest for info in run.services.catalog.datasets() if info.name == dataset)
+def _current(catalog: Catalog, dataset: DatasetName) -> Version | None:
+    try:
+        return catalog.dataset(dataset).latest
+    except NotFoundError:
+        return None
