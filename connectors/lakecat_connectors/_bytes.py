@@ -16,7 +16,7 @@ import pyarrow as pa
 from lakecat.errors import ParseError, SourceChangedError, Where
 from lakecat_connectors._options import Compression
 
-CHUNK: Final = 4 << 20
+CHUNK: Final = 1 << 22
 _BOMS: Final = (
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),

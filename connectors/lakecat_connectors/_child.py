@@ -19,6 +19,8 @@ from lakecat.errors import LakecatError, ParseError
 from lakecat_connectors._csv import CsvReader
 from lakecat_connectors._faults import to_message
 from lakecat_connectors._job import FormatReader, Job, pack
+from lakecat_connectors._jsonl import JsonLinesReader
+from lakecat_connectors._parquet import ParquetReader
 
 _MEMORY: Final = 6 << 30
 _WRITTEN: Final = 16 << 20
@@ -37,7 +39,9 @@ def limit() -> None:
 
 def reader_for(job: Job) -> FormatReader:
     """The reader of the job's format."""
-    return CsvReader(job)
+    if job.format == "parquet":
+        return ParquetReader(job)
+    return JsonLinesReader(job) if job.format == "jsonl" else CsvReader(job)
 
 
 class Server:
@@ -84,10 +88,13 @@ class Server:
         reader, self._reader = self._reader, None
         if reader is None or self._schema is None:
             raise LookupError("stream before open")
-        with pa.ipc.new_stream(pa.PythonFile(self._rows, mode="w"), self._schema) as writer:
-            for batch in reader.batches(self._at_file):
-                writer.write_batch(batch)
-        self._rows.flush()
+        try:
+            with pa.ipc.new_stream(pa.PythonFile(self._rows, mode="w"), self._schema) as writer:
+                for batch in reader.batches(self._at_file):
+                    writer.write_batch(batch)
+        finally:
+            # Also after an error: the parent reads to the stream's end before it reads the answer.
+            self._rows.flush()
         return {"files": [[result.rows, result.sha256] for result in reader.results]}
 
     def _at_file(self, index: int) -> None:

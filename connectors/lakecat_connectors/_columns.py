@@ -63,7 +63,7 @@ def check_names(names: Sequence[str], where: Where) -> None:
         raise ParseError(f"has {len(names)} columns; at most {MAX_COLUMNS} are read", where=where)
     seen: dict[str, str] = {}
     for position, name in enumerate(names, start=1):
-        here = Where(where.file, where.line, position)
+        here = Where(where.file, where.line, position if where.line else name or position)
         if not name.strip():
             raise ParseError(f"column {position} has no name", where=here, hint="give every column a name")
         if len(name) > MAX_NAME:

@@ -23,7 +23,7 @@ from lakecat_connectors._columns import Column, check_names, fold, unite
 from lakecat_connectors._faults import excerpt
 from lakecat_connectors._fit import MisfitError, Rule, first_misfit, fit, is_text_type
 from lakecat_connectors._infer import Evidence
-from lakecat_connectors._job import FileResult, Job, JobFile, ordered
+from lakecat_connectors._job import FileResult, Job, JobFile, ahead, ordered
 from lakecat_connectors._options import file_compression, file_delimiter
 from lakecat_connectors._records import Block, Cutter, Dialect, line_breaks, record_line, record_starts
 
@@ -155,7 +155,8 @@ class CsvReader:
         try:
             if item.names:
                 depth = self._job.threads + 1
-                yield from ordered(pool, lambda block: then(self._parse(item, block)), self._bodies(item, raw), depth)
+                blocks = ahead(self._bodies(item, raw), 2)
+                yield from ordered(pool, lambda block: then(self._parse(item, block)), blocks, depth)
             result = FileResult(0, raw.finish())
         finally:
             raw.close()
@@ -187,6 +188,7 @@ class CsvReader:
                     null_values=[] if options.trim else options.null,
                     strings_can_be_null=True,
                     quoted_strings_can_be_null=options.quoted_null,
+                    check_utf8=not data.isascii(),
                 ),
             )
         except pa.ArrowInvalid as err:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import base64
+import contextlib
+import queue
+import threading
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Executor, Future
 from collections import deque
@@ -97,6 +100,36 @@ def pack(schema: pa.Schema) -> str:
 def unpack(text: str) -> pa.Schema:
     """The schema that ``pack`` wrote."""
     return pa.ipc.read_schema(pa.py_buffer(base64.b64decode(text)))
+
+
+def ahead(items: Iterator[_Item], depth: int) -> Iterator[_Item]:
+    """The same items, fetched by a thread of their own, at most ``depth`` before they are asked for."""
+    shelf: queue.Queue[tuple[_Item] | BaseException | None] = queue.Queue(depth)
+    stopped = threading.Event()
+
+    def fetch() -> None:
+        try:
+            for item in items:
+                shelf.put((item,))
+                if stopped.is_set():
+                    return
+            shelf.put(None)
+        except BaseException as err:  # noqa: BLE001 - handed to the consumer, which raises it
+            shelf.put(err)
+
+    thread = threading.Thread(target=fetch, daemon=True)
+    thread.start()
+    try:
+        while (got := shelf.get()) is not None:
+            if isinstance(got, BaseException):
+                raise got
+            yield got[0]
+    finally:
+        stopped.set()
+        with contextlib.suppress(queue.Empty):
+            while thread.is_alive():
+                shelf.get(timeout=0.01)
+        thread.join(timeout=1)
 
 
 def ordered(

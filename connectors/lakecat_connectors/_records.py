@@ -22,6 +22,7 @@ _LINE_BREAKS: Final = b"\r\n"
 
 Positions = npt.NDArray[np.int64]
 Bytes = npt.NDArray[np.uint8]
+_NONE: Final[Positions] = np.zeros(0, dtype=np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,7 @@ class Cutter:
         stop = int(ends[-1]) + 1
         self._check(text, marks, stop)
         data = text if stop == len(text) else text[:stop]
-        breaks = line_breaks(data)
+        breaks = marks.breaks(data)
         block = Block(data, self.line, len(ends), breaks != len(ends))
         self.line += breaks
         return block, text[stop:]
@@ -164,19 +165,37 @@ class Marks:
     quotes: Positions
     feeds: Positions
     returns: Positions
+    all_feeds: Positions | None
 
     @classmethod
     def of(cls, data: bytes, dialect: Dialect) -> Marks:
         """Find them; escaped ones are left out, line breaks inside quotes too."""
         text = np.frombuffer(data, dtype=np.uint8)
-        quotes = _find(data, text, dialect.quote)
-        feeds, returns = _find(data, text, "\n"), _find(data, text, "\r")
-        if dialect.backslash is not None:
-            escaped = _escaped(_find(data, text, dialect.backslash))
-            quotes, feeds, returns = (_without(found, escaped) for found in (quotes, feeds, returns))
-        if len(quotes):
-            feeds, returns = _outside(feeds, quotes), _outside(returns, quotes)
-        return cls(text, quotes, feeds, returns)
+        quoted = dialect.quote is not None and dialect.quote.encode() in data
+        returning = b"\r" in data
+        found = text == _LF
+        if quoted:
+            found |= text == ord(dialect.quote or "")
+        if returning:
+            found |= text == _CR
+        places = np.flatnonzero(found)
+        if dialect.backslash is not None and dialect.backslash.encode() in data:
+            places = _without(places, _escaped(np.flatnonzero(text == ord(dialect.backslash))))
+        if not quoted and not returning and dialect.backslash is None:
+            return cls(text, _NONE, places, _NONE, places)
+        kinds = text[places]
+        is_quote = kinds == ord(dialect.quote) if dialect.quote is not None else np.zeros(len(kinds), dtype=bool)
+        outside = np.cumsum(is_quote, dtype=np.int64) & 1 == 0
+        all_feeds = None if returning or dialect.backslash is not None else places[~is_quote]
+        feeds = places[(kinds == _LF) & outside]
+        returns = places[(kinds == _CR) & outside] if returning else _NONE
+        return cls(text, places[is_quote], feeds, returns, all_feeds)
+
+    def breaks(self, data: bytes) -> int:
+        """``line_breaks`` of the text's beginning ``data``, from what is known already where possible."""
+        if self.all_feeds is None:
+            return line_breaks(data)
+        return int(np.searchsorted(self.all_feeds, len(data)))
 
     def terminator(self, *, final: bool) -> int | None:
         """LF or CR, by the first record's end; None while it is not clear."""
@@ -229,16 +248,6 @@ def record_starts(block: Block, dialect: Dialect) -> Positions:
 def record_line(block: Block, dialect: Dialect, index: int) -> int:
     """The physical line on which a block's record starts."""
     return block.line + line_breaks(block.data[: int(record_starts(block, dialect)[index])])
-
-
-def _find(data: bytes, text: Bytes, character: str | None) -> Positions:
-    if character is None or character.encode() not in data:
-        return np.zeros(0, dtype=np.int64)
-    return np.flatnonzero(text == ord(character))
-
-
-def _outside(positions: Positions, quotes: Positions) -> Positions:
-    return positions[np.searchsorted(quotes, positions) % 2 == 0]
 
 
 def _without(positions: Positions, escaped: Positions) -> Positions:

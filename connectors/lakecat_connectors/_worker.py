@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import signal
@@ -22,6 +23,7 @@ from lakecat_connectors._job import FileResult, Job, unpack
 
 # Credentials stay with the parent: the process that parses untrusted bytes gets what Python needs to start.
 _ENVIRONMENT: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ", "LD_LIBRARY_PATH", "VIRTUAL_ENV", "SYSTEMROOT")
+_PIPE_BYTES: Final = 1 << 20
 
 
 class Worker:
@@ -90,6 +92,7 @@ class Worker:
         finally:
             os.close(sending)
         self._control = os.fdopen(receiving, encoding="utf-8")
+        _widen(self._process)
 
     def _running(self) -> subprocess.Popen[bytes]:
         if self._process is None:
@@ -148,6 +151,14 @@ class Worker:
         self._talk.seek(0)
         lines = self._talk.read().decode(errors="replace").strip().splitlines()
         return f", {lines[-1][:200]}" if lines else ""
+
+
+def _widen(process: subprocess.Popen[bytes]) -> None:
+    """A roomier pipe for the rows where the system has such a thing (Linux)."""
+    resize = getattr(fcntl, "F_SETPIPE_SZ", None)
+    if resize is not None and process.stdout is not None:
+        with contextlib.suppress(OSError):
+            fcntl.fcntl(process.stdout, resize, _PIPE_BYTES)
 
 
 def _environment() -> dict[str, str]:
