@@ -18,6 +18,10 @@ _PLACE: Final = re.compile(r"^LINE (\d+): (.*)\n( *)\^", re.MULTILINE)
 _DENIED: Final = re.compile(
     r"Cannot access (?:file|directory) \"(?P<path>.*?)\" - file system operations are disabled", re.DOTALL
 )
+# DuckDB quotes the whole traceback of what a Python filesystem raised; its last line is the reason.
+_PYTHON: Final = re.compile(
+    r"Traceback \(most recent call last\):.*?(?:\w+\.)*\w+(?:Error|Exception): ([^\n]*)\s*\Z", re.DOTALL
+)
 _LOCKED: Final = "the configuration has been locked"
 _EXTENSION: Final = re.compile(r"(?:exists in|requires) the (\w+) extension")
 
@@ -36,6 +40,9 @@ def translate(err: BaseException, sql: str) -> EngineError:
         return AccessDeniedError(
             _head(message), where=_where(message, sql), hint="engine settings live in lakecat.yaml"
         )
+    python = _PYTHON.search(message)
+    if python:
+        return EngineError(f"a data file cannot be read: {python[1]}", next_command="lakecat doctor")
     extension = _EXTENSION.search(message)
     if extension:
         return AccessDeniedError(

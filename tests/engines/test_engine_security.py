@@ -118,8 +118,15 @@ def lake_hash(root: Path) -> str:
     return digest.hexdigest()
 
 
-@pytest.fixture
-def names(lake: Any, tmp_path: Path) -> dict[str, str]:
+@pytest.fixture(scope="module")
+def lake(tmp_path_factory: pytest.TempPathFactory, lake_type: Any) -> Any:
+    """One lake for all probes: none of them changes it, which each of them checks."""
+    return lake_type(tmp_path_factory.mktemp("probed"))
+
+
+@pytest.fixture(scope="module")
+def names(lake: Any) -> dict[str, str]:
+    tmp_path = lake.root
     canary = tmp_path / "canary.csv"
     canary.write_text(f"{CANARY}\n1\n")
     lake.create("raw.t", pa.table({"n": [1, 2]}))
@@ -226,7 +233,8 @@ def test_hostile_names_of_files_and_folders(tmp_path: Path, lake_type: Any) -> N
 @pytest.mark.parametrize(
     "evil", ["' OR 1=1 --", "\\'; DROP VIEW raw.t; --", "$n", "1) UNION SELECT 1 --", "\x00", "🐈'\"", "{canary}"]
 )
-def test_values_are_bound(lake: Any, evil: str) -> None:
+def test_values_are_bound(tmp_path: Path, lake_type: Any, evil: str) -> None:
+    lake = lake_type(tmp_path)
     lake.create("raw.t", pa.table({"s": ["x", evil]}))
     assert lake.rows("SELECT s FROM raw.t WHERE s = $value", value=evil) == [{"s": evil}]
 
