@@ -1,6 +1,6 @@
 """Which files of a table nobody needs any more. It names them; removing them, and for whom, is the catalog's decision.
 
-A file may be named for one of two reasons only: it lies in the folder of an execution that can never commit any more,
+A file may be named for one of two reasons only: it lies in the folder of an execution that can never commit again,
 or only expired snapshots reach it. Nothing is ever named by its age, and what can be reached from metadata that is still
 in use is not named, whatever its folder. A read that fails, fails the whole: half a picture deletes live files.
 """
