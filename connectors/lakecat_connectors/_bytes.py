@@ -105,7 +105,9 @@ def _refuse_other_bom(first: bytes, shown: str) -> None:
     for bom, name in _BOMS:
         if first.startswith(bom):
             raise ParseError(
-                f"starts with a byte order mark of {name}, not UTF-8", where=Where(shown, 1), hint=f"say encoding: {name}"
+                f"starts with a byte order mark of {name}, not UTF-8",
+                where=Where(shown, 1),
+                hint=f"say encoding: {name}",
             )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ class Column:
     declared: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Wanted:
     """The types that are known before reading: the table's (``expected``) and the job's (``declared``)."""
 
@@ -39,17 +40,16 @@ class Wanted:
 
     def column(self, name: str) -> Column:
         """The column under the name that the table or the job spells it with."""
-        for own, kind in self.declared.items():
-            if fold(own) == fold(name):
-                return Column(self._table_name(name) or own, kind, declared=True)
-        own_name = self._table_name(name)
-        if own_name is not None and self.expected is not None:
-            return Column(own_name, self.expected.field(own_name).type)
-        return Column(name)
+        return self._known.get(fold(name), Column(name))
 
-    def _table_name(self, name: str) -> str | None:
-        names = () if self.expected is None else self.expected.names
-        return next((own for own in names if fold(own) == fold(name)), None)
+    @functools.cached_property
+    def _known(self) -> dict[str, Column]:
+        fields = () if self.expected is None else tuple(self.expected)
+        known = {fold(field.name): Column(field.name, field.type) for field in fields}
+        for own, kind in self.declared.items():
+            name = known[fold(own)].name if fold(own) in known else own
+            known[fold(own)] = Column(name, kind, declared=True)
+        return known
 
 
 def fold(name: str) -> str:
@@ -61,16 +61,19 @@ def check_names(names: Sequence[str], where: Where) -> None:
     """Refuse names that no table can hold apart. Raises ParseError at ``where``."""
     if len(names) > MAX_COLUMNS:
         raise ParseError(f"has {len(names)} columns; at most {MAX_COLUMNS} are read", where=where)
-    seen: dict[str, str] = {}
+    seen: dict[str, int] = {}
     for position, name in enumerate(names, start=1):
         here = Where(where.file, where.line, position if where.line else name or position)
         if not name.strip():
             raise ParseError(f"column {position} has no name", where=here, hint="give every column a name")
         if len(name) > MAX_NAME:
-            raise ParseError(f"the name of column {position} has {len(name)} characters; at most {MAX_NAME}", where=here)
+            raise ParseError(
+                f"the name of column {position} has {len(name)} characters; at most {MAX_NAME}", where=here
+            )
         if any(unicodedata.category(character) in ("Cc", "Cs") for character in name):
             raise ParseError(f"the name {name!r} of column {position} holds control characters", where=here)
-        if (first := seen.setdefault(fold(name), name)) is not name or names.index(name) != position - 1:
+        if (earlier := seen.setdefault(fold(name), position)) != position:
+            first = names[earlier - 1]
             what = f"column name {name!r} appears twice" if first == name else f"columns {first!r} and {name!r} are one"
             raise ParseError(what, where=here, hint="column names must differ in more than case")
 

@@ -209,9 +209,7 @@ class CsvReader:
         """One pass over everything; small slices keep their texts for the second."""
         options = self._options
         evidence = {
-            fold(column.name): Evidence(
-                options.decimals, tuple(options.date_formats), tuple(options.timestamp_formats)
-            )
+            fold(column.name): Evidence(options.decimals, tuple(options.date_formats), tuple(options.timestamp_formats))
             for column in columns
             if column.type is None
         }
@@ -221,7 +219,7 @@ class CsvReader:
                 item.kept = [] if left > 0 else None
                 watched = [(i, evidence[fold(name)]) for i, name in enumerate(item.names) if fold(name) in evidence]
                 for text in self._texts(item, pool, lambda text: text):
-                    list(pool.map(lambda pair, text=text: pair[1].observe(text.texts[pair[0]]), watched))  # type: ignore[misc]
+                    list(pool.map(lambda pair, text=text: pair[1].observe(text.texts[pair[0]]), watched))
                     left -= len(text.block.data)
                     if left < 0:
                         item.kept = None
@@ -306,7 +304,7 @@ def _without_lines(chunks: Iterator[bytes], count: int) -> Iterator[bytes]:
     for chunk in chunks:
         rest = chunk
         while count and rest:
-            head, feed, tail = rest.partition(b"\n")
+            _, feed, tail = rest.partition(b"\n")
             count -= len(feed)
             rest = tail if feed else b""
         if rest:

@@ -1,4 +1,4 @@
-"""Text to typed columns, exactly: a text either is a value of the type or it is a misfit. Nothing is rounded or guessed.
+"""Text to typed columns, exactly: a text either is a value of the type or it is a misfit. Nothing is guessed.
 
 ``declared`` types are what a person asked for, so they also take what only a person can know: zero-led numbers,
 ``nan``, and doubles with more digits than a double holds.

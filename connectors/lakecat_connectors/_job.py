@@ -6,11 +6,11 @@ import base64
 import contextlib
 import queue
 import threading
-from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import Executor, Future
 from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass
-from typing import Any, Callable, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import pyarrow as pa
 
@@ -132,10 +132,8 @@ def ahead(items: Iterator[_Item], depth: int) -> Iterator[_Item]:
         thread.join(timeout=1)
 
 
-def ordered(
-    pool: Executor, work: Callable[[_Item], _Result], items: Iterable[_Item], depth: int
-) -> Iterator[_Result]:
-    """``map`` over a pool, in order, at most ``depth`` items ahead; an error of ``items`` comes after earlier results."""
+def ordered(pool: Executor, work: Callable[[_Item], _Result], items: Iterable[_Item], depth: int) -> Iterator[_Result]:
+    """``map`` over a pool, in order, at most ``depth`` items ahead; errors of ``items`` come after earlier results."""
     waiting: deque[Future[_Result]] = deque()
     source = iter(items)
     failure: LakecatError | None = None

@@ -41,7 +41,7 @@ class Listing:
         for path in self._paths:
             _check_scheme(path)
 
-    def list(self) -> tuple[Listed, ...]:
+    def scan(self) -> tuple[Listed, ...]:
         """Every file now there, once, sorted by URL. Raises SourceError when a plain path does not exist."""
         found: dict[str, Listed] = {}
         for path in self._paths:
@@ -110,7 +110,9 @@ class Listing:
             else:
                 infos = list(filesystem.glob(path, detail=True).values())
         except FileNotFoundError as err:
-            raise SourceError("no such file", where=Where(url), hint="mend path: in the job, or deliver the file") from err
+            raise SourceError(
+                "no such file", where=Where(url), hint="mend path: in the job, or deliver the file"
+            ) from err
         except SourceError:
             raise
         except Exception as err:  # every fsspec driver has exceptions of its own
@@ -133,7 +135,7 @@ def _check_scheme(path: str) -> None:
     scheme = path.partition("://")[0] if "://" in path else "file"
     if scheme not in _PROTOCOLS or "::" in path:
         raise ConfigError(
-            f"files connector: option 'path': {path.split('?')[0]!r} is not supported",
+            f"files connector: option 'path': {path.partition('?')[0]!r} is not supported",
             hint=f"a local path, or a URL that starts with one of {', '.join(p + '://' for p in _PROTOCOLS[:-1])}",
         )
 
@@ -203,7 +205,7 @@ def _unreadable(uri: str, err: Exception) -> SourceError:
 
 
 def s3_options(storage: Mapping[str, str]) -> dict[str, Any]:
-    """lakecat's storage settings as s3fs options, with timeouts always set."""
+    """The storage settings of lakecat.yaml as s3fs options, with timeouts always set."""
     client = {"endpoint_url": storage.get("endpoint"), "region_name": storage.get("region")}
     config: dict[str, Json] = {
         "connect_timeout": float(storage.get("connect_timeout") or 5),
@@ -225,5 +227,3 @@ def s3_options(storage: Mapping[str, str]) -> dict[str, Any]:
 
 def _true(text: str | None) -> bool:
     return (text or "").lower() in ("1", "true", "yes", "on")
-
-

@@ -124,7 +124,9 @@ def _config_error(name: str, kind: str, message: str) -> ConfigError:
         hint = f"did you mean {close[0]}?" if close else f"the options are {', '.join(known)}"
         return ConfigError(f"files connector: unknown option {name!r}", hint=hint)
     if kind == "missing":
-        return ConfigError(f"files connector: option {name!r} is missing", hint="say where the files are: path: in/*.csv")
+        return ConfigError(
+            f"files connector: option {name!r} is missing", hint="say where the files are: path: in/*.csv"
+        )
     reason = message.removeprefix("Value error, ")
     return ConfigError(f"files connector: option {name!r}: {reason}" if name else f"files connector: {reason}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Final
@@ -20,13 +21,18 @@ _BUFFERS: Final = 64 << 20
 _MAX_DEPTH: Final = 64
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _File:
     """One file's columns: names and plain types."""
 
     file: JobFile
     schema: pa.Schema
     leaves: int
+
+    @functools.cached_property
+    def positions(self) -> dict[str, int]:
+        """Where each column stands."""
+        return {fold(name): index for index, name in enumerate(self.schema.names)}
 
 
 class ParquetReader:
@@ -49,7 +55,8 @@ class ParquetReader:
         headers = [(Where(item.file.shown), item.schema.names) for item in self._files]
         columns = unite(headers, self._job.wanted, self._job.options.missing_columns)
         self._columns = tuple(
-            column if column.type is not None else replace(column, type=self._unified(column.name)) for column in columns
+            column if column.type is not None else replace(column, type=self._unified(column.name))
+            for column in columns
         )
         return self._schema()
 
@@ -73,24 +80,22 @@ class ParquetReader:
     def _unified(self, name: str) -> pa.DataType:
         result: pa.DataType | None = None
         for item in self._files:
-            for field in item.schema:
-                if fold(field.name) != fold(name):
-                    continue
-                found = field.type if result is None else wider(result, field.type)
-                if found is None:
-                    raise ParseError(
-                        f"is {field.type}, and {result} in the files before it",
-                        where=Where(item.file.shown, column=name),
-                        hint=f"declare the type of {name} under columns:",
-                    )
-                result = found
-        if result is None or pa.types.is_null(result):
-            return pa.string()
-        return result
+            position = item.positions.get(fold(name))
+            if position is None:
+                continue
+            kind = item.schema.field(position).type
+            found = kind if result is None else wider(result, kind)
+            if found is None:
+                raise ParseError(
+                    f"is {kind}, and {result} in the files before it",
+                    where=Where(item.file.shown, column=name),
+                    hint=f"declare the type of {name} under columns:",
+                )
+            result = found
+        return pa.string() if result is None or pa.types.is_null(result) else result
 
     def _file_batches(self, item: _File) -> Iterator[pa.RecordBatch]:
-        positions = {fold(name): index for index, name in enumerate(item.schema.names)}
-        sources = [positions.get(fold(column.name)) for column in self._columns]
+        sources = [item.positions.get(fold(column.name)) for column in self._columns]
         schema = self._schema()
         try:
             with _opened(item.file, _BUFFERS // item.leaves) as file:
@@ -209,7 +214,7 @@ def castable(source: pa.DataType, target: pa.DataType, *, declared: bool) -> boo
     if pa.types.is_null(source) or plain(source) == plain(target):
         return True
     if pa.types.is_nested(source) or pa.types.is_nested(target):
-        return pa.types.is_nested(source) and pa.types.is_nested(target) and source.id == target.id
+        return bool(pa.types.is_nested(target) and source.id == target.id)
     if pa.types.is_integer(source):
         return bool(pa.types.is_integer(target) or pa.types.is_floating(target) or pa.types.is_decimal(target))
     if pa.types.is_floating(source):
@@ -246,4 +251,4 @@ def _rows_at_once(file: pq.ParquetFile, most: int) -> int:
     size = sum(metadata.row_group(index).total_byte_size for index in range(metadata.num_row_groups))
     if not metadata.num_rows or size <= 0:
         return most
-    return max(1, min(most, _BATCH_BYTES * metadata.num_rows // size))
+    return int(max(1, min(most, _BATCH_BYTES * metadata.num_rows // size)))

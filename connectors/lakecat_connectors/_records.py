@@ -133,7 +133,9 @@ class Cutter:
         if bad is not None:
             raise self._quote_error(text, *bad)
         if at is not None:
-            raise self._error(text, at, "a quoted value is never closed", "close the quote, or get the whole file again")
+            raise self._error(
+                text, at, "a quoted value is never closed", "close the quote, or get the whole file again"
+            )
 
     def _too_long(self, text: bytes) -> ParseError:
         self._refuse_nul(text, len(text))
@@ -143,7 +145,9 @@ class Cutter:
             return self._quote_error(text, *bad)
         at = marks.open_quote()
         if at is not None:
-            return self._error(text, at, f"a quoted value is not closed within {MAX_RECORD >> 20} MiB", "close the quote")
+            return self._error(
+                text, at, f"a quoted value is not closed within {MAX_RECORD >> 20} MiB", "close the quote"
+            )
         return self._error(text, 0, f"a record is longer than {MAX_RECORD >> 20} MiB", "check delimiter and line ends")
 
     def _error(self, text: bytes, at: int, what: str, hint: str) -> ParseError:
@@ -213,7 +217,8 @@ class Marks:
         others = others[others < stop]
         if terminator != _LF or not len(others):
             return others
-        return others[self.text[others + 1] != _LF]
+        bare: Positions = others[self.text[others + 1] != _LF]
+        return bare
 
     def open_quote(self) -> int | None:
         """Position of the quote that opens a value that does not end."""
@@ -261,4 +266,5 @@ def _escaped(escapes: Positions) -> Positions:
     starts = np.concatenate(([True], np.diff(escapes) != 1))
     run_start: Any = np.maximum.accumulate(np.where(starts, np.arange(len(escapes)), 0))
     active = (np.arange(len(escapes)) - run_start) % 2 == 0
-    return escapes[active] + 1
+    escaped: Positions = escapes[active] + 1
+    return escaped

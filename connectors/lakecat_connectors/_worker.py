@@ -79,7 +79,7 @@ class Worker:
         progress = self._progress.fileno()
         command = [sys.executable, "-P", "-m", "lakecat_connectors._child", str(sending), str(progress)]
         try:
-            self._process = subprocess.Popen(
+            self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
                 command,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,

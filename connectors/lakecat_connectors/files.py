@@ -48,7 +48,7 @@ class Files:
         Incremental: one slice for each new file (``batch: all``: one for all of them). Else one slice with every
         file, or none when exactly these file versions were the last commit's. Raises SourceError.
         """
-        listed = self._listing.list()
+        listed = self._listing.scan()
         versions = tuple(item.version for item in listed)
         if not incremental:
             return self._whole(versions, state)
