@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import json
+import multiprocessing
 import os
 import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pyarrow as pa
@@ -26,13 +26,11 @@ from lakecat.types import DatasetName
 WORKER = Path(__file__).with_name("ingest_worker.py")
 
 
-def _load_worker() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("ingest_worker_module", WORKER)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+# A fork server imports PyIceberg once for all the processes that the tests kill.
+sys.path.insert(0, str(WORKER.parent))
+worker = importlib.import_module("ingest_worker")
+_FORKS = multiprocessing.get_context("forkserver")
+_FORKS.set_forkserver_preload(["ingest_worker"])
 
 
 class Project:
@@ -43,7 +41,7 @@ class Project:
         root.mkdir(parents=True, exist_ok=True)
         (root / "ingest").mkdir(exist_ok=True)
         (root / "lakecat.yaml").write_text("project: tests\nlake: ./lake\ncatalog: sqlite:///./catalog.db\n")
-        self.services: Services = _load_worker().make_services(root)
+        self.services: Services = worker.make_services(root)
 
     @property
     def catalog(self) -> Catalog:
@@ -92,12 +90,16 @@ class Project:
             env=environ,
         )
 
-    def process(self, *arguments: str, failpoint: str | None = None) -> tuple[int, list[dict[str, Any]]]:
+    def process(self, *arguments: str, failpoint: str = "") -> tuple[int, list[dict[str, Any]]]:
         """Run the worker to its end: exit code and the JSON lines it said. Its stderr must be empty, also in errors."""
-        with self.start(*arguments, failpoint=failpoint) as process:
-            out, err = process.communicate(timeout=120)
-        assert err == ""
-        return process.returncode, [json.loads(line) for line in out.splitlines()]
+        said, complained = self.root / "said", self.root / "complained"
+        target = (str(self.root), arguments, failpoint, str(said), str(complained))
+        process = _FORKS.Process(target=worker.forked, args=target)
+        process.start()
+        process.join(timeout=120)
+        assert complained.read_text() == ""
+        assert process.exitcode is not None, "the process does not end"
+        return process.exitcode, [json.loads(line) for line in said.read_text().splitlines()]
 
 
 @pytest.fixture

@@ -65,5 +65,18 @@ def main(root: str, action: str, *rest: str) -> int:
     return 0
 
 
+def forked(root: str, arguments: tuple[str, ...], failpoint: str, said: str, complained: str) -> None:
+    """The same in a process that a fork server made, which has imported everything already."""
+    from lakecat import failpoints
+
+    failpoints._SPEC = failpoint
+    for path, descriptor in ((said, 1), (complained, 2)):
+        file = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
+        os.dup2(file, descriptor)
+    sys.stdout = os.fdopen(1, "w", closefd=False)
+    sys.stderr = os.fdopen(2, "w", closefd=False)
+    sys.exit(main(root, *arguments))
+
+
 if __name__ == "__main__":
     sys.exit(main(*sys.argv[1:]))
