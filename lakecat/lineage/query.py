@@ -8,6 +8,7 @@ from sqlglot import exp
 
 from lakecat.lineage.expressions import flows, influence, is_aggregate
 from lakecat.lineage.outputs import NotUnderstoodError
+from lakecat.lineage.patterns import match_recognize
 from lakecat.lineage.pivot import pivot_statement
 from lakecat.lineage.projection import projection
 from lakecat.lineage.recursion import recursive_cte
@@ -175,6 +176,8 @@ def select_block(scope: Scope, node: exp.Select) -> Relation:
     for lateral in node.args.get("laterals") or ():
         bring(scope, lateral)
     joins(scope, node)
+    if isinstance(node.args.get("match"), exp.MatchRecognize):
+        match_recognize(scope, node.args["match"])
     for window in node.args.get("windows") or ():
         scope.windows[window.this.name.lower() if isinstance(window.this, exp.Expr) else str(window.this)] = window
     scope.aliases_in_sight = scope.ctx.rules.lateral_alias

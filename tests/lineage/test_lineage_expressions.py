@@ -166,6 +166,12 @@ CASES = [
     ("user variable", "tsql", "SELECT a FROM t WHERE b > @limit", "a <- t.a\n* <- t.b FILTER"),
     ("bound parameter", "duckdb", "SELECT a FROM t WHERE b > $limit", "a <- t.a\n* <- t.b FILTER"),
     ("final and prewhere", "clickhouse", "SELECT a FROM t FINAL PREWHERE b = 1", "a <- t.a\n* <- t.b FILTER"),
+    ("match recognize", "snowflake",
+     "SELECT * FROM t MATCH_RECOGNIZE (PARTITION BY a ORDER BY b MEASURES z.c + 1 AS y ONE ROW PER MATCH PATTERN (z+) DEFINE z AS z.c > 1)",
+     "a <- t.a\ny <- t.c T\n* <- t.a GROUP, t.b SORT, t.c FILTER"),
+    ("match recognize all rows", "snowflake",
+     "SELECT b, y FROM t MATCH_RECOGNIZE (ORDER BY b MEASURES c AS y ALL ROWS PER MATCH PATTERN (z) DEFINE z AS a > 1)",
+     "b <- t.b\ny <- t.c\n* <- t.b SORT, t.a FILTER"),
 ]  # fmt: skip
 
 
