@@ -138,9 +138,3 @@ def status(
             )
         )
     return tuple(found)
-
-
-def last_starts(catalog: Catalog, jobs: Iterable[str]) -> dict[str, datetime]:
-    """When each job was last started, for those that ever were."""
-    found = {job: catalog.latest_execution(job) for job in jobs}
-    return {job: execution.started_at for job, execution in found.items() if execution is not None}

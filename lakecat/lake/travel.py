@@ -23,10 +23,11 @@ from lakecat.transform.names import table_nodes
 from lakecat.types import DatasetName, VersionRef
 
 _AT: Final = re.compile(
-    r"@(?:v(?P<version>[1-9][0-9]{0,17})|(?P<moment>\d{4}-\d\d-\d\d(?:T[0-9:.]+(?:Z|[+-]\d\d:\d\d)?)?)|(?P<snapshot>[0-9]{9,19}))"
+    r"@(?:v[1-9][0-9]{0,17}|\d{4}-\d\d-\d\d(?:T[0-9:.]+(?:Z|[+-]\d\d:\d\d)?)?|[0-9]{9,19})"
     r"(?![A-Za-z0-9_])"
 )
 _SNAPSHOT_ID: Final = 10**8
+_MARK: Final = "lakecat_version_mark_"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +43,9 @@ def read_query(sql: str, *, dialect: str, engine_dialect: str) -> TravelQuery:
 
     Raises UsageError when the text is not one SELECT, SelectorError when a version or table name cannot be read.
     """
+    text, marked = _without_versions(sql, dialect)
     try:
-        statements = [item for item in sqlglot.parse(_spelled_out(sql, dialect), read=dialect) if item is not None]
+        statements = [item for item in sqlglot.parse(text, read=dialect) if item is not None]
     except (SqlglotError, RecursionError) as err:
         raise UsageError(f"is not {dialect} SQL: {_first_line(err)}") from err
     if len(statements) != 1 or not isinstance(statements[0], exp.Query):
@@ -53,10 +55,11 @@ def read_query(sql: str, *, dialect: str, engine_dialect: str) -> TravelQuery:
     for table in table_nodes(statement):
         if not isinstance(table.this, exp.Identifier):
             continue
-        reference = _reference(table)
+        version = marked.get(table.name.lower())
+        reference = _reference(table, version)
         name = _relation_name(reference, relations)
         relations[name] = reference
-        _rename(table, name)
+        _rename(table, name, reference.dataset.name if version else table.name)
     return TravelQuery(statement.sql(dialect=engine_dialect), relations)
 
 
@@ -64,25 +67,32 @@ def _first_line(err: Exception) -> str:
     return next(iter(str(err).splitlines()), "nested too deeply") or "nested too deeply"
 
 
-def _spelled_out(sql: str, dialect: str) -> str:
-    """The text with each ``name@version`` written as FOR … AS OF."""
+def _without_versions(sql: str, dialect: str) -> tuple[str, dict[str, str]]:
+    """The text with each ``name@version`` under a name of its own, and what each such name stands for.
+
+    A name, and no FOR … AS OF clause: not every dialect takes that before an alias.
+    """
     try:
         tokens = Dialect.get_or_raise(dialect).tokenize(sql)
     except (SqlglotError, ValueError) as err:
         raise UsageError(f"is not {dialect} SQL: {_first_line(err)}") from err
     pieces: list[str] = []
+    marked: dict[str, str] = {}
     end = 0
     for index, token in enumerate(tokens):
-        if token.token_type is TokenType.PARAMETER and token.start >= end and _follows_name(tokens, index):
-            match = _AT.match(sql, token.start)
-            if match is None:
-                raise SelectorError(
-                    f"{sql[token.start : token.start + 30]!r} is not a version",
-                    hint="write @v7, @2026-11-01, @2026-11-01T12:00:00Z or @<snapshot id>",
-                )
-            pieces += [sql[end : token.start], _clause(match)]
-            end = match.end()
-    return "".join([*pieces, sql[end:]])
+        if token.token_type is not TokenType.PARAMETER or token.start < end or not _follows_name(tokens, index):
+            continue
+        match = _AT.match(sql, token.start)
+        if match is None:
+            raise SelectorError(
+                f"{sql[token.start : token.start + 30]!r} is not a version",
+                hint="write @v7, @2026-11-01, @2026-11-01T12:00:00Z or @<snapshot id>",
+            )
+        name = f"{_MARK}{len(marked)}"
+        marked[name] = f"{tokens[index - 1].text}{match[0]}"
+        pieces += [sql[end : tokens[index - 1].start], name]
+        end = match.end()
+    return "".join([*pieces, sql[end:]]), marked
 
 
 def _follows_name(tokens: list[Token], index: int) -> bool:
@@ -93,15 +103,12 @@ def _follows_name(tokens: list[Token], index: int) -> bool:
     return dot.token_type is TokenType.DOT and name.end + 1 == at.start and dot.end + 1 == name.start
 
 
-def _clause(match: re.Match[str]) -> str:
-    if moment := match["moment"]:
-        return f" FOR TIMESTAMP AS OF '{moment}'"
-    return f" FOR VERSION AS OF {match['version'] or match['snapshot']}"
-
-
-def _reference(table: exp.Table) -> VersionRef:
+def _reference(table: exp.Table, marked: str | None) -> VersionRef:
     if not table.db or table.catalog:
-        raise SelectorError(f"{table.sql()} is not a dataset name", hint="write namespace.name, e.g. raw.orders")
+        shown = f"{table.catalog}.{table.db}.{table.name}".strip(".")
+        raise SelectorError(f"{shown} is not a dataset name", hint="write namespace.name, e.g. raw.orders")
+    if marked is not None:
+        return VersionRef.parse(f"{table.db}.{marked}")
     dataset = DatasetName(table.db, table.name)
     clause = table.args.get("version") or table.args.get("when")
     if clause is None:
@@ -135,9 +142,10 @@ def _relation_name(reference: VersionRef, taken: Mapping[DatasetName, VersionRef
     return wanted
 
 
-def _rename(table: exp.Table, name: DatasetName) -> None:
-    if not table.alias and name.name != table.name.lower():
-        table.set("alias", exp.TableAlias(this=exp.to_identifier(table.name, quoted=True)))
+def _rename(table: exp.Table, name: DatasetName, written: str) -> None:
+    """Let the table stand for a relation; columns may still be qualified with the name that was written."""
+    if not table.alias and name.name != written.lower():
+        table.set("alias", exp.TableAlias(this=exp.to_identifier(written, quoted=True)))
     table.set("version", None)
     table.set("when", None)
     table.set("this", exp.to_identifier(name.name, quoted=True))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Protocol, TypeAlias
 
 from lakecat import transform
@@ -12,10 +13,9 @@ from lakecat.engines import Engine
 from lakecat.errors import LakecatError
 from lakecat.ingest import IngestResult, JobPlan, plan_job, run_job
 from lakecat.lake.answers import Outcome, OutcomeState, PlannedWork, RunReport, WorkPlan
-from lakecat.lake.questions import last_starts
 from lakecat.lake.selection import Selection
-from lakecat.landing import Services
-from lakecat.schedule import due as due_jobs
+from lakecat.landing import Services, hold
+from lakecat.schedule import claim
 from lakecat.transform import PlannedScript, Script, Status, TransformEvent, TransformResult
 from lakecat.types import DatasetName
 
@@ -49,25 +49,25 @@ def run_jobs(
     on_result: OnResult | None,
 ) -> RunReport:
     """Run ingest jobs one after the other; one that fails does not stop the others."""
-    chosen = _due_only(services, jobs) if due else jobs
-    outcomes: list[Outcome] = []
-    for job in chosen:
+    with _due(services, {job.name: job.schedule for job in jobs} if due else {}) as names:
+        chosen = [job for job in jobs if job.name in names] if due else jobs
+        return RunReport(tuple(_run_each(services, chosen, on_progress, on_result)))
+
+
+def _run_each(
+    services: Services, jobs: Iterable[IngestJob], on_progress: OnProgress | None, on_result: OnResult | None
+) -> Iterator[Outcome]:
+    for job in jobs:
         for outcome in _run_job(services, job, on_progress):
-            outcomes.append(outcome)
             if on_result is not None:
                 on_result(outcome)
-    return RunReport(tuple(outcomes))
+            yield outcome
 
 
-def _due_only(services: Services, jobs: Iterable[IngestJob]) -> list[IngestJob]:
-    scheduled = {job.name: job for job in jobs if job.schedule is not None}
-    chosen = _due_names(services, {name: job.schedule for name, job in scheduled.items() if job.schedule})
-    return [job for name, job in scheduled.items() if name in chosen]
-
-
-def _due_names(services: Services, schedules: Mapping[str, Schedule]) -> frozenset[str]:
-    started = last_starts(services.catalog, schedules)
-    return frozenset(item.job for item in due_jobs(schedules, started, services.clock()))
+def _due(services: Services, schedules: Mapping[str, Schedule | None]) -> AbstractContextManager[frozenset[str]]:
+    """Which of the jobs that have a schedule are due, claimed for the block."""
+    given = {name: schedule for name, schedule in schedules.items() if schedule is not None}
+    return claim(services.catalog, given, lambda name: hold(services, name))
 
 
 def _run_job(services: Services, job: IngestJob, on_progress: OnProgress | None) -> list[Outcome]:
@@ -130,24 +130,21 @@ def run_scripts(
     on_result: OnResult | None,
 ) -> RunReport:
     """Run the chosen scripts of all scripts; with ``due`` those with a schedule only when it says so."""
-    names = [script.name for script in chosen]
-    if due:
-        schedules = {script.job: script.schedule for script in chosen if script.schedule is not None}
-        now_due = _due_names(services, schedules)
-        names = [script.name for script in chosen if script.schedule is None or script.job in now_due]
-    if not names:
-        return RunReport(())
-    plan = transform.plan(services, scripts, names, engine=engine, variables=variables, full_refresh=full_refresh)
+    with _due(services, {script.job: script.schedule for script in chosen} if due else {}) as due_now:
+        names = [script.name for script in chosen if not due or script.schedule is None or script.job in due_now]
+        if not names:
+            return RunReport(())
+        plan = transform.plan(services, scripts, names, engine=engine, variables=variables, full_refresh=full_refresh)
 
-    def on_event(event: TransformEvent) -> None:
-        if event.result is not None:
-            if on_result is not None:
-                on_result(_transformed(event.result))
-        elif on_progress is not None:
-            on_progress(event.script, event.rows, event.bytes)
+        def on_event(event: TransformEvent) -> None:
+            if event.result is not None:
+                if on_result is not None:
+                    on_result(_transformed(event.result))
+            elif on_progress is not None:
+                on_progress(event.script, event.rows, event.bytes)
 
-    results = transform.run(services, plan, on_event, engine=engine)
-    return RunReport(tuple(_transformed(result) for result in results))
+        results = transform.run(services, plan, on_event, engine=engine)
+        return RunReport(tuple(_transformed(result) for result in results))
 
 
 _STATES = {
