@@ -53,8 +53,12 @@ def expire_leases(project) -> None:
         connection.commit()
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("name", NAMES)
+STEPS = [(mode, name) for mode in ("append", "merge") for name in NAMES] + [
+    ("replace", name) for name in ("data.written", "commit.pointer_swapped", "commit.after")
+]
+
+
+@pytest.mark.parametrize(("mode", "name"), STEPS)
 def test_killed_anywhere_and_run_again(project, mode, name):
     job = prepare(project, mode)
     before = names(project)
