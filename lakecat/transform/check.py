@@ -5,10 +5,10 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Collection, Iterable, Mapping
-from typing import Final
+from dataclasses import dataclass, field
+from typing import Final, cast
 
 import pyarrow as pa
-from pyiceberg.partitioning import PartitionSpec
 from pyiceberg.schema import Schema
 from sqlglot import exp
 
@@ -24,6 +24,21 @@ from lakecat.transform.shape import insert_names, listed_names
 from lakecat.types import DatasetName
 
 _QUOTED: Final = re.compile(r"[\"'`]([^\"'`]{1,128})[\"'`]")
+
+
+_NO_STATE: Final = cast("TableState", None)
+
+
+@dataclass(frozen=True, slots=True)
+class Promised(Scan):
+    """The columns of a table that may be still to be made. It can be described, which reads no file; not queried."""
+
+    columns: Schema = field(default_factory=Schema)
+
+    @property
+    def schema(self) -> Schema:
+        """The columns that the table will have."""
+        return self.columns
 
 
 def missing_table(dataset: DatasetName, where: Where, known: Collection[DatasetName], graph: Graph) -> TransformError:
@@ -134,7 +149,7 @@ class Checker:
             schema = self._schema(dataset)
             if schema is None:
                 return None
-            found[name] = Scan(TableState(metadata_location="", raw={}, schema=schema, spec=PartitionSpec()))
+            found[name] = Promised(_NO_STATE, columns=schema)
         return found
 
     def _schema(self, dataset: DatasetName) -> Schema | None:
