@@ -29,11 +29,17 @@ from sqlalchemy.engine import URL
 START_SECONDS = 60.0
 
 
-def missing(what: str) -> NoReturn:
+def lack(what: str) -> NoReturn:
     """Skip the test for want of something; fail it in CI, which must have everything."""
     if os.environ.get("CI") == "true":
         pytest.fail(f"CI=true, but {what}")
     pytest.skip(what)
+
+
+@pytest.fixture(scope="session", name="missing")
+def missing_fixture() -> Callable[[str], NoReturn]:
+    """Call it with what is missing: skips the test, or fails it in CI."""
+    return lack
 
 
 @dataclass(frozen=True)
@@ -126,7 +132,7 @@ def postgres_binaries() -> Path:
         return Path(configured)
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"), key=lambda p: int(p.parts[-3]))
     if not found:
-        missing("no PostgreSQL: install it (apt-get install postgresql) or set LAKECAT_PG_BIN to its bin folder")
+        lack("no PostgreSQL: install it (apt-get install postgresql) or set LAKECAT_PG_BIN to its bin folder")
     return found[-1].parent
 
 
@@ -162,7 +168,7 @@ def mariadb_server() -> Iterator[DatabaseServer]:
     path = f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/bin"
     server, installer = shutil.which("mariadbd", path=path), shutil.which("mariadb-install-db", path=path)
     if server is None or installer is None:
-        missing("no MariaDB: install it (apt-get install mariadb-server-core mariadb-client-core)")
+        lack("no MariaDB: install it (apt-get install mariadb-server-core mariadb-client-core)")
     folder = Path(tempfile.mkdtemp(prefix="lakecat_maria_", dir="/tmp"))
     user = ["--user=root"] if os.geteuid() == 0 else []
     data = f"--datadir={folder}/data"
