@@ -146,8 +146,9 @@ class CsvReader:
             rest = first.data[len(head) :]
             if rest:
                 line = first.line + line_breaks(head)
-                blocks = _chain(Block(rest, line, first.records - 1, first.multiline), blocks)
-        yield from blocks if len(item.names) == 1 else _without_blank_tail(blocks, item.file.shown)
+                blank = None if first.blank is None else first.blank - 1
+                blocks = _chain(Block(rest, line, first.records - 1, first.multiline, blank), blocks)
+        yield from blocks if len(item.names) == 1 else _without_blank_tail(blocks, item.dialect, item.file.shown)
 
     def _texts(self, item: _File, pool: ThreadPoolExecutor, then: Callable[[_Text], Any]) -> Iterator[Any]:
         """``then`` applied in the pool to every parsed block; sets the file's result at the end."""
@@ -311,23 +312,25 @@ def _without_lines(chunks: Iterator[bytes], count: int) -> Iterator[bytes]:
             yield rest
 
 
-def _without_blank_tail(blocks: Iterator[Block], shown: str) -> Iterator[Block]:
-    """Leaves out blank lines at the end of the file; anywhere else they are an error of the record parser."""
-    blank: int | None = None
+def _without_blank_tail(blocks: Iterator[Block], dialect: Dialect, shown: str) -> Iterator[Block]:
+    """Leaves out blank lines at the end of the file. Raises ParseError for one anywhere else."""
+    pending: int | None = None
     for block in blocks:
-        if blank is not None and block.data.strip(b"\r\n"):
-            raise _blank(shown, blank)
-        if not block.data.endswith((b"\n\n", b"\r\r", b"\n\r\n", b"\r\n")) and block.data not in (b"\n", b"\r"):
+        body = block.data if block.blank is None else block.data.rstrip(b"\r\n")
+        if pending is not None and body:
+            raise _blank(shown, pending)
+        if block.blank is None:
             yield block
             continue
-        body = block.data.rstrip(b"\r\n")
         tail = block.data[len(body) :]
         own = 0 if not body else 2 if tail.startswith(b"\r\n") else 1
-        extra = line_breaks(tail[own:])
-        if extra:
-            blank = blank or block.line + line_breaks(body + tail[:own])
+        records = block.records - line_breaks(tail[own:])
+        line = record_line(block, dialect, block.blank)
+        if block.blank < records:
+            raise _blank(shown, line)
+        pending = pending or line
         if body:
-            yield replace(block, data=body + tail[:own], records=block.records - extra)
+            yield replace(block, data=body + tail[:own], records=records, blank=None)
 
 
 def _blank(shown: str, line: int) -> ParseError:

@@ -118,7 +118,13 @@ class Listing:
         except Exception as err:  # every fsspec driver has exceptions of its own
             raise _unreadable(url, err) from err
         files = [info for info in infos if info["type"] == "file" and not _hidden(info["name"])]
-        return [_remote(filesystem, info) for info in files]
+        return [self._stamped(filesystem, info) for info in files]
+
+    def _stamped(self, filesystem: Any, info: Mapping[str, Any]) -> Listed:
+        """The listed file; asked about once more where the store's listing says neither etag nor time."""
+        listed = _remote(filesystem, info)
+        known = listed.version.etag or listed.version.mtime
+        return listed if known else _remote(filesystem, filesystem.info(info["name"]))
 
 
 def shown(uri: str) -> str:

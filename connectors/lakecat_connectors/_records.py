@@ -46,12 +46,13 @@ class Dialect:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Whole records. ``line`` is the physical line on which the first one starts."""
+    """Whole records. ``line`` is the physical line on which the first one starts, ``blank`` the first empty one."""
 
     data: bytes
     line: int
     records: int
     multiline: bool
+    blank: int | None = None
 
 
 @dataclass(slots=True)
@@ -91,7 +92,7 @@ class Cutter:
         self._check(text, marks, stop)
         data = text if stop == len(text) else text[:stop]
         breaks = marks.breaks(data)
-        block = Block(data, self.line, len(ends), breaks != len(ends))
+        block = Block(data, self.line, len(ends), breaks != len(ends), _first_blank(marks.text, ends))
         self.line += breaks
         return block, text[stop:]
 
@@ -253,6 +254,13 @@ def record_starts(block: Block, dialect: Dialect) -> Positions:
 def record_line(block: Block, dialect: Dialect, index: int) -> int:
     """The physical line on which a block's record starts."""
     return block.line + line_breaks(block.data[: int(record_starts(block, dialect)[index])])
+
+
+def _first_blank(text: Bytes, ends: Positions) -> int | None:
+    """Index of the first record that holds nothing but its line end."""
+    gaps = np.diff(ends, prepend=-1)
+    blank = np.flatnonzero((gaps == 1) | ((gaps == 2) & (text[ends - 1] == _CR)))
+    return int(blank[0]) if len(blank) else None
 
 
 def _without(positions: Positions, escaped: Positions) -> Positions:
