@@ -1,8 +1,8 @@
 """Which files of a table nobody needs any more. It names them; removing them, and for whom, is the catalog's decision.
 
 A file may be named for one of two reasons only: it lies in the folder of an execution that can never commit again,
-or only expired snapshots reach it. Nothing is ever named by its age, and what can be reached from metadata that is still
-in use is not named, whatever its folder. A read that fails, fails the whole: half a picture deletes live files.
+or only expired snapshots reach it. Nothing is ever named by its age, and what can be reached from metadata that is in
+use is not named, whatever its folder. A read that fails, fails the whole: half a picture deletes live files.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def reachable(store: LakeStore, state: TableState, *, snapshots: Iterable[int] |
         if location not in reach.lists:
             _extend(store, reach, location)
     for kind in ("statistics", "partition-statistics"):
-        reach.files.update(str(entry["statistics-path"]) for entry in state.raw.get(kind) or ())
+        reach.files.update(str(entry["statistics-path"]) for entry in state.head.get(kind) or ())
     return reach
 
 
@@ -66,7 +66,7 @@ def abandoned(
     reaches = [reachable(store, state) for state in states]
     for state in states:
         kept.add(state.metadata_location)
-        kept.update(str(entry["metadata-file"]) for entry in state.raw.get("metadata-log") or ())
+        kept.update(str(entry["metadata-file"]) for entry in state.head.get("metadata-log") or ())
     kept.update([sidecar_location(location) for location in kept if location.endswith(METADATA_SUFFIX)])
     tables = {state.location for state in states} | {store.url}
     found: dict[str, StoredObject] = {}

@@ -13,13 +13,14 @@ from pyiceberg.types import PrimitiveType
 from lakecat.errors import CommitConflictError, SchemaError, TableError
 from lakecat.tables.changes import TableChange
 from lakecat.tables.evolution import SchemaChange
+from lakecat.tables.history import History
 from lakecat.tables.state import TableState
 
 _NO_PARTITION = 999  # Iceberg: partition field ids start at 1000
 
 
 def next_metadata(base: TableState | None, change: TableChange, *, now_ms: int, uuid: str) -> dict[str, Any]:
-    """A copy of the base's metadata with the change's schema, spec, time and sequence number; no snapshot yet.
+    """The base's metadata, without its history, with the change's schema, spec, time and sequence number.
 
     Raises CommitConflictError, SchemaError, TableError.
     """
@@ -28,7 +29,7 @@ def next_metadata(base: TableState | None, change: TableChange, *, now_ms: int, 
     else:
         if change.location != base.location:
             raise TableError(f"{change.dataset} lies at {base.location}, not at {change.location}")
-        raw = dict(base.raw)
+        raw = dict(base.head)
         raw["last-updated-ms"] = max(now_ms, base.last_updated_ms + 1)
         raw["last-sequence-number"] = int(raw["last-sequence-number"]) + 1
         if change.schema is not None:
@@ -39,14 +40,12 @@ def next_metadata(base: TableState | None, change: TableChange, *, now_ms: int, 
     return raw
 
 
-def set_current(raw: dict[str, Any], snapshot: dict[str, Any]) -> None:
-    """Make a new snapshot the current one."""
+def set_current(raw: dict[str, Any], history: History, snapshot: dict[str, Any]) -> History:
+    """Make a new snapshot the current one; answers the history with it."""
     snapshot_id = snapshot["snapshot-id"]
-    entry = {"snapshot-id": snapshot_id, "timestamp-ms": raw["last-updated-ms"]}
-    raw["snapshots"] = [*(raw.get("snapshots") or ()), snapshot]
-    raw["snapshot-log"] = [*(raw.get("snapshot-log") or ()), entry]
     raw["current-snapshot-id"] = snapshot_id
     raw["refs"] = {**(raw.get("refs") or {}), "main": {"snapshot-id": snapshot_id, "type": "branch"}}
+    return history.append(snapshot, {"snapshot-id": snapshot_id, "timestamp-ms": raw["last-updated-ms"]})
 
 
 def log_metadata(raw: dict[str, Any], base: TableState, keep: int) -> None:
@@ -76,8 +75,6 @@ def _created(change: TableChange, now_ms: int, uuid: str) -> dict[str, Any]:
         "sort-orders": [{"order-id": 0, "fields": []}],
         "default-sort-order-id": 0,
         "properties": {},
-        "snapshots": [],
-        "snapshot-log": [],
         "metadata-log": [],
         "refs": {},
     }

@@ -64,8 +64,8 @@ def _batches(
 
 def _small_metadata(scan: Scan) -> TableMetadataV2:
     """As much of the metadata as reading needs: PyIceberg would validate every snapshot of it."""
-    raw: dict[str, Any] = dict(scan.state.raw)
-    for name in ("snapshots", "snapshot-log", "metadata-log", "refs", "statistics", "partition-statistics"):
+    raw: dict[str, Any] = dict(scan.state.head)
+    for name in ("metadata-log", "refs", "statistics", "partition-statistics"):
         raw.pop(name, None)
     raw["current-snapshot-id"] = None
     raw["current-schema-id"] = scan.schema.schema_id

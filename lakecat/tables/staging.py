@@ -7,6 +7,7 @@ snapshots. (Iceberg table specification: "Snapshots", "Table Metadata", "Sequenc
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from pydantic_core import to_json
@@ -16,6 +17,7 @@ from lakecat.failpoints import failpoint
 from lakecat.store import LakeStore
 from lakecat.tables.changes import StagedTable, TableChange
 from lakecat.tables.expiry import expire
+from lakecat.tables.history import History, encode
 from lakecat.tables.layout import metadata_location, metadata_prefix, metadata_version, sidecar_location
 from lakecat.tables.manifests import ManifestBuilder
 from lakecat.tables.metadata import log_metadata, next_metadata, set_current
@@ -46,7 +48,8 @@ def stage(
     """
     check_conflict(base, change)
     raw = next_metadata(base, change, now_ms=now_ms, uuid=uuid)
-    provisional = make_state(base.metadata_location if base else change.location, raw)
+    history = base.history if base else History()
+    provisional = make_state(base.metadata_location if base else change.location, raw, history)
     builder = ManifestBuilder(
         prefix=metadata_prefix(change.location, change.execution),
         uuid=uuid,
@@ -58,8 +61,8 @@ def stage(
     totals, summary = summarize(store, base, change, outcome)
     parent = base.current_snapshot_id if base else None
     manifest_list = builder.write_list(outcome.manifests, parent, raw["last-sequence-number"])
-    set_current(raw, _snapshot(raw, snapshot_id, parent, manifest_list, summary))
-    expired = expire(raw, retention, raw["last-updated-ms"])
+    history = set_current(raw, history, _snapshot(raw, snapshot_id, parent, manifest_list, summary))
+    history, expired = expire(raw, history, retention)
     if base is not None:
         log_metadata(raw, base, retention.metadata_versions)
 
@@ -75,7 +78,7 @@ def stage(
         totals=totals,
         expired_snapshot_ids=expired,
         written=(*builder.files, location, sidecar_location(location)),
-        state=TableState(metadata_location=location, raw=raw, schema=provisional.schema, spec=provisional.spec),
+        state=replace(provisional, metadata_location=location, history=history),
     )
     _write(store, builder.files, staged, sidecar)
     return staged
@@ -84,7 +87,7 @@ def stage(
 def _write(store: LakeStore, manifests: Mapping[str, bytes], staged: StagedTable, sidecar: Mapping[str, Json]) -> None:
     store.write_all(manifests)
     failpoint("commit.manifest_written")
-    store.write(staged.metadata_location, to_json(staged.state.raw))
+    store.write(staged.metadata_location, encode(staged.state.head, staged.state.history))
     failpoint("commit.metadata_written")
     store.write(sidecar_location(staged.metadata_location), to_json(_sidecar(staged, sidecar)))
     failpoint("commit.sidecar_written")

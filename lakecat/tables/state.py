@@ -1,64 +1,74 @@
 """One version of a table's metadata, held as the JSON it is.
 
-Only the current schema and partition spec are parsed: what we wrote ourselves need not be validated at every commit,
-and that is what makes a commit's cost independent of the number of snapshots.
+Only the current schema and partition spec become objects: what we wrote ourselves need not be validated at every
+commit, and that is what makes a commit's cost independent of the number of snapshots.
 """
 
 from __future__ import annotations
 
-import gzip
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic import ValidationError
-from pydantic_core import from_json
 from pyiceberg.partitioning import PartitionSpec
 from pyiceberg.schema import Schema
 
 from lakecat.errors import CorruptFileError, TableError, Where
 from lakecat.store import LakeStore
+from lakecat.tables.history import History, decode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableState:
-    """A table as one metadata file describes it. ``raw`` is shared between states: never change it in place."""
+    """A table as one metadata file describes it.
+
+    ``head`` is the metadata's JSON without snapshots and snapshot log, which ``history`` has. Both are shared between
+    states: never change them in place.
+    """
 
     metadata_location: str
-    raw: Mapping[str, Any]
+    head: Mapping[str, Any]
+    history: History
     schema: Schema
     spec: PartitionSpec
 
     @property
+    def raw(self) -> dict[str, Any]:
+        """The whole metadata as Iceberg's JSON; parses every snapshot."""
+        snapshots, log = list(self.history.parsed()), list(self.history.parsed_log())
+        return {**self.head, "snapshots": snapshots, "snapshot-log": log}
+
+    @property
     def uuid(self) -> str:
         """The table's identity, from creation to drop."""
-        return str(self.raw["table-uuid"])
+        return str(self.head["table-uuid"])
 
     @property
     def location(self) -> str:
         """The table's folder."""
-        return str(self.raw["location"])
+        return str(self.head["location"])
 
     @property
     def last_column_id(self) -> int:
         """The highest field id that was ever given out."""
-        return int(self.raw["last-column-id"])
+        return int(self.head["last-column-id"])
 
     @property
     def last_updated_ms(self) -> int:
         """When the metadata was written, in milliseconds since 1970 UTC."""
-        return int(self.raw["last-updated-ms"])
+        return int(self.head["last-updated-ms"])
 
     @property
     def current_snapshot_id(self) -> int | None:
         """The current snapshot, or None for a table that has none yet."""
-        current = self.raw.get("current-snapshot-id")
+        current = self.head.get("current-snapshot-id")
         return None if current in (None, -1) else int(current)
 
     @property
     def snapshots(self) -> tuple[Mapping[str, Any], ...]:
         """The snapshots that have not expired, oldest first, as Iceberg's JSON."""
-        return tuple(self.raw.get("snapshots") or ())
+        return self.history.parsed()
 
     def snapshot(self, snapshot_id: int) -> Mapping[str, Any]:
         """One snapshot as Iceberg's JSON. Raises TableError when it is not there (it may have expired)."""
@@ -72,15 +82,14 @@ class TableState:
 
     def find_snapshot(self, snapshot_id: int | None) -> Mapping[str, Any] | None:
         """One snapshot, or None."""
-        snapshots = self.raw.get("snapshots") or ()
-        return next((snapshot for snapshot in reversed(snapshots) if snapshot["snapshot-id"] == snapshot_id), None)
+        return self.history.find(snapshot_id)
 
     def schema_of(self, snapshot_id: int) -> Schema:
         """The schema that a snapshot was written with. Raises TableError."""
         schema_id = self.snapshot(snapshot_id).get("schema-id")
         if schema_id is None or schema_id == self.schema.schema_id:
             return self.schema
-        raw = next((schema for schema in self.raw["schemas"] if schema["schema-id"] == schema_id), None)
+        raw = next((schema for schema in self.head["schemas"] if schema["schema-id"] == schema_id), None)
         if raw is None:
             raise CorruptFileError(f"schema {schema_id} is missing", where=Where(self.metadata_location))
         return Schema.model_validate(raw)
@@ -89,7 +98,7 @@ class TableState:
         """One of the table's partition specs. Raises TableError."""
         if spec_id == self.spec.spec_id:
             return self.spec
-        raw = next((spec for spec in self.raw["partition-specs"] if spec["spec-id"] == spec_id), None)
+        raw = next((spec for spec in self.head["partition-specs"] if spec["spec-id"] == spec_id), None)
         if raw is None:
             raise CorruptFileError(f"partition spec {spec_id} is missing", where=Where(self.metadata_location))
         return PartitionSpec.model_validate(raw)
@@ -100,30 +109,25 @@ def load_state(store: LakeStore, metadata_location: str) -> TableState:
 
     Raises ObjectMissingError, StoreUnavailableError, CorruptFileError, and TableError for another format version.
     """
-    data = store.read(metadata_location)
-    where = Where(metadata_location)
-    try:
-        raw = from_json(gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data)
-    except (ValueError, OSError, EOFError) as err:
-        raise CorruptFileError("the table's metadata is not JSON", where=where) from err
-    return make_state(metadata_location, raw)
+    return make_state(metadata_location, *decode(store.read(metadata_location), metadata_location))
 
 
-def make_state(metadata_location: str, raw: Mapping[str, Any]) -> TableState:
+def make_state(metadata_location: str, head: Mapping[str, Any], history: History) -> TableState:
     """Parse what a state parses. Raises CorruptFileError, TableError."""
     where = Where(metadata_location)
-    if not isinstance(raw, dict) or "format-version" not in raw:
-        raise CorruptFileError("this is not Iceberg table metadata", where=where)
-    if raw["format-version"] != 2:
-        raise TableError(f"Iceberg format version {raw['format-version']} is not supported, only 2 is", where=where)
+    if head.get("format-version") != 2:
+        raise TableError(
+            f"Iceberg format version {head.get('format-version')} is not supported, only 2 is", where=where
+        )
     try:
-        schema = next(schema for schema in raw["schemas"] if schema["schema-id"] == raw["current-schema-id"])
-        spec = next(spec for spec in raw["partition-specs"] if spec["spec-id"] == raw["default-spec-id"])
+        schema = next(schema for schema in head["schemas"] if schema["schema-id"] == head["current-schema-id"])
+        spec = next(spec for spec in head["partition-specs"] if spec["spec-id"] == head["default-spec-id"])
         return TableState(
             metadata_location=metadata_location,
-            raw=raw,
+            head=head,
+            history=history,
             schema=Schema.model_validate(schema),
             spec=PartitionSpec.model_validate(spec),
         )
-    except (KeyError, StopIteration, ValidationError) as err:
+    except (KeyError, TypeError, StopIteration, ValidationError) as err:
         raise CorruptFileError("the table's metadata is incomplete", where=where) from err
