@@ -10,6 +10,7 @@ from typing import Final
 from pyiceberg.manifest import DataFile
 from pyiceberg.partitioning import PartitionSpec
 
+from lakecat.errors import TableError
 from lakecat.tables.evolution import SchemaChange
 from lakecat.tables.state import TableState
 from lakecat.types import DatasetName
@@ -23,11 +24,6 @@ class Operation(StrEnum):
     REPLACE = "replace"
     DELETE = "delete"
     REWRITE = "rewrite"
-
-    @property
-    def iceberg(self) -> str:
-        """The operation of Iceberg's snapshot summary."""
-        return {"replace": "overwrite", "rewrite": "replace"}.get(self.value, self.value)
 
 
 class Removal(Enum):
@@ -51,6 +47,7 @@ class TableChange:
     ``removed`` are files that must still be there. ``base_snapshot_id`` is the snapshot that a rewrite has read: if
     rows were added or removed since, the change is a conflict. Without it a change holds whatever came in between.
     ``properties`` go to the snapshot's summary; ``lakecat.execution`` also names the metadata's folder.
+    Raises TableError for an append that removes files: readers of "what was appended since" trust the operation.
     """
 
     dataset: DatasetName
@@ -62,6 +59,18 @@ class TableChange:
     removed: tuple[DataFile, ...] | Removal = ()
     base_snapshot_id: int | None = None
     properties: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.operation is Operation.APPEND and self.removed:
+            raise TableError(f"{self.dataset}: an append removes no files", hint="this is an overwrite")
+
+    @property
+    def iceberg_operation(self) -> str:
+        """The operation of Iceberg's snapshot summary: a delete that rewrites files is its overwrite, too."""
+        if self.operation is Operation.REWRITE:
+            return "replace"
+        rewrites = self.operation is Operation.DELETE and self.added
+        return "overwrite" if rewrites or self.operation is Operation.REPLACE else self.operation.value
 
     @property
     def execution(self) -> str | None:

@@ -271,7 +271,7 @@ def summarize(
         "removed-files-size": totals.removed_bytes,
         "changed-partition-count": len(changed),
     }
-    summary = {"operation": change.operation.iceberg, **change.properties}
+    summary = {"operation": change.iceberg_operation, **change.properties}
     summary |= {key: str(count) for key, count in counts.items() if count}
     summary |= {
         "total-records": str(totals.rows),

@@ -201,6 +201,14 @@ class TestConflicts:
         lab.commit(Operation.APPEND, schema=same)
         assert [column.name for column in lab.current.schema.fields] == ["id", "part", "theirs"]
 
+    def test_an_operation_that_says_less_than_it_does(self, lab: TableLab) -> None:
+        lab.create(table([1]))
+        files = lab.write(table([2]))
+        with pytest.raises(TableError, match="append"):
+            lab.change(Operation.APPEND, added=files, removed=ALL)
+        lab.commit(Operation.DELETE, added=files, removed=ALL)  # what is left of a rewritten file
+        assert lab.static().current_snapshot().summary["operation"].value == "overwrite"
+
     def test_files_of_the_wrong_shape(self, lab: TableLab) -> None:
         lab.create(table([1], "a"), "part")
         (file,) = lab.write(table([2], "a"))
