@@ -28,6 +28,10 @@ TABLES = st.integers(2, 4).flatmap(lambda n: st.lists(st.lists(CELLS, min_size=n
 )
 def test_rows_come_back_as_written(tmp_path: Path, load, rows, end: str, delimiter: str, quoting: int) -> None:
     names = [f"c{index}" for index in range(len(rows[0]))]
+    if any("\r" in cell for row in rows for cell in row):
+        quoting = (
+            csv.QUOTE_ALL
+        )  # Python before 3.13 leaves a bare CR unquoted, which no reader can tell from a line end
     text = io.StringIO(newline="")
     writer = csv.writer(text, delimiter=delimiter, lineterminator=end, quoting=quoting)
     writer.writerows([names, *rows])
