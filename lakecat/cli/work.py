@@ -36,6 +36,8 @@ def report_run(output: Output, work: Callable[[OnProgress, OnResult], RunReport]
         def on_result(outcome: Outcome) -> None:
             progress.finish(outcome.name)
             output.talk(*outcome_line(outcome))
+            if outcome.version is not None:
+                output.detail(f"    because: {'; '.join(outcome.reasons)}")
 
         report = work(on_progress, on_result)
     for outcome in report.failures:

@@ -112,9 +112,17 @@ def _ingested(job: IngestJob, result: IngestResult) -> Outcome:
         files=result.files,
         bytes=result.bytes,
         seconds=result.seconds,
-        reasons=("done already by another run",) if result.already else ("nothing to change",),
+        reasons=_ingest_reasons(result),
         schema_changes=result.schema_changes,
     )
+
+
+def _ingest_reasons(result: IngestResult) -> tuple[str, ...]:
+    if result.already:
+        return ("done already by another run",)
+    if result.version is None:
+        return ("nothing to change",)
+    return tuple(f"{source} is new" for source in result.sources)
 
 
 def run_scripts(

@@ -216,3 +216,8 @@ def test_numbers_for_people() -> None:
         "5 min",
         "9 d",
     ]
+
+
+def test_verbose_says_why(shop: Path, shell: Shell) -> None:
+    assert "orders-2026-11-01.csv is new" in shell("ingest", "-v").err
+    assert "because: new script" in shell("run", "--verbose").err
