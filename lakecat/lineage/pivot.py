@@ -17,6 +17,7 @@ from lakecat.lineage.relation import (
     lift,
     merge,
     open_deps,
+    unresolved,
 )
 from lakecat.lineage.scope import Scope
 from lakecat.types import EdgeKind
@@ -111,8 +112,15 @@ def _unpivot(scope: Scope, pivot: exp.Pivot, relation: Relation) -> Relation:
         found: MutableDeps = {}
         for group in groups:
             if i < len(group):
-                merge(found, relation.get(group[i]) or {})
+                deps = relation.get(group[i])
+                if deps is None:
+                    deps = unresolved(group[i], f"UNPIVOT of a column {group[i]} that is not there", pivot)
+                merge(found, deps)
         made.append(Column(name, found, pivot))
+    if not pivot.args.get("include_nulls"):
+        for group in groups:
+            for name in group:  # a NULL makes no row
+                scope.influence.add(relation.get(name) or {}, EdgeKind.FILTER, pivot)
     rest = relation.open.without(used | {column.name.lower() for column in made}) if relation.open else None
     star = [column for column in relation.columns if column.name == STAR]
     return Relation([*kept, *star, *made], rest, scope.influence)

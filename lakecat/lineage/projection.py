@@ -48,20 +48,16 @@ def projection(scope: Scope, node: exp.Select) -> tuple[list[Column], Open | Non
 def _items(scope: Scope, item: exp.Expr, position: int) -> list[Column]:
     """One select item; a COLUMNS(…) inside makes several of it."""
     value = item.unalias()
-    pattern = value.find(exp.Columns) if not isinstance(value, exp.Column) else None
+    special = [] if isinstance(value, exp.Column) else list(value.find_all(exp.Columns, exp.Explode, exp.Inline))
+    pattern = next((part for part in special if isinstance(part, exp.Columns)), None)
     if pattern is not None:
         return _columns_function(scope, item, pattern)
     column = Column(output_name(scope, item, position), flows(scope, value), value)
     if isinstance(item, exp.Alias):
-        scope.aliases.setdefault(item.alias.lower(), (column, _mentions(value, item.alias)))
-    for part in value.find_all(exp.Explode, exp.Inline):
+        scope.aliases.setdefault(item.alias.lower(), column)
+    for part in special:
         scope.influence.add(flows(scope, part, kind=EdgeKind.TRANSFORMATION), EdgeKind.JOIN, part)
     return [column]
-
-
-def _mentions(value: exp.Expr, name: str) -> bool:
-    """Whether an alias hides a column of its own name: ``trim(x) AS x``."""
-    return any(not column.table and column.name.lower() == name.lower() for column in value.find_all(exp.Column))
 
 
 def output_name(scope: Scope, item: exp.Expr, position: int) -> str:

@@ -111,7 +111,7 @@ class Scope:
     qualified: dict[str, str] = field(default_factory=dict)
     hidden: set[str] = field(default_factory=set)
     merged: dict[str, list[str]] = field(default_factory=dict)
-    aliases: dict[str, tuple[Column, bool]] = field(default_factory=dict)
+    aliases: dict[str, Column] = field(default_factory=dict)
     windows: dict[str, exp.Window] = field(default_factory=dict)
     influence: Influence = field(default_factory=Influence)
     aliases_in_sight: bool = False
@@ -196,7 +196,7 @@ def _in_block(scope: Scope, name: str, node: exp.Expr, *, alias_first: bool) -> 
     lower = name.lower()
     alias = scope.aliases.get(lower)
     if alias is not None and alias_first:
-        return alias[0].deps
+        return alias.deps
     if lower in scope.merged:
         return scope.merged_deps(name)
     known = [(key, relation) for key, relation in scope.sources.items() if relation.find(name) is not None]
@@ -208,13 +208,19 @@ def _in_block(scope: Scope, name: str, node: exp.Expr, *, alias_first: bool) -> 
         labels = ", ".join(_label(key, relation) for key, relation in known)
         return unresolved(name, f"{name} is ambiguous; candidates: {labels}", node)
     unknown = [(key, rel) for key, rel in scope.sources.items() if rel.open is not None and not rel.open.weak]
-    if alias is not None and scope.aliases_in_sight and not (unknown and alias[1]):
-        return alias[0].deps
+    if alias is not None and scope.aliases_in_sight and not (unknown and _hides_its_name(alias, lower)):
+        return alias.deps
     if unknown:
         return _among_unknown(scope, unknown, name, node)
     if lower in scope.sources:
         return whole_row(scope.sources[lower], node)
     return _from_function(scope, name)
+
+
+def _hides_its_name(alias: Column, name: str) -> bool:
+    """Whether an alias is made of a column of its own name, ``trim(x) AS x``: that column exists, and comes first."""
+    parts = alias.node.find_all(exp.Column) if alias.node is not None else ()
+    return any(not part.table and part.name.lower() == name for part in parts)
 
 
 def _label(key: str, relation: Relation) -> str:

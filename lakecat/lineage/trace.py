@@ -6,6 +6,7 @@ import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Final
 
 from sqlglot import exp
@@ -306,8 +307,10 @@ def _first_line(node: exp.Expr) -> int:
     """The first line of a node's text, from the nearest names; 0 where nothing tells."""
     current: exp.Expr | None = node
     while current is not None:
-        lines = [line for part in current.walk() if (line := part.meta_get("line"))]
-        if lines:
-            return int(min(lines))
+        # Depth first is near enough to the order of the text that the first few names hold the first line.
+        lines = islice((line for part in current.dfs() if (line := part.meta_get("line"))), 4)
+        first = min(lines, default=0)
+        if first:
+            return int(first)
         current = current.parent
     return 0
