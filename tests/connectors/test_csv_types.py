@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+# ruff: noqa: DTZ001 - timestamps without zone are meant
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import json
+
+# ruff: noqa: DTZ001 - timestamps without zone are meant
 from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
