@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from lakecat.catalog import Catalog
 from lakecat.errors import NotFoundError
@@ -44,9 +44,11 @@ class Footprint:
         )
 
     @classmethod
-    def from_json(cls, text: str) -> Footprint:
-        """What ``to_json`` made."""
-        return cls(**json.loads(text))
+    def from_json(cls, text: str) -> Footprint | None:
+        """What ``to_json`` made; None for what another version of lakecat wrote, so that the script runs again."""
+        found = json.loads(text)
+        names = [known.name for known in fields(cls)]
+        return cls(**{name: found[name] for name in names}) if found.keys() >= set(names) else None
 
 
 @dataclass(frozen=True, slots=True)
