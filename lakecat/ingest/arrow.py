@@ -17,7 +17,7 @@ import pyarrow as pa
 from lakecat.catalog import ExecutionStart
 from lakecat.errors import LeaseHeldError, StoreError, UsageError
 from lakecat.ingest.provenance import provenance
-from lakecat.ingest.results import IngestResult
+from lakecat.ingest.results import IngestResult, result_of
 from lakecat.ingest.target import Loaded, Target
 from lakecat.ingest.target import load as load_rows
 from lakecat.landing import Harvest, Held, OnProgress, Services, Work, current_state, hold, land
@@ -76,19 +76,7 @@ def load(
             project=services.settings.project,
         )
         landed = land(services, held, start, produce, on_progress=on_progress)
-    loaded = loads[-1] if loads else None
-    return IngestResult(
-        dataset=dataset,
-        version=landed.versions[0] if landed.versions else None,
-        execution_id=landed.execution_id,
-        rows=loaded.rows if loaded else 0,
-        bytes=loaded.written.bytes if loaded else 0,
-        files=len(loaded.written.files) if loaded else 0,
-        seconds=time.monotonic() - started,
-        sources=(name,),
-        schema_changes=loaded.schema_changes if loaded else (),
-        already=landed.already,
-    )
+    return result_of(dataset, landed, loads[-1] if loads else None, time.monotonic() - started)
 
 
 def append(services: Services, dataset: DatasetName, data: object, **options: Any) -> IngestResult:

@@ -19,11 +19,11 @@ from lakecat.catalog import DEFAULT_TTL, Catalog, ExecutionStart
 from lakecat.config import IngestJob
 from lakecat.connector import Connector, ReadOptions, Slice, SliceReader
 from lakecat.failpoints import failpoint
-from lakecat.ingest.connectors import open_connector
+from lakecat.ingest.connectors import nulls_for_missing, open_connector
 from lakecat.ingest.provenance import provenance
-from lakecat.ingest.results import IngestResult
+from lakecat.ingest.results import IngestResult, result_of
 from lakecat.ingest.target import Loaded, Target, load
-from lakecat.landing import Harvest, Held, Landed, OnProgress, Services, Work, current_state, hold, land
+from lakecat.landing import Harvest, Held, OnProgress, Services, Work, current_state, hold, land
 from lakecat.tables import TableState
 from lakecat.types import (
     ColumnEdge,
@@ -142,7 +142,7 @@ class _Run:
             project=self.services.settings.project,
         )
         landed = land(self.services, self.held, start, produce, on_progress=self.on_progress)
-        return _result(self.job.target, landed, loads[-1] if loads else None, time.monotonic() - started)
+        return result_of(self.job.target, landed, loads[-1] if loads else None, time.monotonic() - started)
 
     def _run_key(self, slice_: Slice) -> str:
         """The work itself: this slice into this table in this way.
@@ -187,7 +187,7 @@ class _Run:
             mode=job.mode,
             key=job.key,
             partition=job.partition,
-            null_for_missing=job.options.get("missing_columns") == "null",
+            null_for_missing=nulls_for_missing(job),
             where=job.where_of,
             source=slice_.files[0].uri if slice_.files else f"{job.connector}:{job.name}",
         )
@@ -240,20 +240,3 @@ def _plain(schema: pa.Schema) -> pa.Schema:
     """The same columns with 32-bit offsets, which every Arrow reader makes."""
     narrow = {pa.large_string(): pa.string(), pa.large_binary(): pa.binary()}
     return pa.schema([column.with_type(narrow.get(column.type, column.type)) for column in schema])
-
-
-def _result(dataset: DatasetName, landed: Landed, loaded: Loaded | None, seconds: float) -> IngestResult:
-    version = next((version for version in landed.versions if version.dataset == dataset), None)
-    sources = landed.harvest.sources if landed.harvest else ()
-    return IngestResult(
-        dataset=dataset,
-        version=version,
-        execution_id=landed.execution_id,
-        rows=loaded.rows if loaded else 0,
-        bytes=loaded.written.bytes if loaded else 0,
-        files=len(loaded.written.files) if loaded else 0,
-        seconds=seconds,
-        sources=tuple(source.uri for source in sources),
-        schema_changes=loaded.schema_changes if loaded else (),
-        already=landed.already,
-    )

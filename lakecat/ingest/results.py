@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from lakecat.ingest.target import Loaded
+from lakecat.landing import Landed
 from lakecat.types import DatasetName, Version
 
 
@@ -26,3 +28,21 @@ class IngestResult:
     sources: tuple[str, ...] = ()
     schema_changes: tuple[str, ...] = ()
     already: bool = False
+
+
+def result_of(dataset: DatasetName, landed: Landed, loaded: Loaded | None, seconds: float) -> IngestResult:
+    """What an execution did, told from what landed and what became of the rows (None when they were not read)."""
+    version = next((version for version in landed.versions if version.dataset == dataset), None)
+    sources = landed.harvest.sources if landed.harvest else ()
+    return IngestResult(
+        dataset=dataset,
+        version=version,
+        execution_id=landed.execution_id,
+        rows=loaded.rows if loaded else 0,
+        bytes=loaded.written.bytes if loaded else 0,
+        files=len(loaded.written.files) if loaded else 0,
+        seconds=seconds,
+        sources=tuple(source.uri for source in sources),
+        schema_changes=loaded.schema_changes if loaded else (),
+        already=landed.already,
+    )
