@@ -48,11 +48,11 @@ _YEARS: Final = range(2, 9999)
 
 
 class Constants:
-    """Evaluates constants in a DuckDB of its own, which has no data, files or settings of anybody."""
+    """Evaluates constants in a DuckDB; what they are made of is listed above, and touches no data, file or setting."""
 
-    def __init__(self, parameters: Mapping[str, object]) -> None:
+    def __init__(self, con: Any, parameters: Mapping[str, object]) -> None:
+        self._con = con
         self._parameters = parameters
-        self._con: Any = None
 
     def value(self, expression: exp.Expr, kind: IcebergType) -> object | None:
         """The constant as a value of the column's type ``kind``; None when it is not surely one."""
@@ -65,12 +65,6 @@ class Constants:
             return self._string(literal, kind)
         return _fit(self._evaluate(expression.sql(dialect=DIALECT)), kind)
 
-    def close(self) -> None:
-        """Free the DuckDB."""
-        if self._con is not None:
-            self._con.close()
-            self._con = None
-
     def _string(self, literal: exp.Literal, kind: IcebergType) -> object | None:
         """A bare string literal takes the type of what it is compared with."""
         if isinstance(kind, StringType):
@@ -81,9 +75,6 @@ class Constants:
 
     def _evaluate(self, sql: str) -> object | None:
         try:
-            if self._con is None:
-                self._con = duckdb.connect(config={"enable_external_access": "false", "threads": 1})
-                self._con.execute("SET TimeZone = 'UTC'")
             rows = self._con.execute(f"SELECT {sql}").fetchall()
         except (duckdb.Error, OverflowError, ValueError):
             return None  # the query itself will say what is wrong

@@ -58,42 +58,42 @@ class Relation:
     as_table: bool = False
 
 
-def open_instance(
-    store: LakeStore, settings: EngineSettings, relations: Iterable[Relation], scratch: Path
-) -> Connection:
-    """A locked in-memory DuckDB that holds these relations as ``namespace.name``.
+def connect(settings: EngineSettings, scratch: Path) -> Connection:
+    """An empty in-memory DuckDB, not yet locked: no text of a user may run before :func:`populate`.
 
     Args:
-        store: the lake, through which files that are not local are read.
         settings: memory, threads and spill space.
-        relations: what can be read.
         scratch: private folder for spilled data; the text can list it, so nothing else may be there.
 
     Raises:
-        ObjectMissingError: a data file of a relation is not there.
-        EngineError: the settings or a relation are refused.
+        EngineError: the settings are refused.
     """
-    relations = tuple(relations)
-    con = _connect(settings, scratch)
     try:
-        _lock_files(con, store, relations)
-        for relation in relations:
-            define(con, store, relation)
+        con = duckdb.connect(":memory:", config=_config(settings, scratch))
         con.execute("SET TimeZone = 'UTC'")
-        con.execute("SET lock_configuration = true")
-    except BaseException:
-        con.close()
-        raise
-    return con
-
-
-def _connect(settings: EngineSettings, scratch: Path) -> Connection:
-    try:
-        return duckdb.connect(":memory:", config=_config(settings, scratch))
     except duckdb.Error as err:
         raise EngineError(
             f"DuckDB refuses the engine's settings: {translate(err, '').what}", hint="see engine: in lakecat.yaml"
         ) from err
+    return con
+
+
+def populate(con: Connection, store: LakeStore, relations: Iterable[Relation]) -> None:
+    """Define these relations as ``namespace.name``, with everything else out of reach and the configuration locked.
+
+    Raises:
+        ObjectMissingError: a data file of a relation is not there.
+        EngineError: a relation is refused.
+    """
+    relations = tuple(relations)
+    sizes = {location: size for relation in relations for location, size in relation.sizes.items()}
+    paths = [engine_path(store, location) for location in sizes]
+    con.register_filesystem(SnapshotFiles(store, sizes))
+    con.execute(f"SET allowed_paths = [{', '.join(text(path) for path in paths)}]")
+    con.execute("SET enable_external_access = false")
+    for relation in relations:
+        define(con, store, relation)
+    con.execute("SET lock_configuration = true")
 
 
 def _config(settings: EngineSettings, scratch: Path) -> dict[str, str | bool | int | float | list[str]]:
@@ -114,14 +114,6 @@ def _config(settings: EngineSettings, scratch: Path) -> dict[str, str | bool | i
     if settings.max_temp_size is not None:
         config["max_temp_directory_size"] = str(settings.max_temp_size)
     return config
-
-
-def _lock_files(con: Connection, store: LakeStore, relations: Sequence[Relation]) -> None:
-    sizes = {location: size for relation in relations for location, size in relation.sizes.items()}
-    paths = [engine_path(store, location) for location in sizes]
-    con.register_filesystem(SnapshotFiles(store, sizes))
-    con.execute(f"SET allowed_paths = [{', '.join(text(path) for path in paths)}]")
-    con.execute("SET enable_external_access = false")
 
 
 def sql_name(name: DatasetName) -> str:

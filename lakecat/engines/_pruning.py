@@ -76,22 +76,20 @@ _TABLE_EXTRAS: Final = ("joins", "pivots", "sample", "when", "version", "lateral
 
 
 def pruning_predicates(
-    tree: exp.Expr, schemas: Mapping[DatasetName, Schema], parameters: Mapping[str, object]
+    con: Any, tree: exp.Expr, schemas: Mapping[DatasetName, Schema], parameters: Mapping[str, object]
 ) -> dict[DatasetName, BooleanExpression]:
     """For each table that surely needs only some of its rows, what these rows satisfy.
 
     Args:
+        con: a DuckDB in UTC that evaluates constants.
         tree: the statement, as sqlglot reads it.
         schemas: the session's tables.
         parameters: values of named parameters.
     """
-    constants = Constants(parameters)
     try:
-        return _Pruning(tree, schemas, constants).run()
+        return _Pruning(tree, schemas, Constants(con, parameters)).run()
     except (SqlglotError, RecursionError):
         return {}
-    finally:
-        constants.close()
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +17,7 @@ from pyiceberg.expressions import BooleanExpression
 
 from lakecat.config import EngineSettings
 from lakecat.engines._errors import locate, translate
-from lakecat.engines._instance import Connection, Relation, define, one_statement, open_instance, sql_name
+from lakecat.engines._instance import Connection, Relation, connect, define, one_statement, populate, sql_name
 from lakecat.engines._modify import (
     FILE_COLUMN,
     Change,
@@ -28,12 +28,12 @@ from lakecat.engines._modify import (
 )
 from lakecat.engines._pruning import pruning_predicates
 from lakecat.engines._references import parsed, referenced
-from lakecat.engines._relations import empty_relation, file_relation, is_direct
+from lakecat.engines._relations import FileLists, empty_relation, file_relation, is_direct
 from lakecat.engines.protocol import Modification, Parameter, RowCounts, Session
 from lakecat.engines.types import storable_projection, uuid_columns
 from lakecat.errors import EngineError
 from lakecat.store import LakeStore
-from lakecat.tables import PlannedFile, Scan, plan
+from lakecat.tables import PlannedFile, Scan
 from lakecat.tables.relation import DIALECT, total_rows, with_uuid_fields, with_uuids
 from lakecat.tables.snapshot_files import engine_path
 from lakecat.types import DatasetName
@@ -54,6 +54,7 @@ class DuckDBEngine:
     def __init__(self, store: LakeStore, settings: EngineSettings) -> None:
         self._store = store
         self._settings = settings
+        self._files = FileLists(store)
 
     @contextmanager
     def session(self, relations: Mapping[DatasetName, Scan]) -> Iterator[Session]:
@@ -63,7 +64,7 @@ class DuckDBEngine:
             EngineError: the folder for spilled data cannot be used.
         """
         scratch = _scratch_folder(self._settings.temp_directory)
-        session = DuckDBSession(self._store, self._settings, relations, scratch)
+        session = DuckDBSession(self._store, self._settings, relations, scratch, self._files)
         try:
             yield session
         finally:
@@ -75,21 +76,28 @@ class DuckDBSession:
     """Pinned relations and the statements run on them; every statement has a locked DuckDB of its own."""
 
     def __init__(
-        self, store: LakeStore, settings: EngineSettings, relations: Mapping[DatasetName, Scan], scratch: Path
+        self,
+        store: LakeStore,
+        settings: EngineSettings,
+        relations: Mapping[DatasetName, Scan],
+        scratch: Path,
+        files: FileLists,
     ) -> None:
+        self._files = files
         self._store = store
         self._settings = settings
         self._relations = dict(relations)
         self._scratch = scratch
         self._lock = threading.Lock()
-        self._live: list[Connection] = []
-        self._interrupts = 0
+        self._live: dict[int, Connection] = {}
+        self._stopped: set[int] = set()
         self._closed = False
 
     def describe(self, sql: str, parameters: Mapping[str, Parameter] | None = None) -> pa.Schema:
         """Names and Arrow types of a query's result; reads no file. See the protocol."""
-        con = self._open([empty_relation(name, scan) for name, scan in self._relations.items()], self._interrupts)
+        con = self._open()
         try:
+            self._populate(con, [empty_relation(name, scan) for name, scan in self._relations.items()])
             result, uuids = _fitted(_bind(con, sql, parameters))
             return with_uuid_fields(result.limit(0).to_arrow_table().schema, uuids)
         except duckdb.Error as err:
@@ -101,9 +109,10 @@ class DuckDBSession:
         self, sql: str, parameters: Mapping[str, Parameter] | None = None, *, storable: bool = True
     ) -> pa.RecordBatchReader:
         """Run one SELECT and stream its result. See the protocol."""
-        interrupts = self._interrupts
-        con = self._open(self._inputs(sql, parameters or {}), interrupts)
+        con = self._open()
         try:
+            one_statement(con, sql, ("SELECT",))
+            self._populate(con, self._inputs(con, sql, parameters or {}))
             result = _bind(con, sql, parameters)
             uuids: tuple[int, ...] = ()
             if storable:
@@ -119,14 +128,16 @@ class DuckDBSession:
     def modify(self, sql: str, target: DatasetName, parameters: Mapping[str, Parameter] | None = None) -> Modification:
         """Run one MERGE, UPDATE or DELETE by copy-on-write. See the protocol."""
         values = dict(parameters or {})
-        interrupts = self._interrupts
-        change = self._read_change(sql, target)
+        if target not in self._relations:
+            raise EngineError(f"{target} is not one of the session's relations")
         scan = self._relations[target]
-        files = plan(self._store, scan, self._target_predicate(change, target, values))
-        found = file_relation(self._store, target, scan, files, filename_column=FILE_COLUMN)
-        others = [relation for relation in self._inputs(sql, values) if relation.name != target]
-        con = self._open([*others, replace(found, rest=None)], interrupts)
+        con = self._open()
         try:
+            change = read_change(con, sql, parsed(sql), target)
+            files = self._files.plan(scan, self._target_predicate(con, change, target, values))
+            found = file_relation(self._store, target, scan, files, filename_column=FILE_COLUMN)
+            others = [relation for relation in self._inputs(con, sql, values) if relation.name != target]
+            self._populate(con, [*others, replace(found, rest=None)])
             # One transaction, so that now() is one moment for finding the files and for changing them.
             con.execute("BEGIN TRANSACTION")
             concerned = self._concerned(con, change, scan, files, values)
@@ -149,49 +160,40 @@ class DuckDBSession:
     def interrupt(self) -> None:
         """Stop whatever runs now in this session, from any thread."""
         with self._lock:
-            self._interrupts += 1
-            for con in self._live:
+            for con in self._live.values():
                 con.interrupt()
+            self._stopped.update(self._live)
 
     def close(self) -> None:
         """End the session: what still runs is stopped, readers end, memory and spilled data are freed."""
         self.interrupt()
         with self._lock:
             self._closed = True
-            live, self._live = self._live, []
-        for con in live:
+            live, self._live = self._live, {}
+        for con in live.values():
             con.close()
 
-    def _inputs(self, sql: str, parameters: Mapping[str, Parameter]) -> list[Relation]:
+    def _inputs(self, con: Connection, sql: str, parameters: Mapping[str, Parameter]) -> list[Relation]:
         """The relations that the text names, with the files that its predicates leave."""
         tree = parsed(sql)
-        names = referenced(tree, self._relations)
-        scans = {name: self._relations[name] for name in names}
-        predicates = (
-            {} if tree is None else pruning_predicates(tree, {n: s.schema for n, s in scans.items()}, parameters)
-        )
+        scans = {name: self._relations[name] for name in referenced(tree, self._relations)}
+        predicates: Mapping[DatasetName, BooleanExpression] = {}
+        if tree is not None:
+            schemas = {name: scan.schema for name, scan in scans.items()}
+            predicates = pruning_predicates(con, tree, schemas, parameters)
         return [
-            file_relation(self._store, name, scan, plan(self._store, scan, predicates.get(name)))
+            file_relation(self._store, name, scan, self._files.plan(scan, predicates.get(name)))
             for name, scan in scans.items()
         ]
 
-    def _read_change(self, sql: str, target: DatasetName) -> Change:
-        if target not in self._relations:
-            raise EngineError(f"{target} is not one of the session's relations")
-        con = self._open((), self._interrupts)
-        try:
-            return read_change(con, sql, parsed(sql), target)
-        finally:
-            self._discard(con)
-
     def _target_predicate(
-        self, change: Change, target: DatasetName, values: Mapping[str, Parameter]
+        self, con: Connection, change: Change, target: DatasetName, values: Mapping[str, Parameter]
     ) -> BooleanExpression | None:
         """What rows that meet the statement's condition satisfy, as far as its text says."""
         if change.finder is None:
             return None
         schemas = {name: scan.schema for name, scan in self._relations.items()}
-        return pruning_predicates(change.finder, schemas, values).get(target)
+        return pruning_predicates(con, change.finder, schemas, values).get(target)
 
     def _concerned(
         self,
@@ -204,24 +206,31 @@ class DuckDBSession:
         """The files with rows that meet the statement's condition, and those that DuckDB cannot look into."""
         paths = None if change.finder is None else find_files(con, change.finder, values)
         if paths is None:
-            return tuple(plan(self._store, scan)) if change.finder is not None else tuple(files)
+            return self._files.plan(scan) if change.finder is not None else tuple(files)
         return tuple(
             file for file in files if not is_direct(scan, file) or engine_path(self._store, file.location) in paths
         )
 
-    def _open(self, relations: Iterable[Relation], interrupts: int) -> Connection:
-        con = open_instance(self._store, self._settings, relations, self._scratch)
+    def _open(self) -> Connection:
+        """A DuckDB of its own for one statement, from now on stopped by :meth:`interrupt` and :meth:`close`."""
         with self._lock:
-            if not self._closed and interrupts == self._interrupts:
-                self._live.append(con)
-                return con
-        con.close()
-        raise EngineError("the session has ended" if self._closed else "the query was interrupted")
+            if self._closed:
+                raise EngineError("the session has ended")
+            con = connect(self._settings, self._scratch)
+            self._live[id(con)] = con
+        return con
+
+    def _populate(self, con: Connection, relations: Sequence[Relation]) -> None:
+        populate(con, self._store, relations)
+        with self._lock:
+            # DuckDB forgets an interruption that comes while nothing runs, as when files are planned.
+            if id(con) in self._stopped:
+                raise EngineError("the query was interrupted")
 
     def _discard(self, con: Connection) -> None:
         with self._lock:
-            if con in self._live:
-                self._live.remove(con)
+            self._live.pop(id(con), None)
+            self._stopped.discard(id(con))
         con.close()
 
     def _stream(self, con: Connection, result: _Result, sql: str, uuids: Sequence[int]) -> pa.RecordBatchReader:

@@ -1,4 +1,4 @@
-"""Files migrated from Hive leave identity-partition columns to their manifest entry; their rows have them all the same."""
+"""Files migrated from Hive leave identity-partition columns to their manifest; their rows have them all the same."""
 
 from __future__ import annotations
 

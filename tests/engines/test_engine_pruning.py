@@ -68,7 +68,8 @@ def pruned(tmp_path_factory: pytest.TempPathFactory, lake_type: Any) -> Iterator
 def opened(lake: Any, sql: str, **parameters: object) -> dict[str, int]:
     """How many files of each table the query may open."""
     with lake.engine.session(lake.relations()) as session:
-        return {str(relation.name): len(relation.sizes) for relation in session._inputs(sql, parameters)}
+        con = session._open()
+        return {str(relation.name): len(relation.sizes) for relation in session._inputs(con, sql, parameters)}
 
 
 @pytest.mark.parametrize(

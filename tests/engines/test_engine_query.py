@@ -231,6 +231,17 @@ def test_interrupt_stops_a_query_from_another_thread(lake: Any) -> None:
         assert session.query("SELECT 1 AS one").read_all().num_rows == 1
 
 
+def test_an_interruption_while_files_are_planned_counts(lake: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    lake.create("raw.items", ROWS)
+    with lake.engine.session(lake.relations()) as session:
+        inputs = session._inputs
+        monkeypatch.setattr(session, "_inputs", lambda *args: (session.interrupt(), inputs(*args))[1])
+        with pytest.raises(EngineError, match="interrupted"):
+            session.query("SELECT * FROM raw.items")
+        monkeypatch.undo()
+        assert session.query("SELECT * FROM raw.items").read_all().num_rows == 3
+
+
 def test_a_closed_session_answers_nothing(lake: Any) -> None:
     with lake.engine.session({}) as session:
         reader = session.query("SELECT range AS n FROM range(10000000)")
