@@ -23,6 +23,8 @@ def open_connector(services: Services, job: IngestJob) -> Connector:
     """
     kind = _find(job)
     options: dict[str, Json] = {"batch": job.batch, **job.json_options}
+    if nulls_for_missing(job):
+        options["missing_columns"] = "null"
     try:
         opened: Connector = kind.open(options, base=str(services.settings.root), storage=_storage(services))
     except ConfigError as err:
@@ -30,6 +32,11 @@ def open_connector(services: Services, job: IngestJob) -> Connector:
             err.where = job.where_of("options")
         raise
     return opened
+
+
+def nulls_for_missing(job: IngestJob) -> bool:
+    """Whether a column that the source lacks becomes NULL. YAML reads a bare ``null`` as None, and it is meant."""
+    return job.options.get("missing_columns", "error") in ("null", None)
 
 
 def _find(job: IngestJob) -> Any:
@@ -76,4 +83,4 @@ def _storage(services: Services) -> dict[str, str]:
     return values
 
 
-__all__ = ["GROUP", "open_connector"]
+__all__ = ["GROUP", "nulls_for_missing", "open_connector"]

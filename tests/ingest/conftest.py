@@ -14,9 +14,11 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+import sqlalchemy as sa
 import yaml
 
 from lakecat.catalog import Catalog
+from lakecat.catalog.schema import lease
 from lakecat.config import IngestJob, load_jobs
 from lakecat.ingest import IngestResult, run_job
 from lakecat.landing import Services, current_state
@@ -33,14 +35,17 @@ _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(["ingest_worker"])
 
 
+LOCAL = "project: tests\nlake: ./lake\ncatalog: sqlite:///./catalog.db\n"
+
+
 class Project:
     """A project's folder, its services, and the questions that the tests ask."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, settings: str = LOCAL) -> None:
         self.root = root
         root.mkdir(parents=True, exist_ok=True)
         (root / "ingest").mkdir(exist_ok=True)
-        (root / "lakecat.yaml").write_text("project: tests\nlake: ./lake\ncatalog: sqlite:///./catalog.db\n")
+        (root / "lakecat.yaml").write_text(settings)
         self.services: Services = worker.make_services(root)
 
     @property
@@ -80,8 +85,8 @@ class Project:
     def data_files(self) -> list[Path]:
         return sorted((self.root / "lake").rglob("*.parquet"))
 
-    def start(self, *arguments: str, failpoint: str | None = None) -> subprocess.Popen[str]:
-        environ = {**os.environ, **({"LAKECAT_FAILPOINT": failpoint} if failpoint else {})}
+    def start(self, *arguments: str, failpoint: str = "") -> subprocess.Popen[str]:
+        environ = {**os.environ, "LAKECAT_FAILPOINT": failpoint}
         return subprocess.Popen(
             [sys.executable, str(WORKER), str(self.root), *arguments],
             stdout=subprocess.PIPE,
@@ -93,8 +98,10 @@ class Project:
     def process(self, *arguments: str, failpoint: str = "") -> tuple[int, list[dict[str, Any]]]:
         """Run the worker to its end: exit code and the JSON lines it said. Its stderr must be empty, also in errors."""
         said, complained = self.root / "said", self.root / "complained"
-        target = (str(self.root), arguments, failpoint, str(said), str(complained))
-        process = _FORKS.Process(target=worker.forked, args=target)
+        environ = {**os.environ, "LAKECAT_FAILPOINT": failpoint}
+        process = _FORKS.Process(
+            target=worker.forked, args=(environ, str(self.root), arguments, str(said), str(complained))
+        )
         process.start()
         process.join(timeout=120)
         assert complained.read_text() == ""
@@ -103,7 +110,30 @@ class Project:
 
 
 @pytest.fixture
-def project(tmp_path):
-    made = Project(tmp_path / "project")
-    yield made
-    made.catalog.close()
+def make_project():
+    made: list[Project] = []
+
+    def make(root: Path, settings: str = LOCAL) -> Project:
+        made.append(Project(root, settings))
+        return made[-1]
+
+    yield make
+    for project in made:
+        project.catalog.close()
+
+
+@pytest.fixture
+def project(tmp_path, make_project):
+    return make_project(tmp_path / "project")
+
+
+@pytest.fixture
+def expire_leases():
+    """Lets dead processes' leases run out now instead of in a minute (the database's clock is not ours to move)."""
+
+    def expire(project: Project) -> None:
+        with project.catalog.database.writing() as connection:
+            connection.execute(sa.update(lease).where(lease.c.held).values(expires_ms=0))
+            connection.commit()
+
+    return expire

@@ -65,11 +65,12 @@ def main(root: str, action: str, *rest: str) -> int:
     return 0
 
 
-def forked(root: str, arguments: tuple[str, ...], failpoint: str, said: str, complained: str) -> None:
+def forked(environ: dict[str, str], root: str, arguments: tuple[str, ...], said: str, complained: str) -> None:
     """The same in a process that a fork server made, which has imported everything already."""
     from lakecat import failpoints
 
-    failpoints._SPEC = failpoint
+    os.environ.update(environ)
+    failpoints._SPEC = os.environ.get("LAKECAT_FAILPOINT", "")
     for path, descriptor in ((said, 1), (complained, 2)):
         file = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC)
         os.dup2(file, descriptor)

@@ -206,7 +206,7 @@ def test_a_new_column_is_added_and_a_missing_one_is_refused_by_file_and_name(pro
     assert caught.value.exit_code == 1
     assert str(late) in str(caught.value)
     assert snapshot(project)[1] == before
-    job = project.job("t", options={"path": "in/*.csv", "missing_columns": "null"}, **keys)
+    job = project.job("t", options={"path": "in/*.csv", "missing_columns": None}, **keys)
     project.run(job)
     assert project.rows("raw.t") == Counter({(1, "x", None): 1, (2, "y", 1.5): 1, (3, None, 2.5): 1})
 

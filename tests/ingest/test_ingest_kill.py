@@ -44,22 +44,13 @@ def names(project) -> Counter:
     return Counter({row[:2]: count for row, count in project.rows("raw.t").items()})
 
 
-def expire_leases(project) -> None:
-    """Let the dead process's lease run out now instead of in a minute (the database's clock is not ours to move)."""
-    import sqlalchemy as sa
-
-    with project.catalog.database.writing() as connection:
-        connection.execute(sa.text("UPDATE lakecat_lease SET expires_ms = 0 WHERE held"))
-        connection.commit()
-
-
 STEPS = [(mode, name) for mode in ("append", "merge") for name in NAMES] + [
     ("replace", name) for name in ("data.written", "commit.pointer_swapped", "commit.after")
 ]
 
 
 @pytest.mark.parametrize(("mode", "name"), STEPS)
-def test_killed_anywhere_and_run_again(project, mode, name):
+def test_killed_anywhere_and_run_again(project, expire_leases, mode, name):
     job = prepare(project, mode)
     before = names(project)
     code, said = project.process("job", "load", failpoint=f"{name}:1:kill")
@@ -76,7 +67,7 @@ def test_killed_anywhere_and_run_again(project, mode, name):
 
 
 @pytest.mark.parametrize("second", ["begun", "data.first_file", "commit.pointer_swapped"])
-def test_killed_again_during_the_second_run(project, second):
+def test_killed_again_during_the_second_run(project, expire_leases, second):
     job = prepare(project, "append")
     for failpoint in ("commit.metadata_written", second):
         code, _ = project.process("job", "load", failpoint=f"{failpoint}:1:kill")
