@@ -164,6 +164,7 @@ class Work:
         self._held = held
         self._on_progress = on_progress
         self._written: list[tuple[tuple[DataFile, ...], Schema]] = []
+        self._states: dict[DatasetName, TableState | None] = {}
 
     def location(self, dataset: DatasetName) -> str:
         """The folder of a dataset's table, whether or not it is there already."""
@@ -171,8 +172,10 @@ class Work:
         return state.location if state else table_location(self._services.store.url, dataset)
 
     def state(self, dataset: DatasetName) -> TableState | None:
-        """The table as it is now, or None when there is none."""
-        return current_state(self._services, dataset)
+        """The table as this attempt saw it first, or None when there is none."""
+        if dataset not in self._states:
+            self._states[dataset] = current_state(self._services, dataset)
+        return self._states[dataset]
 
     def summary(self, **more: str) -> dict[str, str]:
         """The properties that each snapshot of this execution carries."""
@@ -202,12 +205,13 @@ class Work:
         self._held.check()
 
     def discard(self) -> None:
-        """Remove the data files written so far; only for work that surely never commits."""
+        """Forget this attempt and remove its data files; only for work that surely never commits."""
         for file in [file for files, _ in self._written for file in files]:
             # Left-over files are harmless: they lie under the execution's own prefix.
             with contextlib.suppress(LakecatError):
                 self._services.store.delete(file.file_path)
         self._written.clear()
+        self._states.clear()
 
     def audit(self, changes: Iterable[TableChange]) -> None:
         """Read every new file's footer again, and see that the changes add only such files.
