@@ -263,6 +263,11 @@ class _Access:
         return cls(storage, access, secret, token)
 
     @property
+    def region(self) -> str | None:
+        """As configured; on AWS, where nothing is said, what AWS's own settings say."""
+        return self.storage.region or (_REGION if self.storage.endpoint else None)
+
+    @property
     def path_style(self) -> bool:
         """As configured; where nothing is said, by path for any service but AWS."""
         stated = "path_style" in self.storage.model_fields_set
@@ -275,7 +280,7 @@ class _Access:
             scheme, _, host = endpoint.partition("://")
             endpoint = f"{scheme}://{bucket}.{host}"
         config: dict[str, Any] = {
-            "region": storage.region or _REGION,
+            "region": self.region,
             "endpoint": endpoint,
             "virtual_hosted_style_request": not self.path_style,
             "skip_signature": storage.anonymous,
@@ -316,7 +321,7 @@ class _Access:
             secret_key=self.secret_key,
             session_token=self.session_token,
             anonymous=storage.anonymous,
-            region=storage.region or (_REGION if storage.endpoint else None),
+            region=self.region,
             scheme=scheme or None,
             endpoint_override=host.rstrip("/") or None,
             force_virtual_addressing=not self.path_style,

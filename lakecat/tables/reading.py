@@ -25,7 +25,7 @@ def read(
     columns: Sequence[str] | None = None,
     predicate: BooleanExpression | None = None,
 ) -> pa.RecordBatchReader:
-    """Stream the rows for which the predicate is true; memory holds a few batches of one file, whatever the size.
+    """Stream the rows for which the predicate is true; memory holds one file as it is stored, and a few batches.
 
     ``columns`` selects by name, in the schema's order. Errors of planning are raised at once, errors of reading
     (CorruptFileError, ObjectMissingError, StoreUnavailableError) while the stream is read.

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from s3_servers import S3Server
@@ -101,10 +104,13 @@ class _Handler(BaseHTTPRequestHandler):
     body = b""
     etag = '"00000000000000000000000000000000"'
 
+    signatures: ClassVar[list[str | None]] = []
+
     def log_message(self, *_: object) -> None:
         pass
 
     def _answer(self) -> None:
+        self.signatures.append(self.headers.get("Authorization"))
         self.rfile.read(int(self.headers.get("content-length") or 0))
         body = b"" if self.command == "PUT" and self.status == 200 else self.body
         self.send_response(self.status)
@@ -186,3 +192,45 @@ def test_keys_come_in_pairs_and_must_resolve() -> None:
         LakeStore.open("s3://bucket/x", half, environ=ENVIRON)
     with pytest.raises(ConfigError, match="SECRET"):
         LakeStore.open("s3://bucket/x", _storage("http://127.0.0.1:1"), environ={"KEY": "x"})
+
+
+@pytest.fixture
+def no_aws(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> pytest.MonkeyPatch:
+    """AWS's own places hold nothing."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    return monkeypatch
+
+
+@pytest.mark.usefixtures("no_aws")
+def test_no_keys_anywhere() -> None:
+    with pytest.raises(ConfigError, match="no credentials"):
+        LakeStore.open("s3://bucket/x")
+
+
+def test_keys_from_an_aws_profile(moto_s3: S3Server, no_aws: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "credentials").write_text(
+        f"[default]\naws_access_key_id = {moto_s3.access_key}\naws_secret_access_key = {moto_s3.secret_key}\n"
+    )
+    no_aws.setenv("AWS_REQUEST_CHECKSUM_CALCULATION", "WHEN_REQUIRED")
+    url = f"s3://{moto_s3.new_bucket()}/x"
+    store = LakeStore.open(url, Storage.model_validate({"endpoint": moto_s3.endpoint, "path_style": True}))
+    store.write(store.join("small"), b"1")
+    _put(store, store.join("large"))
+    assert [one.size for one in store.list(store.url)] == [1, 1]
+
+
+@pytest.mark.usefixtures("no_aws")
+@pytest.mark.parametrize("anonymous", [True, False])
+def test_anonymous_requests_are_not_signed(*, anonymous: bool) -> None:
+    _Handler.signatures.clear()
+    keys = {"access_key": None, "secret_key": None, "anonymous": True} if anonymous else {}
+    with _answering(200, b"x") as endpoint:
+        store = LakeStore.open("s3://bucket/x", _storage(endpoint, **keys), environ=ENVIRON)
+        store.read(store.join("small"))
+        store.open_input(store.join("large")).close()
+    assert len(_Handler.signatures) >= 2
+    assert {signature is None for signature in _Handler.signatures} == {anonymous}
