@@ -95,20 +95,23 @@ class _Work:
     unknown_wait: float
 
     def run(self) -> tuple[Version, ...]:
-        """One attempt: one transaction."""
+        """One attempt: one transaction. Once COMMIT was sent, only ``_settle`` may say that it did not happen."""
         staged: list[StagedTable] = []
+        sent = False
+        error: BaseException | None = None
         try:
             with self.catalog.database.writing() as connection:
                 attempt, versions = self._fill(connection, staged)
                 failpoint("commit.before")
+                sent = True
                 error = _try_commit(connection)
-            if error is not None:
-                self._conclude(attempt, error)
-        except CommitUnknownError:
-            raise  # what was staged may be live
-        except BaseException:
-            self._remove(staged)
-            raise
+        except BaseException as err:
+            if not sent:
+                self._remove(staged)
+                raise
+            error = err
+        if error is not None:
+            self._conclude(attempt, staged, error)
         return versions
 
     def _fill(self, connection: sa.Connection, staged: list[StagedTable]) -> tuple[int, tuple[Version, ...]]:
@@ -153,13 +156,13 @@ class _Work:
             sidecar=recording.sidecar(self._record(), str(change.dataset), number),
         )
 
-    def _conclude(self, attempt: int, error: BaseException) -> None:
-        """After an error of COMMIT: return when it was applied all the same, else raise the error."""
-        if _settle(self.catalog.database, self.plan.execution, attempt, self.unknown_wait, error):
-            if not isinstance(error, SQLAlchemyError):
-                raise CommitUnknownError("interrupted; the commit was applied") from error
-            return
-        raise error
+    def _conclude(self, attempt: int, staged: list[StagedTable], error: BaseException) -> None:
+        """After an error of COMMIT: return when it was applied all the same, else remove the files and raise it."""
+        if not _settle(self.catalog.database, self.plan.execution, attempt, self.unknown_wait, error):
+            self._remove(staged)
+            raise error
+        if not isinstance(error, SQLAlchemyError):
+            raise CommitUnknownError("interrupted; the commit was applied") from error
 
     def _remove(self, staged: list[StagedTable]) -> None:
         for table in staged:

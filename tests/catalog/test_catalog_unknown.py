@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from lakecat import tables
 from lakecat.catalog import Catalog, CompletedExecution, Holder
+from lakecat.catalog import commit as commits
 from lakecat.catalog.commit import CommitPlan, commit
 from lakecat.errors import CatalogUnavailableError, CommitUnknownError
 from lakecat.types import DatasetName, ExecutionState, VersionRef
@@ -148,4 +149,23 @@ def test_interrupted_in_commit_the_outcome_is_asked_for(bench, monkeypatch):
     with pytest.raises(CommitUnknownError, match="was applied"):
         bench.commit(execution, change)
     assert bench.catalog.dataset(RAW).versions == 1
+    assert bench.catalog.integrity() == ()
+
+
+def test_interrupted_right_after_commit_nothing_live_is_removed(bench, monkeypatch):
+    """Control-C between COMMIT's answer and the giving back of the connection."""
+    _, execution = bench.begin("raw.orders", "monday")
+    change = bench.change(execution, "raw.orders")
+    real = commits._try_commit
+
+    def interrupted(connection: sa.Connection) -> None:
+        real(connection)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(commits, "_try_commit", interrupted)
+    with pytest.raises(CommitUnknownError, match="was applied"):
+        bench.commit(execution, change)
+    version = bench.catalog.resolve(VersionRef(RAW))
+    state = tables.load_state(bench.store, version.metadata_location)
+    assert tables.read(bench.store, tables.Scan(state, state.current_snapshot_id)).read_all().num_rows == 3
     assert bench.catalog.integrity() == ()
