@@ -8,9 +8,10 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Final
 
 import pyarrow as pa
@@ -36,7 +37,7 @@ class _Text:
     """One parsed block: its texts by position in the file."""
 
     block: Block
-    texts: tuple[pa.Array, ...]
+    texts: Mapping[int, pa.Array]
 
 
 @dataclass(slots=True)
@@ -150,14 +151,24 @@ class CsvReader:
                 blocks = _chain(Block(rest, line, first.records - 1, first.multiline, blank), blocks)
         yield from blocks if len(item.names) == 1 else _without_blank_tail(blocks, item.dialect, item.file.shown)
 
-    def _texts(self, item: _File, pool: ThreadPoolExecutor, then: Callable[[_Text], Any]) -> Iterator[Any]:
+    def _texts(
+        self,
+        item: _File,
+        pool: ThreadPoolExecutor,
+        then: Callable[[_Text], Any],
+        wanted: Callable[[], Sequence[int]] | None = None,
+    ) -> Iterator[Any]:
         """``then`` applied in the pool to every parsed block; sets the file's result at the end."""
         raw = RawFile(item.file.path, item.file.shown, item.file.size)
         try:
             if item.names:
                 depth = self._job.threads + 1
                 blocks = ahead(self._bodies(item, raw), 2)
-                yield from ordered(pool, lambda block: then(self._parse(item, block)), blocks, depth)
+
+                def parse(block: Block) -> Any:
+                    return then(self._parse(item, block, None if wanted is None else wanted()))
+
+                yield from ordered(pool, parse, blocks, depth)
             result = FileResult(0, raw.finish())
         finally:
             raw.close()
@@ -167,7 +178,8 @@ class CsvReader:
 
     # -- blocks to texts -------------------------------------------------------------------------------------------
 
-    def _parse(self, item: _File, block: Block) -> _Text:
+    def _parse(self, item: _File, block: Block, wanted: Sequence[int] | None) -> _Text:
+        """The texts of a block, of the wanted columns only (None: of all)."""
         options, dialect = self._options, item.dialect
         names = [str(index) for index in range(len(item.names))]
         # pyarrow drops a byte order mark at the start of what it reads: this one is ours, so that none of the data is.
@@ -185,6 +197,7 @@ class CsvReader:
                     ignore_empty_lines=False,
                 ),
                 convert_options=pacsv.ConvertOptions(
+                    include_columns=None if wanted is None else [names[index] for index in wanted],
                     column_types=dict.fromkeys(names, pa.string()),
                     null_values=[] if options.trim else options.null,
                     strings_can_be_null=True,
@@ -196,8 +209,10 @@ class CsvReader:
             raise _locate(block, item, str(err)) from err
         if table.num_rows != block.records:
             raise _locate(block, item, f"{table.num_rows} records parsed, {block.records} counted")
-        texts = tuple(_contiguous(column) for column in table.columns)
-        return _Text(block, tuple(map(self._trimmed, texts)) if options.trim else texts)
+        texts = {int(name): _contiguous(table[name]) for name in table.column_names}
+        if options.trim:
+            texts = {index: self._trimmed(column) for index, column in texts.items()}
+        return _Text(block, texts)
 
     def _trimmed(self, texts: pa.Array) -> pa.Array:
         texts = pc.utf8_trim(texts, " \t")
@@ -217,10 +232,11 @@ class CsvReader:
         left = _KEPT_BYTES
         with ThreadPoolExecutor(self._job.threads) as pool:
             for item in self._files:
-                item.kept = [] if left > 0 else None
-                watched = [(i, evidence[fold(name)]) for i, name in enumerate(item.names) if fold(name) in evidence]
-                for text in self._texts(item, pool, lambda text: text):
-                    list(pool.map(lambda pair, text=text: pair[1].observe(text.texts[pair[0]]), watched))
+                item.kept = [] if item.file.size <= left else None
+                watched = {i: evidence[fold(name)] for i, name in enumerate(item.names) if fold(name) in evidence}
+                open_ones = None if item.kept is not None else _undecided(watched)
+                for text in self._texts(item, pool, lambda text: text, open_ones):
+                    list(pool.map(partial(_observe, text, watched), watched))
                     left -= len(text.block.data)
                     if left < 0:
                         item.kept = None
@@ -270,6 +286,20 @@ class CsvReader:
             where=Where(item.file.shown, line, column.name),
             hint=_misfit_hint(column),
         )
+
+
+def _undecided(watched: Mapping[int, Evidence]) -> Callable[[], Sequence[int]]:
+    """The columns whose values can still change their type; never none, so that records are still counted."""
+
+    def columns() -> Sequence[int]:
+        return [index for index, evidence in watched.items() if evidence.possible] or [0]
+
+    return columns
+
+
+def _observe(text: _Text, watched: Mapping[int, Evidence], index: int) -> None:
+    if index in text.texts:
+        watched[index].observe(text.texts[index])
 
 
 def _misfit_hint(column: Column) -> str:

@@ -146,11 +146,11 @@ def looks_numeric(texts: pa.Array) -> bool:
     """
     if _holds_other_bytes(texts, b"+-.0123456789eE") or _zero_led(texts):
         return False
-    if _holds(texts, b"e") or _holds(texts, b"E"):
+    if holds(texts, b"e") or holds(texts, b"E"):
         with_exponent = texts.filter(pc.match_substring_regex(texts, "[eE]"))
         if not pc.all(pc.match_substring_regex(with_exponent, _EXPONENT)).as_py():
             return False
-    return not _holds(texts, b"+") or not pc.any(pc.starts_with(texts, "+")).as_py()
+    return not holds(texts, b"+") or not pc.any(pc.starts_with(texts, "+")).as_py()
 
 
 def _refuse_lossy(texts: pa.Array, values: pa.Array) -> None:
@@ -158,7 +158,7 @@ def _refuse_lossy(texts: pa.Array, values: pa.Array) -> None:
     numbers = np.abs((values.fill_null(0.0) if values.null_count else values).to_numpy())
     suspicious = lengths(texts) > _EXACT_DIGITS
     suspicious |= (numbers != 0) & ((numbers < _SAFE_EXPONENTS[0]) | (numbers > _SAFE_EXPONENTS[1]))
-    if _holds(texts, b"e") or _holds(texts, b"E"):
+    if holds(texts, b"e") or holds(texts, b"E"):
         suspicious |= numbers == 0
     indexes = np.flatnonzero(suspicious)
     if not len(indexes):
@@ -263,7 +263,8 @@ def _holds_other_bytes(texts: pa.Array, allowed: bytes) -> bool:
     return bool(_data(texts).translate(None, allowed))
 
 
-def _holds(texts: pa.Array, byte: bytes) -> bool:
+def holds(texts: pa.Array, byte: bytes) -> bool:
+    """Whether some text of the column contains the byte."""
     return byte in _data(texts)
 
 

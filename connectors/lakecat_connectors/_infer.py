@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lakecat_connectors._fit import MisfitError, Rule, fit, looks_numeric
+from lakecat_connectors._fit import MisfitError, Rule, fit, holds, looks_numeric
 
 _DOUBLE_INTEGERS: Final = 2**53
 _DECIMAL_DIGITS: Final = 38
@@ -88,14 +88,15 @@ class Evidence:
             self.possible.discard("double")
 
     def _observe_fractions(self, texts: pa.Array) -> None:
-        if not looks_numeric(texts) or not _parses(texts):
-            self.possible -= {"double", "decimal"}
+        self._keep("double", texts, pa.float64())
+        exact = "double" in self.possible
+        if not exact and not (looks_numeric(texts) and _parses(texts)):
+            self.possible.discard("decimal")
             return
         self.possible -= {"boolean", "date", "timestamp", "timestamptz"}
-        self._keep("double", texts, pa.float64())
         if "decimal" not in self.possible:
             return
-        if pc.any(pc.match_substring_regex(texts, "[eE]")).as_py():
+        if holds(texts, b"e") or holds(texts, b"E"):
             self.possible.discard("decimal")
             return
         whole, scale = _digits(texts)
@@ -116,7 +117,8 @@ def _digits(texts: pa.Array) -> tuple[int, int]:
     texts = texts.drop_null()
     size = pc.binary_length(texts).to_numpy(zero_copy_only=False)
     point = pc.find_substring(texts, ".").to_numpy(zero_copy_only=False)
-    signed = pc.starts_with(texts, "-").to_numpy(zero_copy_only=False)
-    whole = np.where(point < 0, size, point) - signed
+    whole = np.where(point < 0, size, point)
+    if holds(texts, b"-"):
+        whole -= pc.starts_with(texts, "-").to_numpy(zero_copy_only=False)
     scale = np.where(point < 0, 0, size - point - 1)
     return int(whole.max()), int(scale.max())
