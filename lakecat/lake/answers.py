@@ -184,7 +184,8 @@ class Lineage:
     """Where a dataset version, or one of its columns, came from (``direction`` up) or went (down).
 
     ``graph`` holds versions, sources and executions; ``columns`` the steps from column to column; ``scripts`` the
-    path of the script by the id of the execution that ran it.
+    path of the script by the id of the execution that ran it. ``sources`` (direction up) are the URIs of everything
+    whose rows may be in the version, added by whichever earlier version.
     """
 
     version: Version
@@ -193,6 +194,7 @@ class Lineage:
     graph: LineageGraph
     columns: tuple[ColumnPath, ...]
     scripts: Mapping[int, str]
+    sources: tuple[str, ...] = ()
 
 
 class Verdict(StrEnum):

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Final, Literal
 
 import click
 
 from lakecat.cli.options import Common, common_options
 from lakecat.cli.output import Line
+from lakecat.cli.text import count
 
 if TYPE_CHECKING:
     from lakecat.lake import Lineage
 
+SOURCES: Final = 5
 Form = Literal["text", "mermaid", "dot"]
 
 
@@ -38,8 +41,20 @@ def lineage(
         found = lake.lineage(target, up=not down, depth=depth)
     common.output().emit(
         {"lineage": found},
-        lambda: [Line(line) for line in _drawn(found, form, columns=columns, influences=influences).splitlines()],
+        lambda: _blocks(found, form, columns=columns, influences=influences),
     )
+
+
+def _blocks(found: Lineage, form: Form, *, columns: bool, influences: bool) -> Iterator[Line]:
+    for line in _drawn(found, form, columns=columns, influences=influences).splitlines():
+        yield Line(line)
+    if form != "text" or not found.sources:
+        return
+    yield Line(f"its rows came from {count(len(found.sources), 'source')}:", "strong")
+    for uri in found.sources[:SOURCES]:
+        yield Line(uri, indent=1)
+    if len(found.sources) > SOURCES:
+        yield Line(f"… and {len(found.sources) - SOURCES} more (--json lists them all)", "dim", 1)
 
 
 def _drawn(found: Lineage, form: Form, *, columns: bool, influences: bool) -> str:

@@ -17,7 +17,7 @@ SELECT
   COUNT(*) AS flights,
   SUM(IFF(cancelled, 1, 0))::INT AS cancelled,
   AVG(dep_delay) AS avg_dep_delay,
-  COUNT_IF(NVL(dep_delay, 0) > 60) AS over_an_hour,
+  COUNT_IF(NVL(dep_delay, 0) > 60)::INT AS over_an_hour,
   MAX(day_of_month) AS last_day
 FROM observed
 GROUP BY condition, origin

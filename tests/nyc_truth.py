@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-SOURCE = Path(__file__).parents[2] / "configs" / "nyc" / "source"
+SOURCE = Path(__file__).parents[1] / "configs" / "nyc" / "source"
 Row = dict[str, str]
 
 
@@ -62,7 +62,8 @@ def condition(row: Row | None) -> str:
     precip, temp = number(row["precip"]) or 0, number(row["temp"])
     if precip > 0:
         return "snow or ice" if temp is not None and temp <= 32 else "rain"
-    if (number(row["visib"]) or 99) < 3:
+    sight = number(row["visib"])
+    if sight is not None and sight < 3:
         return "poor sight"
     return "strong wind" if (number(row["wind_speed"]) or 0) >= 20 else "fair"
 
