@@ -9,7 +9,6 @@ from typing import Any, Final, Literal, TypeAlias, get_args
 
 from lakecat.catalog.values import ColumnPath, ColumnRef, LineageGraph, LineageNode
 from lakecat.errors import UsageError
-from lakecat.types import EdgeKind
 
 Format: TypeAlias = Literal["text", "mermaid", "dot", "json"]
 Direction: TypeAlias = Literal["up", "down"]
@@ -40,9 +39,9 @@ def render_columns(
     """The lineage of one column, or of all columns of a dataset where ``root.column`` is None.
 
     ``scripts`` names the script of an execution by its id, so that a step can show ``file.sql:12``. ``influences``
-    False leaves out what only decides rows or branches. Raises UsageError for an unknown format.
+    False leaves out what concerns whole outputs: joins, filters, groups, order. Raises UsageError for an unknown format.
     """
-    chosen = [path for path in paths if influences or path.kind.direct or path.kind is EdgeKind.UNRESOLVED]
+    chosen = [path for path in paths if influences or path.output.column is not None]
     named = scripts or {}
     if output == "text":
         return "\n".join(_ColumnTree(chosen, direction, named).lines(root)) + "\n"

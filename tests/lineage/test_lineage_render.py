@@ -61,6 +61,11 @@ def test_influences_can_be_left_out():
     assert "dep_delay" in text
 
 
+def test_a_column_that_only_conditions_decide_still_shows_them():
+    paths = (step(ROOT, FLIGHTS, EdgeKind.CONDITIONAL, expression="f.dep_delay > 15"),)
+    assert "raw.flights.dep_delay @v5  conditional  f.dep_delay > 15" in render_columns(paths, ROOT, influences=False)
+
+
 def test_many_files_are_counted():
     files = tuple(
         step(FLIGHTS, ColumnRef(f"file:///land/{i}.csv", "dep_delay"), EdgeKind.IDENTITY, execution_id=i)
