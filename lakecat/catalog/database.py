@@ -150,9 +150,20 @@ def build_engine(url: URL) -> sa.Engine:
     for name in ("connect_timeout",):
         if name in url.query:
             arguments.pop(name)
-    return sa.create_engine(
+    engine = sa.create_engine(
         url, connect_args=arguments, isolation_level="READ COMMITTED", pool_pre_ping=True, pool_recycle=1800
     )
+    if backend == "mysql":
+        sa.event.listen(engine, "connect", _lift_recursion_limit)
+    return engine
+
+
+def _lift_recursion_limit(connection: Any, _entry: Any) -> None:
+    """Recursive SQL stops after 1,000 steps by default: MariaDB silently, MySQL with an error."""
+    maria = "MariaDB" in connection.get_server_info()
+    name = "max_recursive_iterations" if maria else "cte_max_recursion_depth"
+    with connection.cursor() as cursor:
+        cursor.execute(f"SET SESSION {name} = 4294967295")
 
 
 def is_transient(error: BaseException) -> bool:

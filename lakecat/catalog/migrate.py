@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -31,21 +33,27 @@ def heads() -> tuple[str, ...]:
     return tuple(ScriptDirectory(str(_FOLDER)).get_heads())
 
 
-def upgrade(database: Database) -> None:
-    """Upgrade to the newest revision; in one transaction on SQLite and PostgreSQL. MySQL commits each DDL statement."""
+@contextmanager
+def locked(database: Database) -> Iterator[sa.Connection]:
+    """A write transaction during which no other process migrates; committed when the block ends well."""
     with database.connect() as connection:
         connection.execution_options(**{sqlite.WRITE: True})
         with connection.begin():
             _lock(connection)
-            try:
-                config = Config()
-                config.set_main_option("script_location", str(_FOLDER).replace("%", "%%"))
-                config.attributes["connection"] = connection
-                config.attributes["catalog_uuid"] = str(uuid.uuid4())
-                command.upgrade(config, "head")
-            finally:
-                if connection.dialect.name == "mysql":
-                    connection.execute(sa.text("SELECT RELEASE_LOCK('lakecat_migrate')"))
+            yield connection
+        # MySQL's lock belongs to the session, and must outlive the transaction. Where the block raised, it ends with
+        # the session.
+        if connection.dialect.name == "mysql":
+            connection.execute(sa.text("SELECT RELEASE_LOCK('lakecat_migrate')"))
+
+
+def upgrade(connection: sa.Connection) -> None:
+    """Upgrade to the newest revision; in the caller's transaction, but MySQL commits at each DDL statement."""
+    config = Config()
+    config.set_main_option("script_location", str(_FOLDER).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    config.attributes["catalog_uuid"] = str(uuid.uuid4())
+    command.upgrade(config, "head")
 
 
 def _lock(connection: sa.Connection) -> None:

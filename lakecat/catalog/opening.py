@@ -26,9 +26,10 @@ def open_database(url: str | URL, *, create: bool) -> Database:
     database = Database(parsed)
     try:
         with database.translating():
-            revision = _revision(database)
+            with database.connect() as connection:
+                revision = _revision(connection)
             if revision != s.HEAD:
-                _migrate(database, revision, create=create)
+                _migrate(database, create=create)
             _check_settings(database)
     except BaseException:
         database.close()
@@ -54,35 +55,40 @@ def _prepare_file(path: Path, *, create: bool) -> None:
         raise CatalogUnavailableError(f"there is no catalog {path}", next_command="lakecat init")
 
 
-def _revision(database: Database) -> str | None:
-    """The schema revision that the database is at; None where it holds nothing of ours."""
-    with database.connect() as connection:
-        if not sa.inspect(connection).has_table(s.VERSION_TABLE):
-            return None
-        table = sa.table(s.VERSION_TABLE, sa.column("version_num"))
-        return connection.execute(sa.select(table.c.version_num)).scalar_one_or_none()
+def _revision(connection: sa.Connection) -> str | None:
+    """The schema revision that the database is at; None where it holds no finished schema of ours."""
+    if not sa.inspect(connection).has_table(s.VERSION_TABLE):
+        return None
+    table = sa.table(s.VERSION_TABLE, sa.column("version_num"))
+    return connection.execute(sa.select(table.c.version_num)).scalar_one_or_none()
 
 
-def _migrate(database: Database, revision: str | None, *, create: bool) -> None:
+def _migrate(database: Database, *, create: bool) -> None:
     # Alembic takes 0.2 s to import, and is needed once in a catalog's life.
     from lakecat.catalog import migrate
 
-    if revision is None:
-        with database.connect() as connection:
-            present = set(sa.inspect(connection).get_table_names())
-        if present:
+    with migrate.locked(database) as connection:
+        revision = _revision(connection)
+        if revision is None:
+            _check_empty(database, connection, create=create)
+        elif revision not in migrate.known_revisions():
             raise CatalogVersionError(
-                f"{database.display} holds tables of another program ({', '.join(sorted(present)[:3])}, …)",
-                hint="give the catalog a database of its own",
+                f"{database.display} was written by a newer lakecat (schema {revision}; this one knows {s.HEAD})",
+                hint="upgrade lakecat",
             )
-        if not create:
-            raise CatalogUnavailableError(f"{database.display} holds no catalog yet", next_command="lakecat init")
-    elif revision not in migrate.known_revisions():
+        migrate.upgrade(connection)
+
+
+def _check_empty(database: Database, connection: sa.Connection, *, create: bool) -> None:
+    present = set(sa.inspect(connection).get_table_names())
+    # Tables of ours without a revision: MySQL, which cannot take DDL back, was interrupted in the first migration.
+    if present and s.VERSION_TABLE not in present:
         raise CatalogVersionError(
-            f"{database.display} was written by a newer lakecat (schema {revision}; this one knows {s.HEAD})",
-            hint="upgrade lakecat",
+            f"{database.display} holds tables of another program ({', '.join(sorted(present)[:3])}, …)",
+            hint="give the catalog a database of its own",
         )
-    migrate.upgrade(database)
+    if not create:
+        raise CatalogUnavailableError(f"{database.display} holds no catalog yet", next_command="lakecat init")
 
 
 def _check_settings(database: Database) -> None:

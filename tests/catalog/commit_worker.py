@@ -1,23 +1,26 @@
-"""A process that runs executions on a catalog, to be killed, stopped, or raced by the tests.
+"""Processes that run executions on a catalog, to be killed, stopped, or raced by the tests.
 
-usage: commit_worker.py URL LAKE JOB RUNS [DATASET ...]; each run appends three rows to every dataset, under the lease
-on JOB and a run key of its own. Prints the attempts that each commit took, and the seconds it waited for its lock.
+Importing lakecat takes seconds, so one process imports it and forks a worker for each request. Each run of a worker
+appends three rows to every dataset, under the lease on its job and a run key of its own, and prints the number of
+transactions that its commit took.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import sys
-import time
+import traceback
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pyarrow as pa
 
-from lakecat import tables
+from lakecat import failpoints, tables
 from lakecat.catalog import Catalog, CompletedExecution, ExecutionStart, Holder
 from lakecat.catalog.commit import CommitPlan, commit
 from lakecat.config import Retention, WriteSettings
-from lakecat.errors import NotFoundError
+from lakecat.errors import LakecatError, NotFoundError
 from lakecat.store import LakeStore
 from lakecat.tables import Operation, TableChange
 from lakecat.tables.write import write_files
@@ -69,19 +72,47 @@ def run(catalog: Catalog, store: LakeStore, job: str, run_key: str, names: list[
                 ColumnEdge(str(name), "x", f"{run_key}.csv", "x", EdgeKind.IDENTITY) for name in names
             ),
         )  # fmt: skip
-        begun = time.monotonic()
         result = commit(catalog, store, plan, retention=Retention(), now=datetime.now(UTC))
-        print(result.attempts, round(time.monotonic() - begun, 3), flush=True)
+        print(result.attempts, flush=True)
     catalog.release(lease)
 
 
-def main() -> None:
-    url, lake, job, runs, *datasets = sys.argv[1:]
+def work(url: str, lake: str, job: str, runs: int, datasets: list[str], ttl: float) -> None:
     store = LakeStore.open(lake)
-    ttl = float(os.environ.get("WORKER_TTL", "60"))
     with Catalog.open(url) as catalog:
-        for number in range(int(runs)):
+        for number in range(runs):
             run(catalog, store, job, f"{job}-{number}", [DatasetName.parse(name) for name in datasets], ttl)
+
+
+def child(request: dict[str, Any]) -> None:
+    """What a forked worker does: its output goes to a file, its failpoint is set as the environment would."""
+    output = os.open(request["output"], os.O_WRONLY | os.O_CREAT, 0o600)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    failpoints._SPEC = request["failpoint"]
+    code = 1
+    try:
+        work(*request["work"])
+        code = 0
+    except LakecatError as err:
+        print(type(err).__name__, err, flush=True)
+    except BaseException:  # noqa: BLE001 - a forked child must not run its parent's code
+        traceback.print_exc()
+    finally:
+        os._exit(code)
+
+
+def main() -> None:
+    """Serve requests, one JSON object a line: start a worker (answers its pid), or wait for one (answers its code)."""
+    for line in sys.stdin:
+        request = json.loads(line)
+        if "wait" in request:
+            answer = os.waitstatus_to_exitcode(os.waitpid(request["wait"], 0)[1])
+        else:
+            answer = os.fork()
+            if answer == 0:
+                child(request)
+        print(answer, flush=True)
 
 
 if __name__ == "__main__":

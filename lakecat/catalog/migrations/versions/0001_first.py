@@ -43,6 +43,9 @@ _TYPES = {
 def upgrade() -> None:
     """Make every table, and the rows that a catalog starts with."""
     connection = op.get_bind()
+    if connection.dialect.name == "mysql":
+        # What an interrupted run left: without a revision there is nothing in it.
+        t.metadata.drop_all(connection)
     t.metadata.create_all(connection)
     connection.execute(sa.insert(t.mlmd_env).values(schema_version=10))
     for name, kind in (*_MLMD_TYPES, *_TYPES):
