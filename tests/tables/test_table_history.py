@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic_core import from_json
 from pyiceberg.catalog.sql import SqlCatalog
 from table_lab import TableLab
 
@@ -100,3 +101,27 @@ def test_commits_after_another_program_has_committed(lab: TableLab, tmp_path: Pa
     lab.commit(Operation.REPLACE, added=lab.write(rows(9)), removed=ALL)
     assert lab.static().scan().to_arrow()["id"].to_pylist() == [9]
     catalog.close()
+
+
+def test_a_commit_parses_as_much_whatever_the_number_of_snapshots(
+    lab: TableLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parsed: list[int] = []
+
+    def counting(text: bytes) -> object:
+        parsed.append(len(text))
+        return from_json(text)
+
+    monkeypatch.setattr("lakecat.tables.history.from_json", counting)
+    monkeypatch.setattr("lakecat.tables.expiry.from_json", counting)
+    lab.create(rows(0))
+    (file,) = lab.write(rows(1))
+    path, sizes = file.file_path, {}
+    for number in range(150):
+        file._data[1] = f"{path}-{number}"
+        parsed.clear()
+        lab.commit(Operation.APPEND, added=(file,))
+        sizes[number] = sum(parsed)
+    metadata = lab.store.size(lab.current.metadata_location)
+    assert len(lab.current.snapshots) == 151
+    assert sizes[149] < 1.1 * sizes[40] < 0.2 * metadata
