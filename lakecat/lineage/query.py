@@ -173,8 +173,6 @@ def select_block(scope: Scope, node: exp.Select) -> Relation:
     source = node.args.get("from_")
     if source is not None:
         bring(scope, source.this)
-    for lateral in node.args.get("laterals") or ():
-        bring(scope, lateral)
     joins(scope, node)
     if isinstance(node.args.get("match"), exp.MatchRecognize):
         match_recognize(scope, node.args["match"])

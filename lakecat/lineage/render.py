@@ -39,7 +39,7 @@ def render_columns(
     """The lineage of one column, or of all columns of a dataset where ``root.column`` is None.
 
     ``scripts`` names the script of an execution by its id, so that a step can show ``file.sql:12``. ``influences``
-    False leaves out what concerns whole outputs: joins, filters, groups, order. Raises UsageError for an unknown format.
+    False leaves out what concerns whole outputs: joins, filters, groups, order. Raises UsageError: unknown format.
     """
     chosen = [path for path in paths if influences or path.output.column is not None]
     named = scripts or {}

@@ -71,8 +71,6 @@ def bring(scope: Scope, node: exp.Expr) -> None:
     else:
         _function(scope, node.this if isinstance(node, exp.TableFromRows) else node, node)
     joins(scope, node)
-    for lateral in node.args.get("laterals") or ():
-        bring(scope, lateral)
 
 
 def _query(scope: Scope, node: exp.Expr) -> None:
@@ -236,9 +234,23 @@ def _outside(name: str, node: exp.Expr) -> Open:
 
 
 def joins(scope: Scope, node: object) -> None:
-    """The joins that hang on a FROM item or a query."""
-    for join in (node.args.get("joins") if isinstance(node, exp.Expr) else None) or ():
-        _join(scope, join)
+    """The joins and lateral views that hang on a FROM item or a query, in the order of the text."""
+    if not isinstance(node, exp.Expr):
+        return
+    items = [*(node.args.get("laterals") or ()), *(node.args.get("joins") or ())]
+    if node.args.get("laterals"):
+        items.sort(key=_start)
+    for item in items:
+        if isinstance(item, exp.Join):
+            _join(scope, item)
+        else:
+            bring(scope, item)
+
+
+def _start(node: exp.Expr) -> int:
+    """Where a node's first name begins in the text; 0 for trees that were not parsed from text."""
+    starts = (start for part in node.dfs() if (start := part.meta_get("start")) is not None)
+    return int(next(starts, 0))
 
 
 def _join(scope: Scope, join: exp.Join) -> None:
