@@ -12,6 +12,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
+from functools import lru_cache
 from typing import Final, Protocol
 from uuid import UUID
 
@@ -74,6 +75,7 @@ class ReadableFile(Protocol):
         ...
 
 
+@lru_cache(maxsize=4096)
 def quoted(name: str) -> str:
     """A name as a quoted SQL identifier of DuckDB."""
     return exp.to_identifier(name, quoted=True).sql(dialect=DIALECT)
