@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, Final, Protocol
 
 import pyarrow as pa
 
-from lakecat.errors import ParseError, SourceChangedError, Where
+from lakecat.errors import ParseError, SourceChangedError, SourceError, Where
 from lakecat_connectors._options import Compression
 
 CHUNK: Final = 1 << 22
@@ -39,6 +39,9 @@ class RawFile:
             self._file: BinaryIO = Path(path).open("rb", buffering=0)  # noqa: SIM115 - closed by close()
         except FileNotFoundError as err:
             raise SourceChangedError("the file is gone", where=Where(shown)) from err
+        except OSError as err:
+            what = f"cannot be read ({err.strerror})"
+            raise SourceError(what, where=Where(shown), hint="check the file's permissions") from err
         self._before = os.fstat(self._file.fileno())
 
     def read(self, size: int = CHUNK) -> bytes:

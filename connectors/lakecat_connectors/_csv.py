@@ -72,8 +72,9 @@ class CsvReader:
             item.names = self._read_header(item)
         headers = [(self._header_place(item), item.names) for item in self._files if item.names]
         columns = unite(headers, self._job.wanted, self._options.missing_columns)
+        there = {fold(name) for item in self._files for name in item.names}
         for column in columns:
-            if column.type is not None and not is_text_type(column.type):
+            if fold(column.name) in there and column.type is not None and not is_text_type(column.type):
                 raise ParseError(
                     f"column {column.name!r} is {column.type}, which CSV text cannot hold",
                     where=Where(self._files[0].file.shown, column=column.name),

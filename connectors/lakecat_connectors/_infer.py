@@ -13,6 +13,8 @@ from lakecat_connectors._fit import MisfitError, Rule, fit, holds, looks_numeric
 
 _DOUBLE_INTEGERS: Final = 2**53
 _DECIMAL_DIGITS: Final = 38
+# 1E5 may be an id. In a column that has fractions too it is a number; 1e+5 and 1.0E5 always are.
+_BARE_EXPONENT: Final = r"^-?\d+[eE]\d+$"
 
 
 @dataclass(slots=True)
@@ -26,6 +28,8 @@ class Evidence:
     possible: set[str] = field(
         default_factory=lambda: {"integer", "double", "decimal", "boolean", "date", "timestamp", "timestamptz"}
     )
+    bare_exponent: bool = False
+    fraction: bool = False
     whole_digits: int = 0
     scale: int = 0
 
@@ -59,6 +63,8 @@ class Evidence:
         return next((kind for name, kind in kinds.items() if name in self.possible), pa.string())
 
     def _number(self) -> pa.DataType | None:
+        if self.bare_exponent and not self.fraction:
+            return None
         decimal = "decimal" in self.possible and self.whole_digits + self.scale <= _DECIMAL_DIGITS
         if "double" in self.possible and not (decimal and self.decimals == "decimal"):
             return pa.float64()
@@ -94,10 +100,12 @@ class Evidence:
             self.possible.discard("decimal")
             return
         self.possible -= {"boolean", "date", "timestamp", "timestamptz"}
-        if "decimal" not in self.possible:
-            return
+        self.fraction = self.fraction or holds(texts, b".")
         if holds(texts, b"e") or holds(texts, b"E"):
+            bare = pc.any(pc.match_substring_regex(texts, _BARE_EXPONENT)).as_py()
+            self.bare_exponent = self.bare_exponent or bool(bare)
             self.possible.discard("decimal")
+        if "decimal" not in self.possible:
             return
         whole, scale = _digits(texts)
         self.whole_digits = max(self.whole_digits, whole)

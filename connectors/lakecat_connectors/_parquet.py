@@ -133,6 +133,7 @@ def _read_footer(file: JobFile) -> _File:
     """The file's columns with the types this connector hands out. Raises ParseError."""
     if file.size == 0:
         raise ParseError("the file is empty, and no Parquet file is", where=Where(file.shown))
+    RawFile(file.path, file.shown, file.size).close()  # says better than Arrow when the file cannot be opened
     try:
         with _opened(file) as opened:
             schema = opened.schema_arrow

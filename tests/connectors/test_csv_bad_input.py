@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import os
 from pathlib import Path
 
 import pyarrow as pa
@@ -152,6 +153,24 @@ def test_a_close_option_is_proposed(connectors) -> None:
     with pytest.raises(ConfigError) as error:
         connectors("a.csv", delimter=";")
     assert "did you mean delimiter?" in str(error.value)
+
+
+def test_a_file_that_may_not_be_read_is_named(tmp_path: Path, load) -> None:
+    (tmp_path / "a.csv").write_text("a,b\n1,2\n")
+    (tmp_path / "a.csv").chmod(0)
+    if os.access(tmp_path / "a.csv", os.R_OK):
+        pytest.skip("this user may read everything")
+    with pytest.raises(SourceError, match="permissions"):
+        load("a.csv")
+
+
+def test_columns_that_text_cannot_hold_are_an_error_only_where_they_come(tmp_path: Path, load) -> None:
+    table = pa.schema([("a", pa.int64()), ("l", pa.list_(pa.int64()))])
+    (tmp_path / "a.csv").write_text("a\n1\n")
+    assert load("a.csv", expected=table, missing_columns="null").rows == [{"a": 1, "l": None}]
+    (tmp_path / "a.csv").write_text("a,l\n1,[2]\n")
+    with pytest.raises(ParseError, match="CSV text cannot hold"):
+        load("a.csv", expected=table)
 
 
 def test_formats_do_not_mix_in_one_slice(tmp_path: Path, load) -> None:
