@@ -20,10 +20,20 @@ def _bring_target(scope: Scope, table: exp.Expr) -> str:
     if not isinstance(table, exp.Table):
         return ""
     parts = table_parts(table)
+    through = scope.env.get(parts[0].lower()) if len(parts) == 1 else None
+    if through is not None:
+        scope.add(table.alias or parts[0], through)
+        return _beneath(through) or parts[0].lower()
     name = scope.ctx.rules.dataset(parts)
     relation = scope.ctx.base(parts, read=False)
     scope.add(table.alias or parts[-1], relation, by_dataset=not table.alias)
     return name
+
+
+def _beneath(relation: Relation) -> str | None:
+    """The table that a change through a CTE or derived table (T-SQL) reaches: the only one its columns come from."""
+    datasets = {key.dataset for column in relation.columns for key in column.deps if key.kind is EdgeKind.IDENTITY}
+    return next(iter(datasets)) if len(datasets) == 1 else None
 
 
 def _target_names(ctx: Context, dataset: str, given: Sequence[str] | None) -> Sequence[str] | None:
@@ -154,8 +164,9 @@ def update(ctx: Context, node: exp.Expr, env: Env) -> Outcome:
         bring(scope, source.this)
     table = node.this
     named = scope.source_key(table_parts(table)) if isinstance(table, exp.Table) and not table.alias else None
-    if named is not None and scope.sources[named].dataset is not None and isinstance(source, exp.Expr):
-        dataset = str(scope.sources[named].dataset)
+    if named is not None and isinstance(source, exp.Expr):
+        relation = scope.sources[named]
+        dataset = relation.dataset or _beneath(relation) or named
         _forget_read(scope, dataset, before)
     else:
         dataset = _bring_target(scope, table)
