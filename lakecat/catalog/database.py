@@ -278,6 +278,11 @@ class Database:
             raise
         except SQLAlchemyError as err:
             raise self.translate(err) from err
+        except (UnicodeEncodeError, OverflowError) as err:  # raised by drivers before the database sees the value
+            raise CatalogError(
+                f"a value cannot be kept in the catalog: {err}",
+                hint="text must be Unicode (a file name may hold other bytes), numbers of at most 64 bits",
+            ) from err
 
     def translate(self, error: SQLAlchemyError) -> CatalogError:
         """The CatalogError that tells of a driver's error, without secrets."""

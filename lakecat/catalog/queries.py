@@ -5,14 +5,13 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 
 import sqlalchemy as sa
 
 from lakecat.catalog import registry
 from lakecat.catalog import schema as s
-from lakecat.catalog.database import Row
 from lakecat.catalog.leases import moment
 from lakecat.catalog.reading import (
     VERSIONS,
@@ -30,6 +29,7 @@ from lakecat.types import (
     ExecutionState,
     ExecutionType,
     FileVersion,
+    Json,
     Position,
     SourceRead,
     Version,
@@ -172,7 +172,7 @@ def execution(connection: sa.Connection, execution_id: int) -> ExecutionDetail:
     row = connection.execute(sa.select(table).where(table.c.execution_id == execution_id)).one_or_none()
     if row is None:
         raise NotFoundError(f"there is no execution {execution_id}", next_command="lakecat status")
-    properties = properties_of(connection, s.execution_property, s.execution_property.c.execution_id == execution_id)
+    properties = properties_of(connection, s.execution_property, [execution_id])[execution_id]
     inputs = connection.execute(
         sa.select(s.artifact.c.id, s.artifact.c.uri, s.type_.c.name.label("type"))
         .join(s.event, s.event.c.artifact_id == s.artifact.c.id)
@@ -180,12 +180,14 @@ def execution(connection: sa.Connection, execution_id: int) -> ExecutionDetail:
         .where(s.event.c.execution_id == execution_id, s.event.c.type == int(EventType.INPUT))
         .order_by(s.artifact.c.id)
     ).all()
+    told = [i for i in inputs if i.type in (registry.SOURCE, registry.SCRIPT)]
+    known = properties_of(connection, s.artifact_property, (i.id for i in told))
     return ExecutionDetail(
         info=execution_of(row, properties),
         inputs=versions_of_artifacts(connection, (i.id for i in inputs if i.type == registry.TABLE_VERSION)),
         outputs=versions_of_execution(connection, execution_id),
-        sources=tuple(_source(connection, i) for i in inputs if i.type == registry.SOURCE),
-        script=next((_script(connection, i) for i in inputs if i.type == registry.SCRIPT), None),
+        sources=tuple(_source(i.uri, known[i.id]) for i in told if i.type == registry.SOURCE),
+        script=next((_script(i.uri, known[i.id]) for i in told if i.type == registry.SCRIPT), None),
     )
 
 
@@ -219,25 +221,21 @@ def loaded(connection: sa.Connection, stream: str, files: Iterable[FileVersion])
     return frozenset(found)
 
 
-def _source(connection: sa.Connection, row: Row) -> SourceRead:
-    table = s.artifact_property
-    found = properties_of(connection, table, table.c.artifact_id == row.id)
+def _source(uri: str, found: dict[str, Json]) -> SourceRead:
     rows, size = found.pop("rows", 0), found.pop("bytes", None)
     return SourceRead(
-        uri=row.uri,
+        uri=uri,
         rows=rows if isinstance(rows, int) else 0,
         bytes=size if isinstance(size, int) else None,
         properties={k: v for k, v in found.items() if isinstance(v, str | int | float)},
     )
 
 
-def _script(connection: sa.Connection, row: Row) -> Script:
-    table = s.artifact_property
-    found = properties_of(connection, table, table.c.artifact_id == row.id)
+def _script(path: str, found: Mapping[str, Json]) -> Script:
     return Script(
         text=str(found.get("text", "")),
         sha256=str(found.get("sha256", "")),
-        path=str(row.uri),
+        path=path,
         dialect=str(found.get("dialect", "")),
     )
 

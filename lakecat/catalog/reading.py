@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from lakecat.catalog import schema as s
 from lakecat.catalog.database import Row
 from lakecat.catalog.leases import moment
+from lakecat.catalog.registry import CHUNK
 from lakecat.catalog.values import ExecutionInfo
 from lakecat.types import DatasetName, ExecutionState, ExecutionType, Json, Version
 
@@ -49,13 +50,12 @@ def versions_of_execution(connection: sa.Connection, execution_id: int) -> tuple
 
 def versions_of_artifacts(connection: sa.Connection, artifact_ids: Iterable[int]) -> tuple[Version, ...]:
     """The versions among these artifacts, in name order."""
-    ids = list(artifact_ids)
-    if not ids:
-        return ()
-    rows = connection.execute(
-        VERSIONS.where(s.version.c.artifact_id.in_(ids)).order_by(s.context.c.name, s.version.c.version)
-    )
-    return tuple(version_of(row) for row in rows)
+    ids = sorted(set(artifact_ids))
+    found: list[Version] = []
+    for start in range(0, len(ids), CHUNK):
+        rows = connection.execute(VERSIONS.where(s.version.c.artifact_id.in_(ids[start : start + CHUNK])))
+        found += (version_of(row) for row in rows)
+    return tuple(sorted(found, key=lambda version: (version.dataset, version.version)))
 
 
 def execution_of(row: Row, properties: Mapping[str, Json] | None = None) -> ExecutionInfo:
@@ -74,14 +74,27 @@ def execution_of(row: Row, properties: Mapping[str, Json] | None = None) -> Exec
     )
 
 
-def properties_of(connection: sa.Connection, table: sa.Table, owner: sa.ColumnElement[bool]) -> dict[str, Json]:
-    """The properties of one artifact or execution, by name."""
-    rows = connection.execute(
-        sa.select(table.c.name, table.c.int_value, table.c.double_value, table.c.string_value, table.c.bool_value)
-        .where(owner)
-        .order_by(table.c.name)
-    )
-    return {row.name: property_value(row) for row in rows}
+def properties_of(connection: sa.Connection, table: sa.Table, owners: Iterable[int]) -> dict[int, dict[str, Json]]:
+    """The properties of artifacts or executions, by id and name."""
+    key = next(iter(table.primary_key.columns))
+    found: dict[int, dict[str, Json]] = {owner: {} for owner in owners}
+    ids = sorted(found)
+    for start in range(0, len(ids), CHUNK):
+        rows = connection.execute(
+            sa.select(
+                key.label("owner"),
+                table.c.name,
+                table.c.int_value,
+                table.c.double_value,
+                table.c.string_value,
+                table.c.bool_value,
+            )
+            .where(key.in_(ids[start : start + CHUNK]))
+            .order_by(key, table.c.name)
+        )
+        for row in rows:
+            found[row.owner][row.name] = property_value(row)
+    return found
 
 
 def property_value(row: Row) -> Json:

@@ -268,7 +268,18 @@ def test_a_commit_is_few_statements(bench):
         positions={"orders": Position({})}, files=loaded,
     )  # fmt: skip
     assert len(statements) <= 24, "\n".join(statements)
+    statements.clear()
     assert len(bench.catalog.execution(execution.execution_id).sources) == 300
+    assert len(statements) <= 8
+
+
+def test_a_value_that_cannot_be_kept_is_an_error_of_ours(bench):
+    _, execution = bench.begin("raw.orders")
+    with pytest.raises(CatalogError):
+        bench.commit(execution, sources=(SourceRead("file:///caf\udce9.csv", 1),))
+    with pytest.raises((CatalogError, NotFoundError)):  # MariaDB compares such a number, the others refuse it
+        bench.catalog.execution(2**70)
+    assert bench.catalog.execution(execution.execution_id).info.state is ExecutionState.RUNNING
 
 
 def bench_holder(bench):
