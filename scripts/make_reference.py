@@ -115,7 +115,7 @@ def settings_page() -> str:
         "## ingest/*.yaml",
         "",
         "One job in each file; the file's name is the job's name. The options of the `files` connector are in",
-        "[files.md](files.md).",
+        "[connectors.md](connectors.md).",
         "",
         *keys_table(JobFile),
         "",
