@@ -14,6 +14,7 @@ from typing import Any, BinaryIO, Final, Protocol
 import pyarrow as pa
 
 from lakecat.errors import ParseError, SourceChangedError, SourceError, Where
+from lakecat_connectors._limits import progress
 from lakecat_connectors._options import Compression
 
 CHUNK: Final = 1 << 22
@@ -49,6 +50,7 @@ class RawFile:
         data = self._file.read(size)
         self._hash.update(data)
         self._read += len(data)
+        progress()
         return data
 
     def finish(self) -> str:

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import sys
 from collections.abc import Callable
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 
@@ -20,21 +19,8 @@ from lakecat_connectors._csv import CsvReader
 from lakecat_connectors._faults import to_message
 from lakecat_connectors._job import FormatReader, Job, pack
 from lakecat_connectors._jsonl import JsonLinesReader
+from lakecat_connectors._limits import limit, progress
 from lakecat_connectors._parquet import ParquetReader
-
-_MEMORY: Final = 6 << 30
-_WRITTEN: Final = 16 << 20
-
-
-def limit() -> None:
-    """No core dumps, no large files, a bound on memory; children of this process inherit them."""
-    for name, value in ((resource.RLIMIT_CORE, 0), (resource.RLIMIT_FSIZE, _WRITTEN), (resource.RLIMIT_AS, _MEMORY)):
-        _, hard = resource.getrlimit(name)
-        bound = value if hard == resource.RLIM_INFINITY else min(value, hard)
-        try:
-            resource.setrlimit(name, (bound, hard))
-        except (OSError, ValueError):  # some systems refuse some limits
-            continue
 
 
 def reader_for(job: Job) -> FormatReader:
@@ -47,9 +33,9 @@ def reader_for(job: Job) -> FormatReader:
 class Server:
     """Answers requests until stdin ends."""
 
-    def __init__(self, control: int, progress: int, rows: BinaryIO) -> None:
+    def __init__(self, control: int, place: int, rows: BinaryIO) -> None:
         self._control = os.fdopen(control, "w", encoding="utf-8")
-        self._progress = progress
+        self._place = place
         self._rows = rows
         self._reader: FormatReader | None = None
         self._schema: pa.Schema | None = None
@@ -57,6 +43,7 @@ class Server:
     def serve(self, requests: BinaryIO) -> None:
         """One answer to each request line."""
         for line in requests:
+            progress()
             message = json.loads(line)
             action: Callable[[dict[str, Any]], dict[str, Any]] = {"open": self._open, "stream": self._stream}[
                 message["request"]
@@ -92,13 +79,14 @@ class Server:
             with pa.ipc.new_stream(pa.PythonFile(self._rows, mode="w"), self._schema) as writer:
                 for batch in reader.batches(self._at_file):
                     writer.write_batch(batch)
+                    progress()
         finally:
             # Also after an error: the parent reads to the stream's end before it reads the answer.
             self._rows.flush()
         return {"files": [[result.rows, result.sha256] for result in reader.results]}
 
     def _at_file(self, index: int) -> None:
-        os.pwrite(self._progress, f"{index:<12}".encode(), 0)
+        os.pwrite(self._place, f"{index:<12}".encode(), 0)
 
 
 def main() -> None:
