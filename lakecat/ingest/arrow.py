@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +15,7 @@ import pyarrow as pa
 
 from lakecat.catalog import ExecutionStart
 from lakecat.errors import LeaseHeldError, StoreError, UsageError
+from lakecat.ingest.keyed import temporary_folder
 from lakecat.ingest.provenance import provenance
 from lakecat.ingest.results import IngestResult, result_of
 from lakecat.ingest.target import Loaded, Target
@@ -155,7 +155,7 @@ def _replayable(data: object, services: Services, target: Target) -> Iterator[Ca
     elif _never_repeated(services, target, data.schema):
         yield lambda: data
     else:
-        folder = Path(tempfile.mkdtemp(prefix="lakecat-rows-", dir=services.settings.engine.temp_directory))
+        folder = temporary_folder(services.settings.engine)
         try:
             path = _keep(data, folder)
             yield lambda: pa.ipc.open_stream(pa.OSFile(str(path), "rb"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import timedelta
@@ -94,18 +94,30 @@ def plan_job(services: Services, job: IngestJob) -> JobPlan:
 
 
 def run_job(
-    services: Services, job: IngestJob, on_progress: OnProgress | None = None, *, ttl: timedelta = DEFAULT_TTL
+    services: Services,
+    job: IngestJob,
+    on_progress: OnProgress | None = None,
+    *,
+    on_result: Callable[[IngestResult], None] | None = None,
+    ttl: timedelta = DEFAULT_TTL,
 ) -> tuple[IngestResult, ...]:
     """Load what is new, one commit for each slice; no results and no execution when nothing is.
 
-    What was committed before an error stays. ``ttl``: how long after its last heartbeat a dead run keeps others out.
+    What was committed before an error stays; ``on_result`` is told of each commit as it comes.
+    ``ttl``: how long after its last heartbeat a dead run keeps others out.
     Raises LeaseHeldError (the job runs already: the message says who),
     LeaseLostError, ConfigError, SourceError with file, line and column, TableError, StoreError, CatalogError.
     """
     with hold(services, f"ingest/{job.name}", ttl=ttl) as held, closing(open_connector(services, job)) as connector:
         slices = _plan(services, job, connector)
         failpoint("ingest.planned")
-        return tuple(_Run(services, job, connector, held, on_progress).slice(slice_) for slice_ in slices)
+        run = _Run(services, job, connector, held, on_progress)
+        results = []
+        for slice_ in slices:
+            results.append(run.slice(slice_))
+            if on_result is not None:
+                on_result(results[-1])
+        return tuple(results)
 
 
 def _plan(services: Services, job: IngestJob, connector: Connector) -> Sequence[Slice]:

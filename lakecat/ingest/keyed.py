@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from lakecat.config import EngineSettings
-from lakecat.errors import SchemaError, StoreError
+from lakecat.errors import SchemaError, StoreError, TableError
 
 _OPTIONS: Final = pa.ipc.IpcWriteOptions(compression="lz4")
 _ORDINAL: Final = "lakecat_ordinal"
@@ -32,8 +32,7 @@ def rows_by_key(
     for name in key:
         if batches.schema.get_field_index(name) < 0:
             raise SchemaError(f"the key column {name!r} is missing in the input")
-    parent = settings.temp_directory
-    folder = Path(tempfile.mkdtemp(prefix="lakecat-keyed-", dir=parent))
+    folder = temporary_folder(settings)
     try:
         path = folder / "rows.arrow"
         rows = _spool(batches, key, path)
@@ -43,6 +42,20 @@ def rows_by_key(
             yield pa.RecordBatchReader.from_batches(batches.schema, _surviving(reader, survivors))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def temporary_folder(settings: EngineSettings) -> Path:
+    """A private folder on the local disk, where the engine spills too. Raises StoreError."""
+    parent = settings.temp_directory
+    try:
+        if parent is not None:
+            parent.mkdir(parents=True, exist_ok=True)
+        return Path(tempfile.mkdtemp(prefix="lakecat-rows-", dir=parent))
+    except OSError as err:
+        raise StoreError(
+            f"cannot make a temporary folder in {parent or tempfile.gettempdir()}: {err.strerror or err}",
+            hint="set engine.temp_directory to a folder that this user may write to",
+        ) from err
 
 
 def _spool(batches: pa.RecordBatchReader, key: Sequence[str], path: Path) -> int:
@@ -101,11 +114,17 @@ def _last_of_each(
     config: dict[str, Any] = {"memory_limit": settings.memory_limit, "temp_directory": str(folder)}
     if settings.threads is not None:
         config["threads"] = settings.threads
-    with duckdb.connect(config=config) as connection:
-        connection.register("keys", pa.RecordBatchReader.from_batches(first.schema, _keys(path, key)))
-        groups = ", ".join(_key_names(key))
-        result = connection.sql(f"SELECT max({_ORDINAL}) AS n FROM keys GROUP BY {groups} ORDER BY n")
-        survivors = result.to_arrow_table()["n"]
+    groups = ", ".join(_key_names(key))
+    try:
+        with duckdb.connect(config=config) as connection:
+            connection.register("keys", pa.RecordBatchReader.from_batches(first.schema, _keys(path, key)))
+            result = connection.sql(f"SELECT max({_ORDINAL}) AS n FROM keys GROUP BY {groups} ORDER BY n")
+            survivors = result.to_arrow_table()["n"]
+    except duckdb.Error as err:
+        raise TableError(
+            f"the rows could not be told apart by {', '.join(key)}: {str(err).splitlines()[0]}",
+            hint="raise engine.memory_limit, or free space for the engine to spill",
+        ) from err
     return None if len(survivors) == rows else survivors
 
 

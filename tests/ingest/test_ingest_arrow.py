@@ -193,3 +193,40 @@ def test_an_unreachable_catalog_stops_the_work_before_the_lease_ends(project, mo
         pytest.raises(LeaseLostError, match="could not be renewed"),
     ):
         land(project.services, held, start, endless)
+
+
+def test_temporary_files_go_where_the_engine_spills_and_are_gone_afterwards(tmp_path, make_project):
+    spill = tmp_path / "not" / "yet" / "there"
+    project = make_project(
+        tmp_path / "project",
+        f"lake: ./lake\ncatalog: sqlite:///./catalog.db\nengine: {{name: duckdb, temp_directory: {spill}}}\n",
+    )
+    merge(project.services, T, stream(TABLE), key=["id"])
+    merge(project.services, T, stream(TABLE), key=["id"])
+    assert project.rows("raw.t") == ROWS
+    assert spill.is_dir()
+    assert list(spill.iterdir()) == []
+
+
+def test_a_key_may_have_any_type(project):
+    import datetime as dt
+    import uuid
+    from decimal import Decimal
+
+    values = {
+        "text": ["a", "b"],
+        "day": [dt.date(1969, 1, 1), dt.date(2020, 1, 1)],
+        "moment": pa.array([-1, 1], pa.timestamp("us", "UTC")),
+        "number": [Decimal("1.10"), Decimal("1.20")],
+        "bytes": [b"\x00", b"\xff"],
+        "unique": pa.array([uuid.UUID(int=1).bytes, uuid.UUID(int=2).bytes], pa.uuid()),
+        "flag": [True, False],
+    }
+    rows = pa.table({**values, "n": [1, 2]})
+    key = list(values)
+    merge(project.services, T, rows, key=key)
+    changed = pa.concat_tables([rows, rows]).set_column(len(key), "n", pa.array([1, 20, 1, 22]))
+    merge(project.services, T, changed, key=key)
+    assert sorted(project.table("raw.t")["n"].to_pylist()) == [1, 22]
+    load(project.services, T, changed.slice(0, 1), mode=WriteMode.DELETE, key=key)
+    assert project.table("raw.t")["n"].to_pylist() == [22]

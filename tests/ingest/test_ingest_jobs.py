@@ -20,7 +20,7 @@ from lakecat.errors import (
     SourceChangedError,
     SourceError,
 )
-from lakecat.ingest import plan_job
+from lakecat.ingest import plan_job, run_job
 from lakecat.types import DatasetName, EdgeKind, ExecutionState, VersionRef
 
 T = DatasetName.parse("raw.t")
@@ -227,6 +227,22 @@ def test_a_value_that_does_not_fit_is_refused_by_file_line_and_column(project):
     assert failed.state is ExecutionState.FAILED
     assert "2.csv:3" in failed.error
     project.clean()
+
+
+def test_what_was_committed_before_an_error_stays_and_is_told(project):
+    project.put("in/1.csv", "id\n1\n")
+    project.put("in/2.csv", "id\n2\n")
+    job = project.job("t", target="raw.t", options={"path": "in/*.csv"}, batch="file", columns={"id": "long"})
+    project.put("in/3.csv", "id\nx\n")
+    project.put("in/4.csv", "id\n4\n")
+    told = []
+    with pytest.raises(ParseError):
+        run_job(project.services, job, on_result=told.append)
+    assert [result.version.version for result in told] == [1, 2]
+    assert project.rows("raw.t") == Counter({(1,): 1, (2,): 1})
+    project.put("in/3.csv", "id\n3\n")
+    project.run(job)
+    assert project.rows("raw.t") == Counter({(n,): 1 for n in (1, 2, 3, 4)})
 
 
 def test_other_partitions_than_the_table_has_are_refused_at_the_jobs_line(project):
