@@ -134,6 +134,11 @@ class DuckDBSession:
         con = self._open()
         try:
             change = read_change(con, sql, parsed(sql), target)
+            if change.is_merge and any(name.lower() == "rowid" for name in scan.schema.column_names):
+                raise EngineError(
+                    f"MERGE cannot tell the rows of {target} apart: it has a column named rowid",
+                    hint="rename the column, or use UPDATE and INSERT",
+                )
             files = self._files.plan(scan, self._target_predicate(con, change, target, values))
             found = file_relation(self._store, target, scan, files, filename_column=FILE_COLUMN)
             others = [relation for relation in self._inputs(con, sql, values) if relation.name != target]

@@ -155,6 +155,12 @@ def test_several_source_rows_for_one_target_row(lake: Any) -> None:
         session.modify(f"{merge} WHEN MATCHED AND NOT s.keep THEN DO NOTHING WHEN MATCHED THEN DELETE", T)
 
 
+def test_merge_refuses_a_table_whose_rows_it_cannot_tell_apart(lake: Any) -> None:
+    lake.create("raw.t", pa.table({"RowId": [1, 1]}))
+    with lake.engine.session(lake.relations()) as session, pytest.raises(EngineError, match="rowid"):
+        session.modify("MERGE INTO raw.t USING (SELECT 1 AS k) s ON t.rowid = s.k WHEN MATCHED THEN DELETE", T)
+
+
 @pytest.mark.parametrize(
     ("sql", "error", "what"),
     [
