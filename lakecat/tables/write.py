@@ -40,6 +40,7 @@ _BATCH_ROWS: Final = 131_072
 _OPEN_FILES: Final = 8
 _THREADS: Final = 2
 _SAMPLE_ROWS: Final = 16_384
+_PART_ROWS: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -340,12 +341,13 @@ class _Partitioned:
         self._buffer = PartitionBuffer()
         self._unit: list[pa.RecordBatch] = []
         self._unit_bytes = 0
+        self._unit_limit = task.settings.memory // 16
         self._open: OrderedDict[PartitionKey, _RollingWriter] = OrderedDict()
 
     def write(self, batch: pa.RecordBatch) -> None:
         self._unit.append(batch)
         self._unit_bytes += batch.nbytes
-        if self._unit_bytes >= self._task.settings.memory // 16:
+        if self._unit_bytes >= self._unit_limit:
             self._split()
         if self._buffer.bytes >= self._task.settings.memory:
             self._make_room()
@@ -355,7 +357,11 @@ class _Partitioned:
             return
         unit = pa.concat_batches(self._unit) if len(self._unit) > 1 else self._unit[0]
         self._unit, self._unit_bytes = [], 0
-        for key, part in self._partitioner.split(unit):
+        parts = self._partitioner.split(unit)
+        if len(parts) * _PART_ROWS > unit.num_rows:
+            # A part of a few rows costs more in itself than its rows do: gather more before the next split.
+            self._unit_limit = min(self._unit_limit * 2, self._task.settings.memory // 2)
+        for key, part in parts:
             self._buffer.add(key, part)
 
     def _make_room(self) -> None:
