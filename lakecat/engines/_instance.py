@@ -58,12 +58,12 @@ class Relation:
     as_table: bool = False
 
 
-def connect(settings: EngineSettings, scratch: Path) -> Connection:
+def connect(settings: EngineSettings, scratch: Path | None) -> Connection:
     """An empty in-memory DuckDB, not yet locked: no text of a user may run before :func:`populate`.
 
     Args:
         settings: memory, threads and spill space.
-        scratch: private folder for spilled data; the text can list it, so nothing else may be there.
+        scratch: private folder for spilled data; the text can list it, so nothing else may be there. None: no spilling.
 
     Raises:
         EngineError: the settings are refused.
@@ -96,12 +96,10 @@ def populate(con: Connection, store: LakeStore, relations: Iterable[Relation]) -
     con.execute("SET lock_configuration = true")
 
 
-def _config(settings: EngineSettings, scratch: Path) -> dict[str, str | bool | int | float | list[str]]:
+def _config(settings: EngineSettings, scratch: Path | None) -> dict[str, str | bool | int | float | list[str]]:
     config: dict[str, str | bool | int | float | list[str]] = {
         "memory_limit": str(settings.memory_limit),
-        "temp_directory": str(scratch),
-        "home_directory": str(scratch),
-        "secret_directory": str(scratch),
+        "temp_directory": "" if scratch is None else str(scratch),
         "allow_persistent_secrets": "false",
         "allow_community_extensions": "false",
         "allow_unsigned_extensions": "false",
@@ -109,6 +107,8 @@ def _config(settings: EngineSettings, scratch: Path) -> dict[str, str | bool | i
         "autoinstall_known_extensions": "false",
         "python_enable_replacements": "false",
     }
+    if scratch is not None:
+        config |= {"home_directory": str(scratch), "secret_directory": str(scratch)}
     if settings.threads is not None:
         config["threads"] = str(settings.threads)
     if settings.max_temp_size is not None:

@@ -7,16 +7,17 @@ import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Final
 
 import duckdb
 import pyarrow as pa
 from pyiceberg.expressions import BooleanExpression
 
 from lakecat.config import EngineSettings
-from lakecat.engines._errors import locate, translate
+from lakecat.engines._binding import Describer, Result, bind, fitted
+from lakecat.engines._errors import translate
 from lakecat.engines._instance import Connection, Relation, connect, define, one_statement, populate, sql_name
 from lakecat.engines._modify import (
     FILE_COLUMN,
@@ -30,7 +31,6 @@ from lakecat.engines._pruning import pruning_predicates
 from lakecat.engines._references import parsed, referenced
 from lakecat.engines._relations import FileLists, empty_relation, file_relation, is_direct
 from lakecat.engines.protocol import Modification, Parameter, RowCounts, Session
-from lakecat.engines.types import storable_projection, uuid_columns
 from lakecat.errors import EngineError
 from lakecat.store import LakeStore
 from lakecat.tables import PlannedFile, Scan
@@ -41,8 +41,13 @@ from lakecat.types import DatasetName
 #: Rows in a batch of a result: large enough to be cheap, small enough to hold several wide ones.
 BATCH_ROWS: Final = 65_536
 
-#: duckdb's relations have no types.
-_Result: TypeAlias = Any
+
+@dataclass(frozen=True, slots=True)
+class _Shared:
+    """What an engine keeps between its sessions."""
+
+    files: FileLists
+    describer: Describer
 
 
 class DuckDBEngine:
@@ -54,7 +59,7 @@ class DuckDBEngine:
     def __init__(self, store: LakeStore, settings: EngineSettings) -> None:
         self._store = store
         self._settings = settings
-        self._files = FileLists(store)
+        self._shared = _Shared(FileLists(store), Describer(store, settings))
 
     @contextmanager
     def session(self, relations: Mapping[DatasetName, Scan]) -> Iterator[Session]:
@@ -64,7 +69,7 @@ class DuckDBEngine:
             EngineError: the folder for spilled data cannot be used.
         """
         scratch = _scratch_folder(self._settings.temp_directory)
-        session = DuckDBSession(self._store, self._settings, relations, scratch, self._files)
+        session = DuckDBSession(self._store, self._settings, relations, scratch, self._shared)
         try:
             yield session
         finally:
@@ -81,9 +86,10 @@ class DuckDBSession:
         settings: EngineSettings,
         relations: Mapping[DatasetName, Scan],
         scratch: Path,
-        files: FileLists,
+        shared: _Shared,
     ) -> None:
-        self._files = files
+        self._files = shared.files
+        self._describer = shared.describer
         self._store = store
         self._settings = settings
         self._relations = dict(relations)
@@ -95,15 +101,10 @@ class DuckDBSession:
 
     def describe(self, sql: str, parameters: Mapping[str, Parameter] | None = None) -> pa.Schema:
         """Names and Arrow types of a query's result; reads no file. See the protocol."""
-        con = self._open()
-        try:
-            self._populate(con, [empty_relation(name, scan) for name, scan in self._relations.items()])
-            result, uuids = _fitted(_bind(con, sql, parameters))
-            return with_uuid_fields(result.limit(0).to_arrow_table().schema, uuids)
-        except duckdb.Error as err:
-            raise translate(err, sql) from err
-        finally:
-            self._discard(con)
+        if self._closed:
+            raise EngineError("the session has ended")
+        relations = [empty_relation(name, scan) for name, scan in self._relations.items()]
+        return self._describer.describe(relations, sql, parameters)
 
     def query(
         self, sql: str, parameters: Mapping[str, Parameter] | None = None, *, storable: bool = True
@@ -113,10 +114,10 @@ class DuckDBSession:
         try:
             one_statement(con, sql, ("SELECT",))
             self._populate(con, self._inputs(con, sql, parameters or {}))
-            result = _bind(con, sql, parameters)
+            result = bind(con, sql, parameters)
             uuids: tuple[int, ...] = ()
             if storable:
-                result, uuids = _fitted(result)
+                result, uuids = fitted(result)
             return self._stream(con, result, sql, uuids)
         except duckdb.Error as err:
             self._discard(con)
@@ -153,7 +154,7 @@ class DuckDBSession:
             counts = run_change(con, sql, change, values)
             con.execute("COMMIT")
             removed, rows = _outcome(con, target, concerned, counts)
-            result, uuids = _fitted(rows)
+            result, uuids = fitted(rows)
             return Modification(removed, self._stream(con, result, sql, uuids), counts)
         except duckdb.Error as err:
             self._discard(con)
@@ -238,7 +239,7 @@ class DuckDBSession:
             self._stopped.discard(id(con))
         con.close()
 
-    def _stream(self, con: Connection, result: _Result, sql: str, uuids: Sequence[int]) -> pa.RecordBatchReader:
+    def _stream(self, con: Connection, result: Result, sql: str, uuids: Sequence[int]) -> pa.RecordBatchReader:
         """The result as a reader that frees its instance at the end and raises lakecat's errors."""
         reader = result.to_arrow_reader(BATCH_ROWS)
 
@@ -254,25 +255,9 @@ class DuckDBSession:
         return pa.RecordBatchReader.from_batches(with_uuid_fields(reader.schema, uuids), batches())
 
 
-def _bind(con: Connection, sql: str, parameters: Mapping[str, Parameter] | None) -> _Result:
-    """The SELECT as a lazy relation.
-
-    Raises:
-        EngineError: with the place in the text.
-    """
-    statement = one_statement(con, sql, ("SELECT",))
-    try:
-        result = con.sql(statement, params=dict(parameters) if parameters else None)
-    except duckdb.Error as err:
-        raise locate(con, err, sql, parameters) from err
-    if result is None:
-        raise EngineError("the statement returned no result")
-    return result
-
-
 def _outcome(
     con: Connection, target: DatasetName, concerned: tuple[PlannedFile, ...], counts: RowCounts
-) -> tuple[tuple[PlannedFile, ...], _Result]:
+) -> tuple[tuple[PlannedFile, ...], Result]:
     """The files that go, and the rows that come, once the statement has run on the rows of ``concerned``."""
     table = sql_name(target)
     if counts.updated == 0 and counts.deleted == 0 and counts.inserted is not None:
@@ -281,25 +266,6 @@ def _outcome(
         if con.execute(f"SELECT count(*) FROM ({new})").fetchall() == [(counts.inserted,)]:
             return (), con.sql(new)
     return concerned, con.sql(f"SELECT * FROM {table}")
-
-
-def _fitted(result: _Result) -> tuple[_Result, tuple[int, ...]]:
-    """The result with every column storable, and the positions of its UUID columns.
-
-    Raises:
-        EngineError: a column has no storable type, or two have one name.
-    """
-    names = list(result.columns)
-    seen: set[str] = set()
-    for name in names:
-        if name.lower() in seen:
-            raise EngineError(
-                f"two columns of the result are named {name!r}", hint="give one of them another name with AS"
-            )
-        seen.add(name.lower())
-    uuids = uuid_columns(result.types)
-    projection = storable_projection(names, result.types)
-    return (result if projection is None else result.project(projection)), uuids
 
 
 def _scratch_folder(parent: Path | None) -> Path:

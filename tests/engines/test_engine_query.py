@@ -77,6 +77,22 @@ def test_describe_equals_what_the_query_gives(lake: Any) -> None:
     assert isinstance(result.column("u")[0].as_py(), UUID)
 
 
+def test_describing_leaves_nothing_behind(lake: Any) -> None:
+    lake.create("raw.items", ROWS)
+    with lake.engine.session(lake.relations()) as session:
+        assert session.describe("SELECT id FROM raw.items").names == ["id"]
+        with pytest.raises(EngineError) as caught:
+            session.describe("SELECT id,\n nope FROM raw.items")
+        assert (caught.value.where.line, caught.value.where.column) == (2, 2)
+        with pytest.raises(EngineError):
+            session.describe("SELECT CAST('x' AS INTEGER) AS n FROM raw.items")
+        assert session.describe("SELECT $a + 1 AS b", {"a": 1}).names == ["b"]
+    with pytest.raises(EngineError, match="ended"):
+        session.describe("SELECT 1 AS one")
+    with lake.engine.session({}) as other, pytest.raises(EngineError, match="items"):
+        other.describe("SELECT id FROM raw.items")
+
+
 def test_a_uuid_keeps_its_value(lake: Any) -> None:
     value = UUID("00112233-4455-6677-8899-aabbccddeeff")
     lake.create("raw.t", pa.table({"u": pa.array([value.bytes, None], pa.binary(16)).cast(pa.uuid())}))
