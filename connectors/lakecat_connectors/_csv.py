@@ -422,6 +422,8 @@ def _locate(block: Block, item: _File, reason: str) -> ParseError:
         for index, fields in enumerate(_csv_records(text, item.dialect)):
             if len(fields) == wanted or (not fields and wanted == 1):
                 continue
+            if index >= block.records:
+                break
             line = record_line(block, item.dialect, index)
             if not fields:
                 return _blank(shown, line)

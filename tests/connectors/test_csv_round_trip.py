@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from lakecat.errors import ParseError
 from lakecat_connectors._records import Block, Cutter, Dialect, record_line
 
 CELLS = st.text(alphabet=st.sampled_from("a0\",;\n\r\t '\\é😀\u2028\ufeff"), max_size=6)
@@ -119,8 +120,6 @@ def test_encodings(tmp_path: Path, load, encoding: str, declared: str) -> None:
 
 
 def test_a_wrong_byte_of_a_declared_encoding_is_found(tmp_path: Path, load) -> None:
-    from lakecat.errors import ParseError
-
     (tmp_path / "a.csv").write_bytes(b"a,b\n1,x\n2,\x81\n")
     with pytest.raises(ParseError, match="81 are not cp1252") as error:
         load("a.csv", encoding="cp1252")
@@ -155,3 +154,19 @@ def test_separators_of_unicode_split_nothing(tmp_path: Path, load) -> None:
     values = ["x\u2028y", "x\x0by", "x\x0cy", "x\x1cy", "x\x85y", "\ufeffx"]
     (tmp_path / "a.csv").write_text("a,b\n" + "".join(f"{value},1\n" for value in values), newline="")
     assert [row["a"] for row in load("a.csv").rows] == values
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(text=st.text(alphabet=st.sampled_from('aa,,""\n\r'), min_size=1, max_size=14))
+def test_whatever_is_accepted_is_what_python_reads(tmp_path: Path, load, text: str) -> None:
+    (tmp_path / "a.csv").write_text(text, newline="")
+    names = ["x", "y"]
+    options = {"header": False, "names": names, "null": [], "declared": dict.fromkeys(names, pa.string())}
+    try:
+        got = [list(row.values()) for row in load("a.csv", **options).rows]
+    except ParseError:
+        return
+    expected = list(csv.reader(io.StringIO(text, newline=""), strict=True))
+    while expected and not expected[-1]:
+        expected.pop()
+    assert got == expected
