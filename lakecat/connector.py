@@ -61,8 +61,10 @@ class SliceReader(Protocol):
 
     @property
     def schema(self) -> pa.Schema:
-        """The slice's columns, decided over the whole slice before the first batch is handed out or enforced on
-        every row; never widened on the way."""
+        """The slice's columns; they hold for every batch and are never widened on the way.
+
+        Decided over the whole slice before the first batch is handed out, or enforced on every row.
+        """
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         """Batches of bounded size (about 64 Ki rows or 32 MiB)."""

@@ -11,7 +11,7 @@ from typing import Final, TypeAlias
 
 from lakecat.errors import SelectorError
 
-Json: TypeAlias = "None | bool | int | float | str | list[Json] | dict[str, Json]"
+Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
 _PART: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,126}\Z")
 
