@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import fcntl
 import json
@@ -10,6 +11,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, BinaryIO, Final, cast
@@ -35,10 +37,19 @@ class Worker:
         self._progress: IO[bytes] | None = None
         self._talk: IO[bytes] | None = None
         self._job: Job | None = None
+        self._owner = os.getpid()
+        self._clean = True
+
+    @property
+    def reusable(self) -> bool:
+        """Whether the process lives, is ours, and has answered all that it was asked, without an error."""
+        alive = self._process is not None and self._process.poll() is None
+        return alive and self._clean and self._owner == os.getpid()
 
     def open(self, job: Job) -> pa.Schema:
         """Have a slice opened. Raises LakecatError; ParseError when the process dies."""
         self._start()
+        self._clean = False
         self._job = job
         return unpack(self._ask({"request": "open", "job": job.to_message()})["schema"])
 
@@ -52,6 +63,7 @@ class Worker:
         except (pa.ArrowException, OSError) as err:
             raise self._crashed() from err
         answer = self._receive()
+        self._clean = True
         yield tuple(FileResult(*result) for result in answer["files"])
 
     def stop(self) -> None:
@@ -151,6 +163,36 @@ class Worker:
         self._talk.seek(0)
         lines = self._talk.read().decode(errors="replace").strip().splitlines()
         return f", {lines[-1][:200]}" if lines else ""
+
+
+_idle: list[Worker] = []
+_lock = threading.Lock()
+
+
+def hire() -> Worker:
+    """A parser for one connector: an idle one of this process, whose start has been paid for, or a new one."""
+    with _lock:
+        while _idle:
+            worker = _idle.pop()
+            if worker.reusable:
+                return worker
+    return Worker()
+
+
+def dismiss(worker: Worker) -> None:
+    """Keep one idle parser for the next connector; end it when it is in doubt."""
+    with _lock:
+        if worker.reusable and not _idle:
+            _idle.append(worker)
+            return
+    worker.stop()
+
+
+@atexit.register
+def _stop_idle() -> None:
+    with _lock:
+        while _idle:
+            _idle.pop().stop()
 
 
 def _widen(process: subprocess.Popen[bytes]) -> None:

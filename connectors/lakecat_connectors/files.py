@@ -20,7 +20,7 @@ from lakecat_connectors._columns import Wanted
 from lakecat_connectors._job import FileResult, Job, JobFile
 from lakecat_connectors._listing import Listed, Listing, changed
 from lakecat_connectors._options import FilesOptions, Format, file_format, parse_options
-from lakecat_connectors._worker import Worker
+from lakecat_connectors._worker import Worker, dismiss, hire
 
 _FINGERPRINT = "files"
 
@@ -31,7 +31,7 @@ class Files:
     def __init__(self, options: FilesOptions, listing: Listing) -> None:
         self._options = options
         self._listing = listing
-        self._worker = Worker()
+        self._worker: Worker | None = None
 
     @classmethod
     def open(cls, options: Mapping[str, Json], *, base: str, storage: Mapping[str, str]) -> Files:
@@ -60,11 +60,15 @@ class Files:
 
     def read(self, slice_: Slice, options: ReadOptions) -> SliceReader:
         """Open a slice in the parser process and decide its schema. Raises SourceError and its children."""
+        if self._worker is None:
+            self._worker = hire()
         return FilesReader(self._listing, self._options, self._worker, slice_, options)
 
     def close(self) -> None:
-        """End the parser process."""
-        self._worker.stop()
+        """Give the parser process back, for the next connector of this process."""
+        if self._worker is not None:
+            dismiss(self._worker)
+            self._worker = None
 
     def _whole(self, versions: tuple[FileVersion, ...], state: StreamState) -> tuple[Slice, ...]:
         if not versions:

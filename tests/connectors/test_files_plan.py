@@ -13,6 +13,7 @@ import pytest
 
 from lakecat.connector import Connector, ReadOptions
 from lakecat.errors import ParseError, SourceChangedError, SourceError
+from lakecat_connectors._worker import Worker
 
 
 def write(path: Path, text: str, at: int = 1_700_000_000) -> Path:
@@ -160,6 +161,7 @@ def test_the_parser_sees_no_credentials(
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hidden")
     write(tmp_path / "1.csv", "a\n1\n")
     connector = connectors("1.csv")
+    connector._worker = Worker()  # a process started just now, not one from before the secret was set
     drain(connector, connector.plan(ledger_type(), incremental=True)[0])
     environment = Path(f"/proc/{connector._worker._process.pid}/environ")
     if not environment.exists():
