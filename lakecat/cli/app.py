@@ -51,6 +51,9 @@ def run(arguments: Sequence[str]) -> int:
         return _closed_pipe()
     except click.exceptions.Exit as err:
         return err.exit_code
+    except click.exceptions.NoArgsIsHelpError as err:
+        click.echo(err.format_message(), err=True)
+        return err.exit_code
     except click.ClickException as err:
         common.as_json = common.as_json or "--json" in arguments
         return _click_error(err, common)

@@ -54,6 +54,22 @@ def test_usage_is_2_and_says_what(stocked: Path, shell: Shell, arguments: list[s
     assert "Traceback" not in result.err
 
 
+def test_nothing_asked_shows_the_help(shell: Shell) -> None:
+    result = shell()
+    assert result.code == 2
+    assert result.err.startswith("Usage: lakecat")
+    assert shell("--help").code == 0
+
+
+def test_a_shell_can_ask_for_completions(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("_LAKECAT_COMPLETE", "bash_complete")
+    monkeypatch.setenv("COMP_WORDS", "lakecat in")
+    monkeypatch.setenv("COMP_CWORD", "1")
+    result = shell()
+    assert result.code == 0
+    assert result.out.split() == ["plain,ingest", "plain,init"]
+
+
 def test_a_wrong_configuration_is_2_with_file_and_line(shop: Path, shell: Shell) -> None:
     (shop / "lakecat.yaml").write_text("lake: ./lake\ncatalogue: x\n")
     result = shell("ls")

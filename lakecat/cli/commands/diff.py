@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _SIGNS: Final[dict[str, tuple[str, Style]]] = {"added": ("+", "good"), "dropped": ("-", "bad")}
 
 
-@click.command()
+@click.command(short_help="Show what changed between two versions.")
 @click.argument("before", metavar="DATASET@VERSION")
 @click.argument("after", metavar="[DATASET@VERSION]", required=False)
 @click.option("--rows", is_flag=True, help="Compare the rows too.")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _MARKS: Final[dict[str, tuple[str, Style]]] = {"good": ("✓", "good"), "warning": ("!", "warn"), "bad": ("✗", "bad")}
 
 
-@click.command()
+@click.command(short_help="Look for anything wrong.")
 @click.option("--deep", is_flag=True, help="Read every data file of the current versions whole.")
 @common_options
 @click.pass_obj

@@ -8,7 +8,7 @@ from lakecat.cli.options import Common, common_options, dry_run_option, selectio
 from lakecat.cli.work import report_plan, report_run
 
 
-@click.command()
+@click.command(short_help="Land what is new in the sources.")
 @click.option("--due", is_flag=True, help="Only jobs whose schedule says that they are due.")
 @dry_run_option
 @selection_options

@@ -10,7 +10,7 @@ from lakecat.cli.options import Common, common_options
 from lakecat.cli.output import Line
 
 
-@click.command()
+@click.command(short_help="Make a new project.")
 @click.argument("folder", type=click.Path(path_type=Path), default=".")
 @click.option("--example", is_flag=True, help="With a small example: orders as CSV, and a table of revenue by day.")
 @common_options

@@ -18,7 +18,7 @@ SOURCES: Final = 5
 Form = Literal["text", "mermaid", "dot"]
 
 
-@click.command()
+@click.command(short_help="Show where a dataset or column came from.")
 @click.argument("target", metavar="DATASET[.COLUMN][@VERSION]")
 @click.option("--down", is_flag=True, help="What came of it, instead of where it came from.")
 @click.option("--depth", type=click.IntRange(1, 1000), default=None, help="How many executions to go. [default: all]")

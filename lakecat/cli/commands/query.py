@@ -11,7 +11,7 @@ from lakecat.cli.options import Common, common_options
 from lakecat.cli.work import read_variables
 
 
-@click.command()
+@click.command(short_help="Run one SELECT, over old versions too.")
 @click.argument("sql", required=False)
 @click.option("--file", "-f", type=click.File(encoding="utf-8"), help="Read the SQL from this file; - is stdin.")
 @click.option(

@@ -8,7 +8,7 @@ from lakecat.cli.options import Common, common_options, dry_run_option, selectio
 from lakecat.cli.work import read_variables, report_plan, report_run
 
 
-@click.command()
+@click.command(short_help="Run the scripts that have something to do.")
 @click.option("--due", is_flag=True, help="What is due by schedule: first ingest jobs, then scripts. For cron.")
 @click.option("--full-refresh", is_flag=True, help="Run scripts even if nothing changed; INSERT scripts from nothing.")
 @click.option("--var", "variables", multiple=True, metavar="NAME=VALUE", help="A script's parameter $NAME.")

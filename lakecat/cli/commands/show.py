@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from lakecat.lake import Description
 
 
-@click.command()
+@click.command(short_help="Show one dataset in full.")
 @click.argument("dataset", metavar="DATASET[@VERSION]")
 @click.option("--history", type=click.IntRange(0, 10_000), default=10, help="How many versions to list. [default: 10]")
 @click.option("--sample", type=click.IntRange(0, 1000), default=0, help="Also show this many rows.")

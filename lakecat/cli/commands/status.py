@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _MARKS: Final = {"COMPLETE": "✓", "FAILED": "✗", "CANCELED": "✗", "RUNNING": "…"}
 
 
-@click.command()
+@click.command(short_help="Show how fresh each dataset is.")
 @exit_code_option
 @selection_options
 @common_options
