@@ -43,20 +43,9 @@ def run(arguments: Sequence[str]) -> int:
         return shell_complete(cli, {}, "lakecat", COMPLETE, instruction)
     common = Common()
     try:
-        # Not cli.main(): that turns a closed pipe into a failure.
-        with cli.make_context("lakecat", list(arguments), obj=common) as context:
-            result = cli.invoke(context)
-        sys.stdout.flush()
+        return _invoke(arguments, common)
     except BrokenPipeError:
         return _closed_pipe()
-    except click.exceptions.Exit as err:
-        return err.exit_code
-    except click.exceptions.NoArgsIsHelpError as err:
-        click.echo(err.format_message(), err=True)
-        return err.exit_code
-    except click.ClickException as err:
-        common.as_json = common.as_json or "--json" in arguments
-        return _click_error(err, common)
     except (KeyboardInterrupt, click.Abort):
         click.echo("interrupted", err=True)
         return INTERRUPTED
@@ -70,14 +59,26 @@ def run(arguments: Sequence[str]) -> int:
             raise
         common.output().error(_unexpected(err))
         return 1
+
+
+def _invoke(arguments: Sequence[str], common: Common) -> int:
+    """Parse and run, not with cli.main(): that turns a closed pipe into a failure."""
+    try:
+        with cli.make_context("lakecat", list(arguments), obj=common) as context:
+            result = cli.invoke(context)
+        sys.stdout.flush()
+    except click.exceptions.Exit as err:
+        return err.exit_code
+    except click.exceptions.NoArgsIsHelpError as err:
+        click.echo(err.format_message(), err=True)
+        return err.exit_code
+    except click.ClickException as err:
+        common.as_json = common.as_json or "--json" in arguments
+        context_ = err.ctx if isinstance(err, click.UsageError) else None
+        command = f"{context_.command_path} --help" if context_ else "lakecat --help"
+        common.output().error(UsageError(err.format_message(), next_command=command))
+        return err.exit_code
     return result if isinstance(result, int) else 0
-
-
-def _click_error(err: click.ClickException, common: Common) -> int:
-    context = err.ctx if isinstance(err, click.UsageError) else None
-    command = f"{context.command_path} --help" if context else "lakecat --help"
-    common.output().error(UsageError(err.format_message(), next_command=command))
-    return err.exit_code
 
 
 def _unexpected(err: Exception) -> LakecatError:
