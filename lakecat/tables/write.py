@@ -38,7 +38,9 @@ Progress: TypeAlias = Callable[[int, int], None]
 
 _BATCH_ROWS: Final = 131_072
 _OPEN_FILES: Final = 8
-_THREADS: Final = 2
+_AHEAD: Final = 4
+# More than processors: a thread that waits for the disk or the network to confirm a file leaves its turn to another.
+_WRITERS: Final = 4
 _SAMPLE_ROWS: Final = 16_384
 _PART_ROWS: Final = 256
 
@@ -99,7 +101,7 @@ def _pump(batches: pa.RecordBatchReader, write: Callable[[Any], None], progress:
             for batch in _pieces(batches):
                 pending.append(pool.submit(write, batch))
                 rows += batch.num_rows
-                while len(pending) > _THREADS * 2 or (pending and pending[0].done()):
+                while len(pending) > _AHEAD or (pending and pending[0].done()):
                     pending.popleft().result()
                     progress(rows)
             while pending:
@@ -379,7 +381,7 @@ class _Partitioned:
     def finish(self, progress: Callable[[], None]) -> None:
         self._split()
         keys = list(dict.fromkeys([*self._open, *self._buffer.keys]))
-        pool = ThreadPoolExecutor(_THREADS, "lakecat-write")
+        pool = ThreadPoolExecutor(_WRITERS, "lakecat-write")
         try:
             for done in [pool.submit(partial(self._finish_partition, key)) for key in keys]:
                 done.result()
