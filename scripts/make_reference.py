@@ -163,7 +163,7 @@ def default_text(field: FieldInfo, outer: object = None) -> str:
     value = outer if outer is not None else field.get_default(call_default_factory=True)
     if isinstance(value, timedelta):
         days, rest = divmod(value.total_seconds(), 86400)
-        return f"`{days:.0f} days`" if days and not rest else f"`{value.total_seconds():g}s`"
+        return f"`{days:.0f} day{'' if days == 1 else 's'}`" if days and not rest else f"`{value.total_seconds():g}s`"
     if value is None or value in ((), {}, []):
         return ""
     if isinstance(value, int) and not isinstance(value, bool) and value >= 1 << 20:
