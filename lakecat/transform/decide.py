@@ -25,15 +25,16 @@ class Decision:
 class Situation:
     """What a decision looks at.
 
-    ``pins`` are the versions that this run reads. ``creator`` is the job that makes the target's rows anew, after which
-    this script is due again; ``later`` are jobs that change the target after this script. ``pending`` are inputs that
-    this run will make anew, with the script that does; ``target_pending`` is the script that does it to the target.
+    ``pins`` are the versions that this run reads. ``before`` are jobs that bring rows into the target before this
+    script: when one of them replaces all rows, this script is due again. ``later`` are jobs that change the target
+    after it. ``pending`` are inputs that this run will make anew, with the script that does; ``target_pending`` is the
+    script that does it to the target.
     """
 
     pins: Mapping[DatasetName, Version]
     parameters: Mapping[str, Value]
     engine: str
-    creator: str | None = None
+    before: Collection[str] = ()
     later: Collection[str] = ()
     pending: Mapping[DatasetName, str] = field(default_factory=dict)
     target_pending: str | None = None
@@ -57,6 +58,8 @@ def footprint(script: Script, situation: Situation) -> Footprint:
         },
         parameters=situation.parameters,
         engine=situation.engine,
+        dialect=script.dialect,
+        table=str(script.target),
         target=(target.version if target else 0) if not script.kind.creates else None,
     )
 
@@ -97,6 +100,8 @@ def _reasons(script: Script, history: History, situation: Situation, target: Ver
         reasons.append(f"parameters changed: {', '.join(_differing(now.parameters, last.parameters))}")
     if now.engine != last.engine:
         reasons.append(f"engine changed: {last.engine} → {now.engine}")
+    if now.dialect != last.dialect:
+        reasons.append(f"dialect changed: {last.dialect} → {now.dialect}")
     reasons += _input_reasons(script, history, situation, now, last)
     reasons += _target_reasons(script, history, situation)
     return reasons
@@ -131,6 +136,17 @@ def _seen(script: Script, history: History, last: Footprint, dataset: DatasetNam
     return last.inputs.get(str(dataset))
 
 
+def made_anew(history: History, situation: Situation) -> bool:
+    """Whether the rows that the script brought into its target are gone, as one before it has replaced them."""
+    return any(job in situation.before for job in history.replacers)
+
+
+def starts_again(script: Script, history: History, situation: Situation) -> bool:
+    """Whether ``table_changes`` gives all rows: on request, or because the target does not hold those read before."""
+    moved = history.last is not None and history.last.table != str(script.target)
+    return situation.full_refresh or moved or script.target not in situation.pins or made_anew(history, situation)
+
+
 def _overtaken(history: History, situation: Situation) -> str | None:
     """The input of which a run that started later than this one has read a newer version already."""
     if history.last is None:
@@ -149,7 +165,8 @@ def _target_reasons(script: Script, history: History, situation: Situation) -> l
         return [f"{script.target} is changed by {situation.target_pending} in this run"]
     reasons = []
     for job, version in sorted(history.rivals.items()):
-        if job == situation.creator or (looks_at_target(script) and job not in situation.later):
+        renewed = job in situation.before and job in history.replacers
+        if renewed or (looks_at_target(script) and job not in situation.later):
             reasons.append(f"{script.target}@v{version} was made by {job or 'somebody else'}")
     return reasons
 

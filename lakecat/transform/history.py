@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
 
 from lakecat.catalog import Catalog
 from lakecat.errors import NotFoundError
+from lakecat.tables import Operation
 from lakecat.transform.compile import Value
 from lakecat.transform.scripts import Script
 from lakecat.types import DatasetName, ExecutionState, Json, Version
@@ -21,13 +22,16 @@ class Footprint:
     """Everything that decides a script's result: equal footprints, equal result.
 
     ``inputs`` are version numbers of what it reads, its target left out; ``target`` is the version that a script which
-    looks at its target's rows started from (0: there was none), None for others.
+    looks at its target's rows started from (0: there was none), None for others. ``table`` is the name of its target,
+    and ``dialect`` what its text was read as.
     """
 
     sha256: str
     inputs: Mapping[str, int]
     parameters: Mapping[str, Value]
     engine: str
+    dialect: str
+    table: str
     target: int | None = None
 
     def to_json(self) -> str:
@@ -38,6 +42,8 @@ class Footprint:
                 "inputs": dict(self.inputs),
                 "parameters": dict(self.parameters),
                 "engine": self.engine,
+                "dialect": self.dialect,
+                "table": self.table,
                 "target": self.target,
             },
             sort_keys=True,
@@ -65,6 +71,7 @@ class History:
 
     ``failed``: a newer execution failed or was canceled. ``positions``: by dataset, up to where ``table_changes`` has
     been consumed. ``rivals``: by job, the newest version of the target that another job made after ``last`` started.
+    ``replacers``: those of them that replaced all rows of the target.
     """
 
     failed: bool = False
@@ -72,6 +79,7 @@ class History:
     last: Footprint | None = None
     positions: Mapping[DatasetName, Consumed]
     rivals: Mapping[str, int]
+    replacers: Collection[str] = ()
 
 
 def stream_of(script: Script, dataset: DatasetName) -> str:
@@ -96,12 +104,14 @@ def read_history(catalog: Catalog, script: Script, target: Version | None) -> Hi
     last = Footprint.from_json(text) if isinstance(text, str) else None
     started_from = last.target if last is not None and last.target is not None else 0
     made = max((version.version for version in detail.outputs), default=0)
+    rivals, replacers = _rivals(catalog, script, target, after=max(made, started_from))
     return History(
         failed=newest.state is not ExecutionState.COMPLETE,
         execution_id=complete.execution_id,
         last=last,
         positions=positions,
-        rivals=_rivals(catalog, script, target, after=max(made, started_from)),
+        rivals=rivals,
+        replacers=replacers,
     )
 
 
@@ -114,10 +124,13 @@ def _positions(catalog: Catalog, script: Script) -> Mapping[DatasetName, Consume
     return found
 
 
-def _rivals(catalog: Catalog, script: Script, target: Version | None, *, after: int) -> Mapping[str, int]:
+def _rivals(
+    catalog: Catalog, script: Script, target: Version | None, *, after: int
+) -> tuple[Mapping[str, int], Collection[str]]:
     if target is None or target.version <= after or script.kind.creates:
-        return {}
+        return {}, ()
     found: dict[str, int] = {}
+    replacers: set[str] = set()
     jobs: dict[int, str] = {}
     for version in catalog.versions(script.target, target.version - after):
         if version.version <= after:
@@ -125,7 +138,9 @@ def _rivals(catalog: Catalog, script: Script, target: Version | None, *, after: 
         if version.execution_id not in jobs:
             jobs[version.execution_id] = _job(catalog, version.execution_id)
         found.setdefault(jobs[version.execution_id], version.version)
-    return {job: number for job, number in found.items() if job != script.job}
+        if version.operation == Operation.REPLACE:
+            replacers.add(jobs[version.execution_id])
+    return {job: number for job, number in found.items() if job != script.job}, replacers - {script.job}
 
 
 def _job(catalog: Catalog, execution_id: int) -> str:

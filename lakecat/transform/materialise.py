@@ -46,11 +46,13 @@ def replace_rows(script: Script, work: Work, reader: pa.RecordBatchReader) -> Ma
     return _replace(script, work, state, reader, change)
 
 
-def insert_rows(script: Script, work: Work, reader: pa.RecordBatchReader, *, renew: bool) -> Made:
+def insert_rows(script: Script, work: Work, reader: pa.RecordBatchReader, *, renew: bool, alone: bool) -> Made:
     """The query's rows come to the table's, or take their place (OVERWRITE, and ``renew`` for a full refresh).
 
-    A table that is not there is created with the query's columns. Raises ScriptError when the columns do not match,
-    SchemaError, TableError, StoreError.
+    Unless ``alone``, others fill the table before: rows that one of them brings meanwhile are a conflict. A table that
+    is not there is created with the query's columns.
+
+    Raises ScriptError when the columns do not match, SchemaError, TableError, StoreError.
     """
     state = work.state(script.target)
     if state is None:
@@ -64,7 +66,7 @@ def insert_rows(script: Script, work: Work, reader: pa.RecordBatchReader, *, ren
     if renew or script.kind is Kind.OVERWRITE:
         return _replace(script, work, state, batches, None)
     written = work.write(script.target, batches, schema=state.schema, spec=state.spec)
-    base = state.current_snapshot_id if looks_at_target(script) else None
+    base = state.current_snapshot_id if looks_at_target(script) or not alone else None
     if not written.files:
         return Made(changes=(), columns=columns, rows=0)
     change = _change(script, work, Operation.APPEND, added=written.files, base_snapshot_id=base)

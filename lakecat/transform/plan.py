@@ -95,6 +95,14 @@ def _check_refresh(graph: Graph, chosen: Collection[str], ingested: Mapping[Data
     for script in graph.order:
         if script.name not in chosen or not script.kind.inserts:
             continue
+        before = [other for other in graph.fillers(script) if other.name in graph.waits_for(script.name)]
+        if before and all(other.kind is Kind.MERGE for other in before) and script.kind is not Kind.OVERWRITE:
+            raise ScriptError(
+                f"in a full refresh {script.name} would add its rows to {script.target} again, as {before[0].name} "
+                "merges into the rows that are there",
+                where=script.where(),
+                hint="let the INSERT come first: scripts run in the order of their paths",
+            )
         others = [other.name for other in graph.fillers(script) if other.name not in chosen]
         what = f"the script {others[0]}" if others else f"the ingest job {ingested.get(script.target)}"
         if others or script.target in ingested:
@@ -150,7 +158,7 @@ def situation_of(
         pins=pins,
         parameters=parameters,
         engine=engine.name,
-        creator=next((other.job for other in others if makes_anew(other, script, graph)), None),
+        before=frozenset(other.job for other in graph.fillers(script) if other.name in graph.waits_for(script.name)),
         later=frozenset(other.job for other in others if script.name in graph.follows[other.name]),
         full_refresh=full_refresh,
     )

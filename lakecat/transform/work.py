@@ -16,7 +16,7 @@ from lakecat.lineage import trace
 from lakecat.tables import Scan, appended_since
 from lakecat.transform.check import placed
 from lakecat.transform.compile import Compiled, Value, compile_script, first_merge
-from lakecat.transform.decide import Decision, decide, footprint, looks_at_target, run_key
+from lakecat.transform.decide import Decision, decide, footprint, looks_at_target, made_anew, run_key, starts_again
 from lakecat.transform.graph import Graph
 from lakecat.transform.history import PROPERTY, read_history, stream_of
 from lakecat.transform.materialise import Made, insert_rows, modify_rows, replace_rows
@@ -80,12 +80,8 @@ class _Task:
             script, run.graph, pins, run.variables, run.engine, full_refresh=run.full_refresh
         )
         self.decision = decide(script, self._history, self._situation)
+        self._from_nothing = starts_again(script, self._history, self._situation)
         self._footprint = footprint(script, self._situation)
-
-    @property
-    def _from_nothing(self) -> bool:
-        """Whether ``table_changes`` starts again: on request, or because the target's rows were made anew."""
-        return self._run.full_refresh or self._situation.creator in self._history.rivals
 
     @property
     def _renews(self) -> bool:
@@ -137,6 +133,7 @@ class _Task:
     def _make(self, work: Work) -> tuple[Made, Compiled]:
         script, run = self._script, self._run
         state = work.state(script.target)
+        self._look_again()
         first = script.kind is Kind.MERGE and state is None
         translate = first_merge if first else compile_script
         compiled = translate(script, dialect=run.engine.dialect, variables=run.variables)
@@ -146,7 +143,15 @@ class _Task:
             reader = session.query(compiled.sql, compiled.parameters)
             if script.kind.creates:
                 return replace_rows(script, work, reader), compiled
-            return insert_rows(script, work, reader, renew=self._renews), compiled
+            return insert_rows(script, work, reader, renew=self._renews, alone=not self._situation.before), compiled
+
+    def _look_again(self) -> None:
+        """See whether somebody made the target anew since the decision; whoever does it later is a conflict."""
+        target = _current(self._run.services.catalog, self._script.target)
+        if target is None or self._from_nothing:
+            return
+        history = read_history(self._run.services.catalog, self._script, target)
+        self._from_nothing = made_anew(history, self._situation)
 
     @contextmanager
     def _session(self, work: Work, compiled: Compiled) -> Iterator[Session]:

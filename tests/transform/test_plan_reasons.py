@@ -8,6 +8,8 @@ from lakecat.errors import NotFoundError, TransformError, UsageError
 from lakecat.transform import Status
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from conftest import Project
 
 
@@ -242,3 +244,12 @@ class TestAgainstTablesStillToBeMade:
     def test_two_columns_of_one_name(self, project: Project) -> None:
         project.script("a/t.sql", "SELECT 1 AS x, 2 AS X")
         assert "'x'" in problem(project, "a.t").what.lower()
+
+
+def test_another_dialect_in_the_configuration_is_a_reason(make_project: Callable[..., Project]) -> None:
+    project = make_project("project: test\ndialect: spark\n")
+    project.script("wh/t.sql", "SELECT 1 AS id")
+    project.done()
+    assert project.reasons()["wh.t"][0] is False
+    again = make_project("project: test\ndialect: snowflake\n")
+    assert again.reasons()["wh.t"] == (True, ("dialect changed: spark → snowflake",))
