@@ -8,15 +8,17 @@ statement of such a kind is ever run.)
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, cast
 
 import duckdb
 import pyarrow as pa
 
 from lakecat.config import EngineSettings
+from lakecat.config.values import parse_size
 from lakecat.engines._errors import translate
 from lakecat.errors import AccessDeniedError, EngineError, ObjectMissingError, Where
 from lakecat.store import LakeStore
@@ -114,6 +116,24 @@ def _config(settings: EngineSettings, scratch: Path | None) -> dict[str, str | b
     if settings.max_temp_size is not None:
         config["max_temp_directory_size"] = str(settings.max_temp_size)
     return config
+
+
+def divided(settings: EngineSettings, sessions: int) -> EngineSettings:
+    """The settings of one of so many sessions that run side by side, so that together they keep to these."""
+    if sessions <= 1:
+        return settings
+    spill = settings.max_temp_size
+    return settings.model_copy(
+        update={
+            "memory_limit": f"{_bytes(settings.memory_limit) // sessions}B",
+            "threads": max(1, (settings.threads or os.cpu_count() or 1) // sessions),
+            "max_temp_size": None if spill is None else f"{_bytes(spill) // sessions}B",
+        }
+    )
+
+
+def _bytes(size: str) -> int:
+    return cast("int", parse_size(size))
 
 
 def sql_name(name: DatasetName) -> str:

@@ -18,7 +18,7 @@ from pyiceberg.expressions import BooleanExpression
 from lakecat.config import EngineSettings
 from lakecat.engines._binding import Describer, Result, bind, fitted
 from lakecat.engines._errors import translate
-from lakecat.engines._instance import Connection, Relation, connect, define, one_statement, populate, sql_name
+from lakecat.engines._instance import Connection, Relation, connect, define, divided, one_statement, populate, sql_name
 from lakecat.engines._modify import (
     FILE_COLUMN,
     Change,
@@ -60,6 +60,12 @@ class DuckDBEngine:
         self._store = store
         self._settings = settings
         self._shared = _Shared(FileLists(store), Describer(store, settings))
+
+    def shared_by(self, sessions: int) -> DuckDBEngine:
+        """The same engine for so many sessions at a time; each gets its part of the memory, threads and spill space."""
+        parts = DuckDBEngine(self._store, divided(self._settings, sessions))
+        parts._shared = self._shared
+        return parts
 
     @contextmanager
     def session(self, relations: Mapping[DatasetName, Scan]) -> Iterator[Session]:

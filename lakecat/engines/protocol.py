@@ -95,3 +95,7 @@ class Engine(Protocol):
     def session(self, relations: Mapping[DatasetName, Scan]) -> AbstractContextManager[Session]:
         """A session in which exactly these snapshots can be read."""
         ...
+
+    def shared_by(self, sessions: int) -> Engine:
+        """The same engine for work that has so many sessions open at a time, which share its memory and threads."""
+        ...

@@ -92,7 +92,7 @@ class _Runner:
         self._parallel = services.settings.transforms.parallel
         self._shared = Run(
             services=services,
-            engine=engine,
+            engine=engine.shared_by(min(self._parallel, sum(step.runs for step in plan.steps)) or 1),
             graph=plan.graph,
             pinned=Pinned(services, plan.pins),
             variables=plan.variables,
