@@ -28,6 +28,8 @@ NAMES: Final = (
     "commit.after",
     "released",
 )
+"""The steps of a write; see ``MAINTENANCE_NAMES`` for the others."""
+MAINTENANCE_NAMES: Final = ("gc.planned", "gc.file_deleted")
 
 _SPEC: Final = os.environ.get("LAKECAT_FAILPOINT", "")
 _hits = 0

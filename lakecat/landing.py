@@ -48,6 +48,7 @@ from lakecat.tables import (
     audit_files,
     data_prefix,
     load_state,
+    metadata_prefix,
     table_location,
     write_files,
 )
@@ -188,12 +189,14 @@ class Work:
         self, dataset: DatasetName, batches: pa.RecordBatchReader, *, schema: Schema, spec: PartitionSpec
     ) -> WrittenFiles:
         """Write rows as data files of this execution. Raises LeaseLostError, and as ``tables.write_files``."""
+        prefix = data_prefix(self.location(dataset), self.execution.uuid)
+        self._check_intent(dataset, prefix)
         written = write_files(
             self._services.store,
             batches,
             schema=schema,
             spec=spec,
-            prefix=data_prefix(self.location(dataset), self.execution.uuid),
+            prefix=prefix,
             settings=self._services.settings.write,
             on_progress=self._progress,
         )
@@ -210,22 +213,34 @@ class Work:
             # Left-over files are harmless: they lie under the execution's own prefix.
             with contextlib.suppress(LakecatError):
                 self._services.store.delete(file.file_path)
+        for prefix in self.execution.start.prefixes:
+            with contextlib.suppress(LakecatError):
+                self._services.store.prune(prefix)
         self._written.clear()
         self._states.clear()
 
     def audit(self, changes: Iterable[TableChange]) -> None:
         """Read every new file's footer again, and see that the changes add only such files.
 
-        Raises CorruptFileError.
+        Raises CorruptFileError; CatalogError for a table that is none of the execution's targets.
         """
         known: set[str] = set()
         for files, schema in self._written:
             audit_files(self._services.store, files, schema)
             known |= {file.file_path for file in files}
         for change in changes:
+            self._check_intent(change.dataset, metadata_prefix(change.location, self.execution.uuid))
             strange = [file.file_path for file in change.added if file.file_path not in known]
             if strange:
                 raise CorruptFileError(f"{change.dataset} would get a file that nobody audited: {strange[0]}")
+
+    def _check_intent(self, dataset: DatasetName, prefix: str) -> None:
+        """Nothing is written where the catalog does not know of it: garbage collection goes by what it knows."""
+        if prefix not in self.execution.start.prefixes:
+            raise CatalogError(
+                f"{prefix} is not among what execution {self.execution.execution_id} said it would write",
+                hint=f"{dataset} must be one of the execution's targets",
+            )
 
     def _progress(self, rows: int, size: int) -> None:
         self._held.check()
@@ -257,8 +272,8 @@ def land(
     """
     held.check()
     uuid = str(uuid4())
-    root = table_location(services.store.url, start.targets[0]) if start.targets else services.store.url
-    begun = services.catalog.begin(held.lease, replace(start, prefix=data_prefix(root, uuid)), uuid=uuid)
+    intent = tuple(prefix for dataset in start.targets for prefix in _folders(services, dataset, uuid))
+    begun = services.catalog.begin(held.lease, replace(start, prefixes=(*start.prefixes, *intent)), uuid=uuid)
     if isinstance(begun, CompletedExecution):
         return Landed(execution_id=begun.execution_id, uuid=begun.uuid, versions=begun.versions, already=True)
     work = Work(services, held, begun, on_progress or (lambda _rows, _bytes: None))
@@ -269,6 +284,12 @@ def land(
     except BaseException as err:
         _give_up(services, work, err)
         raise
+
+
+def _folders(services: Services, dataset: DatasetName, uuid: str) -> tuple[str, str]:
+    """Where an execution's files in one table may lie: recorded before the first byte is written."""
+    location = table_location(services.store.url, dataset)
+    return data_prefix(location, uuid), metadata_prefix(location, uuid)
 
 
 def _produce_and_commit(services: Services, work: Work, produce: Callable[[Work], Harvest]) -> Landed:

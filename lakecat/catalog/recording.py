@@ -247,7 +247,7 @@ def _versions(
     connection.execute(sa.insert(s.version), rows)
     for one in staged:
         if one.expired_snapshot_ids:
-            _expire(connection, numbers.datasets[str(one.dataset)], one.expired_snapshot_ids)
+            _expire(connection, numbers.datasets[str(one.dataset)], one.expired_snapshot_ids, now)
     return artifacts
 
 
@@ -275,7 +275,7 @@ def _version_row(
     }
 
 
-def _expire(connection: sa.Connection, dataset_id: int, snapshot_ids: Sequence[int]) -> None:
+def _expire(connection: sa.Connection, dataset_id: int, snapshot_ids: Sequence[int], now: int) -> None:
     for start in range(0, len(snapshot_ids), registry.CHUNK):
         connection.execute(
             sa.update(s.version)
@@ -283,7 +283,7 @@ def _expire(connection: sa.Connection, dataset_id: int, snapshot_ids: Sequence[i
                 s.version.c.dataset_id == dataset_id,
                 s.version.c.snapshot_id.in_(snapshot_ids[start : start + registry.CHUNK]),
             )
-            .values(expired=True)
+            .values(expired=True, expired_ms=now)
         )
 
 

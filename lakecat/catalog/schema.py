@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
 from sqlalchemy.sql import quoted_name
 
-HEAD: Final = "0001"
+HEAD: Final = "0002"
 """Newest Alembic revision; a test compares it with ``migrations/versions``."""
 
 VERSION_TABLE: Final = "lakecat_alembic_version"
@@ -315,6 +315,8 @@ version: Final = _table(
     sa.Column("total_bytes", _BIG, nullable=False),
     sa.Column("fingerprint", _HASH, sa.ForeignKey("lakecat_schema.fingerprint"), nullable=False),
     sa.Column("expired", sa.Boolean(create_constraint=False), nullable=False),
+    sa.Column("expired_ms", _BIG),
+    sa.Column("collected_ms", _BIG),
     sa.Index("idx_lakecat_version_snapshot", "dataset_id", "snapshot_id"),
 )
 column_edge: Final = _table(

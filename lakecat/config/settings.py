@@ -73,6 +73,10 @@ class Retention(Frozen):
     metadata_versions: int = Field(
         default=20, ge=1, le=1000, description="older metadata files that a table still lists"
     )
+    grace: Duration = Field(
+        default=timedelta(hours=24),
+        description="files of an expired snapshot stay this much longer, for queries that still read them",
+    )
 
 
 class WriteSettings(Frozen):

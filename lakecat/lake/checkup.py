@@ -159,6 +159,6 @@ def _leftovers(services: Services) -> Iterator[Check]:
     if left:
         size = sum(stored.size for stored in left)
         message = f"{len(left)} files ({size:,} bytes) of executions that failed are left; no table knows them"
-        yield Check("leftovers", Verdict.WARNING, message, "they are harmless, and may be deleted")
+        yield Check("leftovers", Verdict.WARNING, message, "they are harmless; `lakecat gc` removes them")
     else:
         yield Check("leftovers", Verdict.GOOD, "no files of failed executions are left")

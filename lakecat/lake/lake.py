@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from lakecat.ingest import IngestResult
     from lakecat.lake.work import ArrowSource, OnProgress, OnResult
     from lakecat.landing import Services
+    from lakecat.maintenance import GcReport
 
 Selectors: TypeAlias = str | Iterable[str] | None
 
@@ -290,6 +291,25 @@ class Lake:
         from lakecat.lake.checkup import examine
 
         return examine(self.services, self.engine, self._project, deep=deep)
+
+    def gc(
+        self,
+        *,
+        apply: bool = False,
+        max_delete_fraction: float | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> GcReport:
+        """Find files that no readable version needs and no execution will; with ``apply`` remove them.
+
+        A dataset that would lose more than ``max_delete_fraction`` (0.5) of its bytes is left alone, and so is one
+        that cannot be read whole: see ``GcReport.failures``. ``on_progress`` gets a dataset's name and how many of how
+        many files are removed.
+        """
+        from lakecat.maintenance import collect_garbage
+
+        return collect_garbage(
+            self.services, apply=apply, max_delete_fraction=max_delete_fraction, on_progress=on_progress
+        )
 
     # Arrow in
 

@@ -11,6 +11,7 @@ from sqlglot import exp
 
 from lakecat.catalog import Catalog
 from lakecat.engines import Engine
+from lakecat.errors import TableError
 from lakecat.lake.answers import Difference, RowDifference
 from lakecat.lake.differ import except_all, shared_columns
 from lakecat.lake.travel import read_query
@@ -20,7 +21,16 @@ from lakecat.types import DatasetName, Version, VersionRef
 
 
 def scan_of(catalog: Catalog, store: LakeStore, version: Version) -> Scan:
-    """A version's snapshot, through the table's newest metadata, which knows all that have not expired."""
+    """A version's snapshot, through the table's newest metadata, which knows all that have not expired.
+
+    Raises TableError for an expired version.
+    """
+    if version.expired:
+        raise TableError(
+            f"{version} has expired: its record is kept, its rows are not",
+            hint="choose a younger version; retention.snapshots and retention.age say how long versions stay",
+            next_command=f"lakecat show {version.dataset}",
+        )
     return Scan(load_state(store, catalog.metadata_location(version.dataset)), version.snapshot_id)
 
 

@@ -135,6 +135,10 @@ class LakeStore(ABC):
             raise StoreError(f"{location!r} is not a plain location in the lake")
         return location
 
+    def canonical(self, location: str) -> str:
+        """The location by which ``list`` names the file: after all links. Raises StoreError as ``confine``."""
+        return self.confine(location)
+
     @abstractmethod
     def read(self, location: str) -> bytes:
         """All bytes. Raises ObjectMissingError, StoreUnavailableError, StoreError."""
@@ -162,6 +166,9 @@ class LakeStore(ABC):
     @abstractmethod
     def delete(self, location: str) -> None:
         """Remove a file; one that is not there is no error."""
+
+    def prune(self, prefix: str) -> None:  # noqa: B027 - a store without folders has nothing to do
+        """Remove the folder ``prefix`` and those below it, as far as they are empty. Nobody may be writing there."""
 
     @abstractmethod
     def list(self, prefix: str) -> Iterator[StoredObject]:

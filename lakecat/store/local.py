@@ -43,11 +43,16 @@ class LocalStore(LakeStore):
 
     def confine(self, location: str) -> str:
         """See LakeStore.confine."""
+        self.canonical(location)
+        return location
+
+    def canonical(self, location: str) -> str:
+        """See LakeStore.canonical."""
         super().confine(location)
         real = Path(os.path.realpath(location.removeprefix("file://")))
         if real != self._root and self._root not in real.parents:
             raise StoreError(f"{location!r} leads out of the lake {self.url} through a link")
-        return location
+        return f"file://{real}"
 
     def local_path(self, location: str) -> Path:
         """The file's path."""
@@ -99,6 +104,13 @@ class LocalStore(LakeStore):
         """See LakeStore.delete."""
         with _wrapped(location), contextlib.suppress(FileNotFoundError):
             self.local_path(location).unlink()
+
+    def prune(self, prefix: str) -> None:
+        """See LakeStore.prune."""
+        folder = self.local_path(prefix)
+        for path, _, _ in os.walk(folder, topdown=False):  # links are not followed
+            with contextlib.suppress(OSError):  # not empty, or gone
+                Path(path).rmdir()
 
     def list(self, prefix: str) -> Iterator[StoredObject]:
         """See LakeStore.list. Links are not followed."""

@@ -14,7 +14,7 @@ from lakecat.tables.evolution import (
     evolve,
     new_table,
 )
-from lakecat.tables.garbage import abandoned, reachable, unreferenced
+from lakecat.tables.garbage import Reach, reachable, unreferenced
 from lakecat.tables.layout import data_prefix, metadata_prefix, sidecar_location, table_location
 from lakecat.tables.partitions import parse_partition
 from lakecat.tables.reading import read
@@ -34,6 +34,7 @@ __all__ = [
     "MoveColumn",
     "Operation",
     "PlannedFile",
+    "Reach",
     "Removal",
     "RenameColumn",
     "Rewrite",
@@ -45,7 +46,6 @@ __all__ = [
     "Totals",
     "WidenColumn",
     "WrittenFiles",
-    "abandoned",
     "alter",
     "appended_since",
     "arrow_to_iceberg",

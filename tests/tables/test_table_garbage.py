@@ -3,79 +3,66 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
 from table_lab import TableLab
 
 from lakecat.config import Retention
-from lakecat.errors import LakecatError, ObjectMissingError
-from lakecat.tables import (
-    ALL,
-    Operation,
-    Scan,
-    abandoned,
-    data_prefix,
-    metadata_prefix,
-    plan,
-    reachable,
-    sidecar_location,
-    unreferenced,
-)
+from lakecat.errors import LakecatError, ObjectMissingError, StoreError
+from lakecat.tables import ALL, Operation, Reach, Scan, load_state, plan, reachable, unreferenced
+from lakecat.tables.history import decode
+from lakecat.tables.manifests import ManifestBuilder
 
 
 def rows(*ids: int) -> pa.Table:
     return pa.table({"id": pa.array(ids, pa.int64())})
 
 
-def folders(lab: TableLab, execution: str) -> list[str]:
-    return [data_prefix(lab.location, execution), metadata_prefix(lab.location, execution)]
+def in_order(reach: Reach) -> list[str]:
+    """What an expired reach holds, in the order in which it may be removed."""
+    return [*sorted(reach.files), *sorted(reach.manifests), *sorted(reach.lists)]
 
 
-class TestAbandoned:
-    def test_what_a_dead_execution_left(self, lab: TableLab) -> None:
+class TestReachable:
+    def test_two_spellings_of_a_file_are_one(self, lab: TableLab, tmp_path: Path) -> None:
+        """A folder reached through a link inside the lake is needed where it really lies."""
         lab.create(rows(1))
-        staged = lab.stage(lab.change(Operation.APPEND, added=lab.write(rows(2))))
-        left = {one.location for prefix in folders(lab, "execution-1") for one in lab.store.list(prefix)}
-        found = abandoned(lab.store, [lab.current], folders(lab, "execution-1"), metadata=[])
-        assert {one.location for one in found} == left >= set(staged.written)
-        for one in found:
-            lab.store.delete(one.location)
-        assert lab.static().scan().to_arrow().to_pylist() == [{"id": 1}]
+        real = tmp_path / "lake" / "raw" / "t"
+        (tmp_path / "lake" / "raw" / "alias").symlink_to(real)
+        metadata = lab.store.read(lab.current.metadata_location).replace(b"/raw/t/metadata", b"/raw/alias/metadata")
+        aliased = lab.store.join("raw", "aliased.metadata.json")
+        head, _ = decode(metadata.replace(b"lakecat-history-crc32", b"ignored"), aliased)
+        assert head["format-version"] == 2
+        lab.store.write(aliased, metadata.replace(b"lakecat-history-crc32", b"ignored"))
+        found = reachable(lab.store, load_state(lab.store, aliased))
+        assert found.lists == reachable(lab.store, lab.current).lists
+        assert found.files == reachable(lab.store, lab.current).files
 
-    def test_nothing_of_an_execution_that_did_commit(self, lab: TableLab) -> None:
-        """Even if its folder is given by mistake: what is reachable stays."""
-        lab.create(rows(1))
-        staged = lab.append(rows(2))
-        lab.append(rows(3))
-        prefixes = [prefix for number in range(3) for prefix in folders(lab, f"execution-{number}")]
-        metadata = [one.metadata_location for one in lab.history]
-        assert abandoned(lab.store, [lab.current], prefixes, metadata=metadata) == ()
-        assert staged.metadata_location in metadata
-
-    def test_metadata_and_sidecar_of_a_known_version_stay(self, lab: TableLab) -> None:
-        lab.retention = Retention(metadata_versions=1)
-        first = lab.create(rows(1))
-        lab.append(rows(2))
-        lab.append(rows(3))
-        prefixes = folders(lab, "execution-0")
-        named = {one.location for one in abandoned(lab.store, [lab.current], prefixes, metadata=[])}
-        assert named == {first.metadata_location, sidecar_location(first.metadata_location)}
-        assert abandoned(lab.store, [lab.current], prefixes, metadata=[first.metadata_location]) == ()
-
-    def test_a_table_or_lake_is_no_execution(self, lab: TableLab) -> None:
-        lab.create(rows(1))
-        for prefix in (lab.store.url, lab.store.join("raw"), lab.location):
-            with pytest.raises((ValueError, LakecatError)):
-                abandoned(lab.store, [lab.current], [prefix], metadata=[])
-
-    def test_a_read_that_fails_names_nothing(self, lab: TableLab) -> None:
+    def test_a_read_that_fails_answers_nothing(self, lab: TableLab) -> None:
         lab.create(rows(1))
         lab.append(rows(2))
         (manifest, *_) = sorted(reachable(lab.store, lab.current).manifests)
         lab.store.delete(manifest)
         with pytest.raises(ObjectMissingError):
-            abandoned(lab.store, [lab.current], folders(lab, "execution-9"), metadata=[])
+            reachable(lab.store, lab.current)
+
+    @pytest.mark.parametrize(
+        "spelling", ["file:///etc/passwd", "/etc/passwd", "{lake}/raw/../raw/t/x", "{lake}/raw/t/%2e%2e/x#", "s3://b/x"]
+    )
+    def test_a_file_outside_the_lake_is_refused(self, lab: TableLab, spelling: str) -> None:
+        lab.create(rows(1))
+        (file,) = lab.write(rows(2))
+        file[1] = spelling.format(lake=lab.store.url)  # its file_path
+        builder = ManifestBuilder(
+            prefix=f"{lab.location}/metadata/evil", uuid="evil", snapshot_id=7, schema=lab.current.schema,
+            specs=lab.current.spec_by_id,
+        )  # fmt: skip
+        evil = builder.write_list([builder.add(0, [file])], None, 9)
+        lab.store.write_all(builder.files)
+        with pytest.raises(StoreError):
+            reachable(lab.store, lab.current, lists=[evil])
 
 
 class TestExpired:
@@ -90,7 +77,7 @@ class TestExpired:
         lab.append(rows(4))
         lab.append(rows(5))
         gone = [lists[number] for one in lab.history for number in one.expired_snapshot_ids]
-        named = unreferenced(lab.store, lab.current, gone)
+        named = in_order(unreferenced(lab.store, reachable(lab.store, lab.current), gone))
         assert {location for location in named if location.endswith(".parquet")} == old_files
         assert set(gone) <= set(named)
         live = {
@@ -103,7 +90,7 @@ class TestExpired:
             lab.store.delete(location)
         for snapshot in lab.current.snapshots:
             assert len(lab.static().scan(snapshot_id=snapshot["snapshot-id"]).to_arrow())
-        assert unreferenced(lab.store, lab.current, gone) == ()
+        assert in_order(unreferenced(lab.store, reachable(lab.store, lab.current), gone)) == []
 
     def test_it_can_be_interrupted_anywhere(self, lab: TableLab) -> None:
         lab.retention = Retention(snapshots=1, age=timedelta(milliseconds=1))
@@ -113,20 +100,20 @@ class TestExpired:
             lab.commit(Operation.REPLACE, added=lab.write(rows(number)), removed=ALL)
             lists.append(lab.current.snapshots[-1]["manifest-list"])
         everything = {one.location for one in lab.store.list(lab.location)}
-        expired = set(unreferenced(lab.store, lab.current, lists[:-1]))
+        live = reachable(lab.store, lab.current)
+        expired = set(in_order(unreferenced(lab.store, live, lists[:-1])))
         for reached in range(len(expired) + 1):  # each time it is stopped one file later than the time before
-            for location in unreferenced(lab.store, lab.current, lists[:-1])[:reached]:
+            for location in in_order(unreferenced(lab.store, live, lists[:-1]))[:reached]:
                 lab.store.delete(location)
-        assert unreferenced(lab.store, lab.current, lists[:-1]) == ()
+        assert in_order(unreferenced(lab.store, live, lists[:-1])) == []
         assert {one.location for one in lab.store.list(lab.location)} == everything - expired
         assert lab.rows() == [{"id": 2}]
 
     def test_a_damaged_live_manifest_stops_it(self, lab: TableLab) -> None:
         lab.create(rows(1))
-        expired = lab.current.snapshots[-1]["manifest-list"]
         lab.retention = Retention(snapshots=1, age=timedelta(milliseconds=1))
         lab.commit(Operation.REPLACE, added=lab.write(rows(2)), removed=ALL)
         (manifest, *_) = sorted(reachable(lab.store, lab.current).manifests)
         lab.store.write(manifest, lab.store.read(manifest)[:100])
         with pytest.raises(LakecatError):
-            unreferenced(lab.store, lab.current, [expired])
+            reachable(lab.store, lab.current)

@@ -6,6 +6,7 @@ import click
 
 from lakecat.cli.commands.diff import diff
 from lakecat.cli.commands.doctor import doctor
+from lakecat.cli.commands.gc import gc
 from lakecat.cli.commands.ingest import ingest
 from lakecat.cli.commands.init import init
 from lakecat.cli.commands.lineage import lineage
@@ -28,4 +29,5 @@ COMMANDS: Final[list[click.Command]] = [
     query,
     status,
     doctor,
+    gc,
 ]

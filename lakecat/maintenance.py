@@ -1,0 +1,420 @@
+"""Garbage collection: removing files that no readable version needs, of executions that can never commit any more.
+
+A file goes only if all of this holds: it lies in a folder that the catalog recorded as the write intent of an
+execution that has ended; no snapshot in the table's current metadata, and no version that is kept, reaches it; and
+either that execution never committed, or the file belongs to versions that expired longer ago than the grace. Age,
+path comparison or a partial listing never decide: what is not proven garbage stays, and is told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import groupby
+from typing import Final
+
+from lakecat.catalog import CompletedExecution, ExecutionStart, garbage
+from lakecat.catalog.commit import CommitPlan, commit
+from lakecat.catalog.garbage import KnownVersion, Writer
+from lakecat.errors import (
+    CommitUnknownError,
+    LakecatError,
+    LeaseLostError,
+    NotFoundError,
+    ObjectMissingError,
+    SelectorError,
+    TableError,
+    UsageError,
+)
+from lakecat.failpoints import failpoint
+from lakecat.landing import Held, Services, hold
+from lakecat.store import StoredObject
+from lakecat.tables import Reach, TableState, load_state, reachable, sidecar_location, table_location, unreferenced
+from lakecat.types import DatasetName, ExecutionState, ExecutionType, Json
+
+MAX_DELETE_FRACTION: Final = 0.5
+LEASE: Final = "gc"
+UNKNOWN_SHOWN: Final = 20
+_THREADS: Final = 8
+_ENDED: Final = (ExecutionState.COMPLETE, ExecutionState.FAILED, ExecutionState.CANCELED)
+
+OnProgress = Callable[[str, int, int], None]
+"""Called with a dataset's name, and how many of how many files are removed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Count:
+    """A number of files and their bytes."""
+
+    files: int = 0
+    bytes: int = 0
+
+    def __add__(self, other: Count) -> Count:
+        return Count(files=self.files + other.files, bytes=self.bytes + other.bytes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatasetGarbage:
+    """What can go in one dataset, or went.
+
+    ``abandoned``: of executions that never committed. ``expired``: of ``versions`` that expired longer ago than the
+    grace. ``unknown``: files that no version and no execution explains; they stay, ``unknown_files`` names the first.
+    ``total`` is all that lies in the dataset's folder. ``error`` says why nothing, or not all, was removed.
+    """
+
+    dataset: DatasetName
+    total: Count = Count()
+    abandoned: Count = Count()
+    expired: Count = Count()
+    versions: int = 0
+    unknown: Count = Count()
+    unknown_files: tuple[str, ...] = ()
+    error: LakecatError | None = None
+
+    @property
+    def removable(self) -> Count:
+        """All that can go."""
+        return self.abandoned + self.expired
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GcReport:
+    """What garbage collection found, and with ``applied`` removed; ``outside``: files that lie in no dataset.
+
+    ``canceled`` are executions whose process was gone. ``execution_id`` is the collection's own record.
+    """
+
+    datasets: tuple[DatasetGarbage, ...]
+    applied: bool
+    outside: Count = Count()
+    outside_files: tuple[str, ...] = ()
+    canceled: tuple[int, ...] = ()
+    execution_id: int | None = None
+
+    @property
+    def removable(self) -> Count:
+        """All that can go, or with ``applied`` went, in datasets without an error."""
+        return sum((item.removable for item in self.datasets if item.error is None), start=Count())
+
+    @property
+    def failures(self) -> tuple[DatasetGarbage, ...]:
+        """The datasets where something is in the way."""
+        return tuple(item for item in self.datasets if item.error is not None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Plan:
+    """What to remove in one dataset, in this order, and what to note after it. ``foreign`` files are used from here."""
+
+    found: DatasetGarbage
+    steps: tuple[tuple[StoredObject, ...], ...] = ()
+    folders: frozenset[str] = frozenset()
+    collected: tuple[int, ...] = ()
+    foreign: frozenset[str] = frozenset()
+
+
+def collect_garbage(
+    services: Services,
+    *,
+    apply: bool = False,
+    max_delete_fraction: float | None = None,
+    on_progress: OnProgress | None = None,
+) -> GcReport:
+    """Find, and with ``apply`` remove, what no readable version needs and no execution will.
+
+    A dataset of which more than ``max_delete_fraction`` (0.5) of its bytes would go is left alone, and so is one with
+    anything that cannot be read; see ``DatasetGarbage.error``. With ``apply`` executions whose process is gone are
+    canceled first. Raises UsageError, LeaseHeldError (another collection runs), LeaseLostError, CatalogError,
+    StoreError (the lake cannot be listed).
+    """
+    most = MAX_DELETE_FRACTION if max_delete_fraction is None else max_delete_fraction
+    if not 0 <= most <= 1:
+        raise UsageError(f"a fraction of {most} cannot be deleted", hint="give a number from 0 to 1")
+    progress = on_progress or (lambda _label, _done, _total: None)
+    if not apply:
+        return _report(_survey(services, most, pretend=True), applied=False)
+    with hold(services, LEASE) as held:
+        canceled = services.catalog.cancel_expired()
+        start = ExecutionStart(type=ExecutionType.MAINTENANCE, job=LEASE, run_key=None, targets=())
+        execution = services.catalog.begin(held.lease, start)
+        if isinstance(execution, CompletedExecution):  # only a run key can be complete
+            raise AssertionError
+        try:
+            survey = _survey(services, most, pretend=False)
+            failpoint("gc.planned")
+            plans = [_apply(services, held, plan, progress) for plan in survey.plans]
+            done = _report(replace(survey, plans=tuple(plans)), applied=True)
+            report = replace(done, canceled=canceled, execution_id=execution.execution_id)
+            plan = CommitPlan(execution=execution, changes=(), properties=_properties(report))
+            commit(services.catalog, services.store, plan, retention=services.settings.retention, now=services.clock())
+        except CommitUnknownError:
+            raise
+        except BaseException as err:
+            services.catalog.fail(execution, f"{type(err).__name__}: {err}")
+            raise
+    return report
+
+
+@dataclass(frozen=True, slots=True)
+class _Survey:
+    plans: tuple[_Plan, ...]
+    outside: tuple[StoredObject, ...]
+    outside_total: Count
+
+
+def _survey(services: Services, most: float, *, pretend: bool) -> _Survey:
+    """Look at every dataset; nothing is removed yet. ``pretend``: count as ended what only waits to be canceled."""
+    known = garbage.datasets(services.catalog.database)
+    plans: list[_Plan] = []
+    outside: list[StoredObject] = []
+    total = Count()
+    for name, group in groupby(services.store.list(services.store.url), lambda one: _owner(services, one, known)):
+        if name is None:
+            for one in group:
+                total += _count([one])
+                outside += [one] if len(outside) < UNKNOWN_SHOWN else []
+            continue
+        files = tuple(group)
+        try:
+            plans.append(_Look(services, name, files, pretend=pretend).plan())
+        except LakecatError as err:
+            plans.append(_Plan(found=DatasetGarbage(dataset=name, total=_count(files), error=err)))
+    foreign = frozenset[str]().union(*(plan.foreign for plan in plans))
+    return _Survey(tuple(_bounded(_without(plan, foreign), most) for plan in plans), tuple(outside), total)
+
+
+def _owner(services: Services, one: StoredObject, known: frozenset[DatasetName]) -> DatasetName | None:
+    """The dataset in whose folder a file lies."""
+    parts = one.location[len(services.store.url) + 1 :].split("/", 2)
+    try:
+        name = DatasetName(*parts[:2]) if len(parts) == 3 else None
+    except SelectorError:
+        return None
+    if name is None or name not in known:
+        return None
+    # A folder that differs in case only is another folder.
+    return name if one.location.startswith(table_location(services.store.url, name) + "/") else None
+
+
+class _Look:
+    """One dataset: what its files are, by the catalog and the metadata that the catalog points to."""
+
+    def __init__(
+        self, services: Services, dataset: DatasetName, files: Sequence[StoredObject], *, pretend: bool
+    ) -> None:
+        self._services = services
+        self._store = services.store
+        self._dataset = dataset
+        self._files = files
+        self._pretend = pretend
+        self._location = table_location(services.store.url, dataset)
+
+    def plan(self) -> _Plan:
+        """What to remove. Raises whatever stands in the way of knowing it for sure."""
+        folders = {folder for one in self._files if (folder := self._folder(one.location))}
+        uuids = {folder.rpartition("/")[2] for folder in folders}
+        # Who has ended is asked before what is reached: whoever commits in between is not among them.
+        writers = garbage.writers(self._services.catalog.database, uuids)
+        kept, metadata, expired, collected = self._versions()
+        abandoned: list[StoredObject] = []
+        stale: list[StoredObject] = []
+        unknown: list[StoredObject] = []
+        for one in self._files:
+            if one.location in kept or one.location in metadata:
+                continue
+            writer = writers.get(self._folder(one.location) or "")
+            if writer is None or self._store_link(one.location):
+                unknown.append(one)
+            elif writer.dead or (self._pretend and writer.abandoned):
+                abandoned.append(one)
+            elif writer.state is ExecutionState.COMPLETE:
+                (stale if one.location in expired else unknown).append(one)
+        order = sorted(stale, key=lambda one: expired[one.location])
+        steps = (tuple(abandoned), *(tuple(group) for _, group in groupby(order, lambda one: expired[one.location])))
+        touched = {folder for one in (*abandoned, *stale) if (folder := self._folder(one.location))}
+        return _Plan(
+            found=DatasetGarbage(
+                dataset=self._dataset,
+                total=_count(self._files),
+                abandoned=_count(abandoned),
+                expired=_count(stale),
+                versions=len(collected),
+                unknown=_count(unknown),
+                unknown_files=tuple(one.location for one in unknown[:UNKNOWN_SHOWN]),
+            ),
+            steps=steps,
+            folders=frozenset(touched | {folder for folder in folders if _ended(writers.get(folder))}),
+            collected=collected,
+            foreign=frozenset(
+                location
+                for kind in (kept.files, kept.manifests, kept.lists, metadata)
+                for location in kind
+                if not location.startswith(self._location + "/")
+            ),
+        )
+
+    def _folder(self, location: str) -> str | None:
+        """The folder of one execution (``data/<uuid>`` or ``metadata/<uuid>``) that a file lies in."""
+        parts = location[len(self._location) + 1 :].split("/")
+        return "/".join((self._location, *parts[:2])) if len(parts) > 2 else None
+
+    def _store_link(self, location: str) -> bool:
+        """Whether the file is a link, or lies behind one; lakecat makes none."""
+        try:
+            return self._store.canonical(location) != location
+        except LakecatError:
+            return True
+
+    def _versions(self) -> tuple[Reach, frozenset[str], dict[str, int], tuple[int, ...]]:
+        """What is needed, metadata that is needed, what only expired versions need (with its turn), those versions."""
+        catalog, grace = self._services.catalog, self._services.settings.retention.grace
+        # Versions first: one that expires before the pointer is read counts as kept, and never the other way round.
+        known = garbage.versions(catalog.database, self._dataset, grace)
+        try:
+            pointer = catalog.metadata_location(self._dataset)
+        except NotFoundError:
+            return Reach(), frozenset(), {}, ()
+        state = load_state(self._store, pointer)
+        if state.location != self._location:
+            raise TableError(f"{self._dataset} lies at {state.location}, where garbage is not collected")
+        live = {int(snapshot["snapshot-id"]) for snapshot in state.snapshots}
+        due = [version for version in known if version.due and version.snapshot_id not in live]
+        rest = [version for version in known if version not in due]
+        hidden = [version for version in rest if version.snapshot_id not in live]
+        lists = self._manifest_lists(due)
+        kept = reachable(self._store, state, lists=self._needed_lists(hidden))
+        metadata = self._metadata(state, rest)
+        only = unreferenced(self._store, kept, lists.values())
+        gone = [version for version in due if version.metadata_location not in metadata]
+        sidecars = [sidecar_location(version.metadata_location) for version in gone]
+        ordered = (only.files, only.manifests, only.lists, sidecars, [version.metadata_location for version in gone])
+        expired = {location: turn for turn, locations in enumerate(ordered) for location in locations}
+        return kept, metadata, expired, tuple(version.version for version in gone)
+
+    def _metadata(self, state: TableState, versions: Iterable[KnownVersion]) -> frozenset[str]:
+        """The metadata files that stay, with their sidecars."""
+        log = (str(entry["metadata-file"]) for entry in state.head.get("metadata-log") or ())
+        found = {state.metadata_location, *log, *(version.metadata_location for version in versions)}
+        return frozenset(
+            self._store.canonical(one) for location in found for one in (location, sidecar_location(location))
+        )
+
+    def _manifest_lists(self, versions: Sequence[KnownVersion]) -> dict[int, str]:
+        """The manifest list of each version, by snapshot; without those whose metadata was removed already.
+
+        One version's metadata knows the snapshots before it too, so few files are read.
+        """
+        lists: dict[int, str] = {}
+        for version in reversed(versions):
+            if version.snapshot_id in lists:
+                continue
+            try:
+                state = load_state(self._store, version.metadata_location)
+            except ObjectMissingError:
+                continue
+            found = {int(one["snapshot-id"]): str(one["manifest-list"]) for one in state.snapshots}
+            lists |= {one.snapshot_id: found[one.snapshot_id] for one in versions if one.snapshot_id in found}
+        return lists
+
+    def _needed_lists(self, versions: Sequence[KnownVersion]) -> tuple[str, ...]:
+        """The manifest lists of expired versions that must stay. Raises TableError when one is not to be found."""
+        lists = self._manifest_lists(versions)
+        for version in versions:
+            if version.snapshot_id not in lists:
+                raise TableError(
+                    f"the metadata of {self._dataset}@v{version.version} is missing: what it needs is unknown"
+                )
+        return tuple(lists.values())
+
+
+def _ended(writer: Writer | None) -> bool:
+    return writer is not None and writer.state in _ENDED
+
+
+def _without(plan: _Plan, foreign: frozenset[str]) -> _Plan:
+    """The plan, or an error in its place when another table uses one of its files."""
+    used = next((one for step in plan.steps for one in step if one.location in foreign), None)
+    if used is None:
+        return plan
+    return _refused(plan, TableError(f"another table uses {used.location}", next_command="lakecat doctor"))
+
+
+def _bounded(plan: _Plan, most: float) -> _Plan:
+    """The plan, or an error in its place when it would remove too much."""
+    removed, total = plan.found.removable.bytes, plan.found.total.bytes
+    if plan.found.error is not None or removed <= most * total:
+        return plan
+    share = removed / total
+    error = TableError(
+        f"{plan.found.dataset}: {share:.0%} of its bytes would be removed, more than {most:.0%}; nothing was",
+        hint="if that is right, allow it",
+        next_command=f"lakecat gc --yes --max-delete-fraction {-(-removed * 100 // total) / 100:g}",
+    )
+    return _refused(plan, error)
+
+
+def _refused(plan: _Plan, error: LakecatError) -> _Plan:
+    return _Plan(found=replace(plan.found, error=error))
+
+
+def _apply(services: Services, held: Held, plan: _Plan, on_progress: OnProgress) -> _Plan:
+    """Remove a plan's files step by step, then note that its versions are gone. Its counts become what was done."""
+    label, total = str(plan.found.dataset), plan.found.removable.files
+    done = 0
+    try:
+        with ThreadPoolExecutor(1 if services.store.url.startswith("file:") else _THREADS, "lakecat-gc") as pool:
+            for step in plan.steps:
+                for _ in pool.map(lambda one: _remove(services, held, one), step):
+                    done += 1
+                    on_progress(label, done, total)
+        for folder in sorted(plan.folders):
+            services.store.prune(folder)
+        if plan.collected:
+            garbage.mark_collected(services.catalog.database, plan.found.dataset, plan.collected)
+    except LeaseLostError:
+        raise
+    except LakecatError as err:
+        return _refused(plan, err)
+    return plan
+
+
+def _remove(services: Services, held: Held, one: StoredObject) -> None:
+    held.check()
+    services.store.delete(one.location)
+    failpoint("gc.file_deleted")
+
+
+def _report(survey: _Survey, *, applied: bool) -> GcReport:
+    return GcReport(
+        datasets=tuple(plan.found for plan in survey.plans),
+        applied=applied,
+        outside=survey.outside_total,
+        outside_files=tuple(one.location for one in survey.outside),
+    )
+
+
+def _properties(report: GcReport) -> dict[str, Json]:
+    """What the catalog keeps of a collection."""
+    touched: dict[str, Json] = {
+        str(item.dataset): {
+            "files": item.removable.files,
+            "bytes": item.removable.bytes,
+            "versions": item.versions,
+        }
+        for item in report.datasets
+        if item.error is None and (item.removable.files or item.versions)
+    }
+    return {
+        "files_removed": report.removable.files,
+        "bytes_removed": report.removable.bytes,
+        "versions_removed": sum(item.versions for item in report.datasets if item.error is None),
+        "datasets": touched,
+        "errors": {str(item.dataset): str(item.error) for item in report.failures},
+        "canceled": list(report.canceled),
+    }
+
+
+def _count(files: Iterable[StoredObject]) -> Count:
+    sizes = [one.size for one in files]
+    return Count(files=len(sizes), bytes=sum(sizes))
