@@ -33,6 +33,7 @@ EVERY_COMMAND = [
     ["query", "SELECT * FROM raw.orders"],
     ["status"],
     ["doctor"],
+    ["gc"],
 ]
 
 
