@@ -2,7 +2,8 @@
 
 A version's content comes from the execution that made it and, unless that wrote the whole table, from those of the
 versions before it. The walk takes all of these, back to the last version that was written whole, and follows inputs at
-the version that was read. Influences (joins, filters, …) are told, and not followed.
+the version that was read. What decides one column's value (CASE, windows) is followed like the value itself;
+influences on the whole output (joins, filters, …) are told, and not followed.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from lakecat.catalog import registry
 from lakecat.catalog import schema as s
 from lakecat.catalog.database import Row
 from lakecat.catalog.queries import uri_hash
+from lakecat.catalog.reading import dataset_id
 from lakecat.catalog.registry import EventType
 from lakecat.catalog.values import ColumnPath, ColumnRef
 from lakecat.types import EdgeKind, Version
@@ -51,7 +53,6 @@ class _Task:
 class _Walker:
     connection: sa.Connection
     told: set[tuple[Any, ...]] = field(default_factory=set)
-    done: dict[tuple[str, str | None], int] = field(default_factory=dict)
 
     def first_time(self, step: ColumnPath) -> bool:
         """Whether no step has said the same before; the newest execution is told of many that did the same."""
@@ -61,6 +62,15 @@ class _Walker:
             return False
         self.told.add(key)
         return True
+
+
+def _key(task: _Task) -> tuple[str, str | None]:
+    return task.dataset, None if task.column is None else task.column.lower()
+
+
+def _same_name(column: sa.Column[str], name: str) -> sa.ColumnElement[bool]:
+    """Equal but for case, as far as the database knows case: SQLite, and PostgreSQL in locale C, know only ASCII's."""
+    return sa.func.lower(column) == sa.func.lower(name)
 
 
 def _step(edge: Row, depth: int, input_version: int | None) -> ColumnPath:
@@ -79,55 +89,67 @@ def _step(edge: Row, depth: int, input_version: int | None) -> ColumnPath:
     )
 
 
+@dataclass(slots=True)
 class _Up(_Walker):
+    done: dict[tuple[str, str | None], list[tuple[int, int]]] = field(default_factory=dict)
+    """By column the ranges of versions whose edges have been told: from one written whole to the one asked for."""
+
     def run(self, version: Version, column: str | None, depth: int | None) -> Iterator[ColumnPath]:
         queue = deque([_Task(str(version.dataset), column, version.version, 1)])
         while queue:
             task = queue.popleft()
-            key = (task.dataset, None if task.column is None else task.column.lower())
-            if self.done.get(key, 0) >= task.version or (depth is not None and task.depth > depth):
+            ranges = self.done.setdefault(_key(task), [])
+            if any(first <= task.version <= last for first, last in ranges):
                 continue
-            self.done[key] = task.version
-            for step in self._steps(task):
+            since = self._since(task)
+            ranges.append((since, task.version))
+            for step in self._steps(task, since):
                 if self.first_time(step):
                     yield step
-                if step.kind.direct and step.input is not None and step.input.version is not None:
+                further = depth is None or task.depth < depth
+                if further and step.followed and step.input is not None and step.input.version is not None:
                     queue.append(_Task(step.input.dataset, step.input.column, step.input.version, task.depth + 1))
 
-    def _steps(self, task: _Task) -> Iterator[ColumnPath]:
+    def _since(self, task: _Task) -> int:
+        """The last version up to the task's that was written whole."""
+        found = self.connection.execute(
+            sa.select(s.version.c.version)
+            .where(s.version.c.dataset_id == dataset_id(task.dataset), s.version.c.version <= task.version)
+            .where(s.version.c.whole)
+            .order_by(s.version.c.version.desc())
+            .limit(1)
+        ).scalar_one_or_none()
+        return int(found or 1)
+
+    def _steps(self, task: _Task, since: int) -> Iterator[ColumnPath]:
         """The edges of all versions that this version's content comes from, newest first."""
-        ours = s.context.c.name == task.dataset
-        since = (
-            sa.select(sa.func.max(s.version.c.version))
-            .join(s.context, s.context.c.id == s.version.c.dataset_id)
-            .where(ours, s.version.c.version <= task.version, s.version.c.whole)
-            .scalar_subquery()
-        )
-        query = _EDGES.join(s.context, s.context.c.id == s.version.c.dataset_id).where(
-            ours, s.version.c.version <= task.version, s.version.c.version >= since
+        query = _EDGES.where(
+            s.version.c.dataset_id == dataset_id(task.dataset), s.version.c.version.between(since, task.version)
         )
         if task.column is not None:
             output = s.column_edge.c.output_column
-            query = query.where(sa.or_(output.is_(None), sa.func.lower(output) == task.column.lower()))
+            query = query.where(sa.or_(output.is_(None), _same_name(output, task.column)))
         edges = self.connection.execute(query).all()
         read = _versions_read(self.connection, {edge.execution_id for edge in edges})
         for edge in edges:
             yield _step(edge, task.depth, read.get((edge.execution_id, edge.input_dataset)))
 
 
+@dataclass(slots=True)
 class _Down(_Walker):
+    done: set[tuple[str, str | None]] = field(default_factory=set)
+
     def run(self, version: Version, column: str | None, depth: int | None) -> Iterator[ColumnPath]:
         queue = deque([_Task(str(version.dataset), column, version.version, 1)])
         while queue:
             task = queue.popleft()
-            key = (task.dataset, None if task.column is None else task.column.lower())
-            if key in self.done or (depth is not None and task.depth > depth):
+            if _key(task) in self.done:
                 continue
-            self.done[key] = task.version
+            self.done.add(_key(task))
             for step in self._steps(task):
                 if self.first_time(step):
                     yield step
-                if step.kind.direct:
+                if step.followed and (depth is None or task.depth < depth):
                     queue.append(_Task(step.output.dataset, step.output.column, 0, task.depth + 1))
 
     def _steps(self, task: _Task) -> Iterator[ColumnPath]:
@@ -139,7 +161,7 @@ class _Down(_Walker):
         )
         query = _EDGES.where(s.column_edge.c.input_hash == uri_hash(task.dataset), sa.not_(superseded))
         if task.column is not None:
-            query = query.where(sa.func.lower(s.column_edge.c.input_column) == task.column.lower())
+            query = query.where(_same_name(s.column_edge.c.input_column, task.column))
         edges = self.connection.execute(query).all()
         read = _versions_read(self.connection, {edge.execution_id for edge in edges})
         for edge in edges:

@@ -15,6 +15,7 @@ from lakecat.catalog import schema as s
 from lakecat.catalog.leases import moment
 from lakecat.catalog.reading import (
     VERSIONS,
+    dataset_id,
     execution_of,
     properties_of,
     version_of,
@@ -55,14 +56,13 @@ def datasets(connection: sa.Connection, name: DatasetName | None = None) -> tupl
             sa.func.max(s.version.c.version).label("version"),
             sa.func.min(s.version.c.committed_ms).label("first_ms"),
         )
+        .where(sa.true() if name is None else s.version.c.dataset_id == dataset_id(str(name)))
         .group_by(s.version.c.dataset_id)
         .subquery()
     )
     query = VERSIONS.add_columns(newest.c.first_ms).join(
         newest, sa.and_(newest.c.dataset_id == s.version.c.dataset_id, newest.c.version == s.version.c.version)
     )
-    if name is not None:
-        query = query.where(s.context.c.name == str(name))
     found = []
     for row in connection.execute(query.order_by(s.context.c.name)):
         latest = version_of(row)
@@ -80,7 +80,11 @@ def dataset(connection: sa.Connection, name: DatasetName) -> DatasetInfo:
 
 def resolve(connection: sa.Connection, ref: VersionRef) -> Version:
     """The version that a reference means. Raises NotFoundError."""
-    query = VERSIONS.where(s.context.c.name == str(ref.dataset)).order_by(s.version.c.version.desc()).limit(1)
+    query = (
+        VERSIONS.where(s.version.c.dataset_id == dataset_id(str(ref.dataset)))
+        .order_by(s.version.c.version.desc())
+        .limit(1)
+    )
     if ref.version is not None:
         query = query.where(s.version.c.version == ref.version)
     elif ref.snapshot_id is not None:
@@ -102,7 +106,11 @@ def versions(
     connection: sa.Connection, name: DatasetName, limit: int | None, *, before: int | None = None
 ) -> tuple[Version, ...]:
     """The newest versions of a dataset, newest first. Raises NotFoundError."""
-    query = VERSIONS.where(s.context.c.name == str(name)).order_by(s.version.c.version.desc()).limit(limit)
+    query = (
+        VERSIONS.where(s.version.c.dataset_id == dataset_id(str(name)))
+        .order_by(s.version.c.version.desc())
+        .limit(limit)
+    )
     if before is not None:
         query = query.where(s.version.c.version < before)
     found = tuple(version_of(row) for row in connection.execute(query))

@@ -10,13 +10,21 @@ import sqlalchemy as sa
 from lakecat.catalog import schema as s
 from lakecat.catalog.database import Row
 from lakecat.catalog.leases import moment
-from lakecat.catalog.registry import CHUNK
+from lakecat.catalog.registry import CHUNK, DATASET
 from lakecat.catalog.values import ExecutionInfo
 from lakecat.types import DatasetName, ExecutionState, ExecutionType, Json, Version
 
 VERSION_COLUMNS: Final = (s.context.c.name.label("dataset"), *s.version.c)
 VERSIONS: Final = sa.select(*VERSION_COLUMNS).join_from(s.version, s.context, s.context.c.id == s.version.c.dataset_id)
 """Every version with its dataset's name."""
+
+
+def dataset_id(name: str) -> sa.ScalarSelect[int]:
+    """The id of the dataset's context, to compare with. The type is named so that the index on both is used."""
+    type_id = (
+        sa.select(sa.func.min(s.type_.c.id)).where(s.type_.c.name == DATASET, s.type_.c.version.is_(None))
+    ).scalar_subquery()
+    return sa.select(s.context.c.id).where(s.context.c.type_id == type_id, s.context.c.name == name).scalar_subquery()
 
 
 def version_of(row: Row) -> Version:

@@ -203,6 +203,15 @@ class ColumnPath:
     execution_id: int
     masked: bool = False
 
+    @property
+    def followed(self) -> bool:
+        """Whether a walk goes on behind this step: it carries the column's value, or what decided it.
+
+        An influence on the whole output (a filter, a join) ends there, else everything would lead to everything.
+        """
+        decided = self.output.column is not None and self.input is not None and self.input.column is not None
+        return self.kind.direct or decided
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:

@@ -197,8 +197,8 @@ class _ColumnTree:
         if ref.dataset not in told:  # what decides a table's rows is told once, under its first column
             told.add(ref.dataset)
             steps += self.whole.get(ref.dataset, ())
-        direct = [path for path in steps if path.kind.direct]
-        other = [path for path in steps if not path.kind.direct]
+        direct = [path for path in steps if path.followed]
+        other = [path for path in steps if not path.followed]
         return [*self._direct(direct), *(_Line(self._text(path)) for path in other)]
 
     def _direct(self, paths: Sequence[ColumnPath]) -> Iterator[_Line]:

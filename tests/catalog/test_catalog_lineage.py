@@ -166,3 +166,47 @@ def test_tables_that_read_each_other_end(bench):
     found = bench.catalog.column_lineage(DatasetName("a", "a"), "x")
     assert steps(found) == [(1, "a.a:x", "b.b:x", EdgeKind.IDENTITY), (2, "b.b:x", "a.a:x", EdgeKind.IDENTITY)]
     assert len(bench.catalog.column_lineage(DatasetName("a", "a"), "x", direction="down")) == 2
+
+
+def test_a_column_decided_by_conditions_goes_back_to_its_files(bench):
+    """``avg(CASE WHEN arr_delay > 15 THEN 1.0 ELSE 0.0 END)``: no value of arr_delay flows, and yet all comes of it."""
+    raw = bench.load("raw.o", edges=(edge("raw.o:arr_delay", "f1.csv:arr_delay"), edge("raw.o:day", "f1.csv:day")))
+    stage = bench.load(
+        "stage.o", inputs=(raw,),
+        edges=(edge("stage.o:delay", "raw.o:arr_delay"), edge("stage.o:", "raw.o:day", EdgeKind.FILTER)),
+    )  # fmt: skip
+    bench.load(
+        "mart.o", inputs=(stage,),
+        edges=(
+            edge("mart.o:share_late", "stage.o:delay", EdgeKind.CONDITIONAL),
+            edge("mart.o:rank", "stage.o:delay", EdgeKind.WINDOW),
+        ),
+    )  # fmt: skip
+    for column, kind in (("share_late", EdgeKind.CONDITIONAL), ("rank", EdgeKind.WINDOW)):
+        assert steps(bench.catalog.column_lineage(MART, column)) == [
+            (1, f"mart.o:{column}", "stage.o:delay", kind),
+            (2, "stage.o:delay", "raw.o:arr_delay", EdgeKind.IDENTITY),
+            (2, "stage.o:None", "raw.o:day", EdgeKind.FILTER),  # told, and not followed to f1.csv:day
+            (3, "raw.o:arr_delay", "f1.csv:arr_delay", EdgeKind.IDENTITY),
+        ]
+    down = bench.catalog.column_lineage(RAW, "arr_delay", direction="down")
+    assert {p.output.column for p in down} == {"delay", "share_late", "rank"}
+    assert {p.output.column for p in bench.catalog.column_lineage(RAW, "day", direction="down")} == {None}
+
+
+def test_two_readers_of_a_table_that_was_replaced_between_them_find_both_contents(bench):
+    old = bench.load("raw.o", edges=(edge("raw.o:x", "old.csv:x"),))
+    late = bench.load("stage.late", inputs=(old,), edges=(edge("stage.late:x", "raw.o:x"),))
+    new = bench.load("raw.o", operation=Operation.REPLACE, edges=(edge("raw.o:x", "new.csv:x"),))
+    fresh = bench.load("stage.fresh", inputs=(new,), edges=(edge("stage.fresh:x", "raw.o:x"),))
+    both = (edge("mart.o:x", "stage.fresh:x"), edge("mart.o:x", "stage.late:x"))
+    bench.load("mart.o", inputs=(fresh, late), edges=both)
+    found = bench.catalog.column_lineage(MART, "x")
+    assert {p.input.dataset for p in found if p.depth == 3} == {"new.csv", "old.csv"}
+
+
+def test_a_column_whose_name_is_not_ascii_is_found(bench):
+    raw = bench.load("raw.o", edges=(edge("raw.o:Österreich", "f.csv:Österreich"),))
+    bench.load("stage.o", inputs=(raw,), edges=(edge("stage.o:y", "raw.o:Österreich"),))
+    assert len(bench.catalog.column_lineage(STAGE, "y")) == 2
+    assert len(bench.catalog.column_lineage(RAW, "Österreich", direction="down")) == 1

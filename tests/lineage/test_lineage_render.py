@@ -178,3 +178,12 @@ def test_influences_are_dashed_in_diagrams():
 def test_unknown_format_is_a_usage_error():
     with pytest.raises(UsageError, match="svg"):
         render_graph(GRAPH, "svg")
+
+
+def test_the_tree_goes_on_behind_a_condition():
+    middle = ColumnRef(FLIGHTS.dataset, FLIGHTS.column, FLIGHTS.version)
+    paths = (
+        step(ROOT, middle, EdgeKind.CONDITIONAL, expression="f.dep_delay > 15"),
+        step(middle, ColumnRef("file:///land/1.csv", "dep_delay"), EdgeKind.IDENTITY, depth=2),
+    )
+    assert "file:///land/1.csv" in render_columns(paths, ROOT, influences=False)
