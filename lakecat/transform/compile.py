@@ -12,6 +12,7 @@ from sqlglot import exp
 from sqlglot.errors import ErrorLevel, SqlglotError
 
 from lakecat.errors import ScriptError
+from lakecat.transform.faithful import faithful
 from lakecat.transform.names import dataset_of, is_changes, table_nodes, target_node
 from lakecat.transform.scripts import Kind, Script
 from lakecat.types import DatasetName
@@ -120,6 +121,7 @@ def used_variables(script: Script) -> tuple[str, ...]:
 
 
 def _said(script: Script, statement: exp.Expr, dialect: str) -> str:
+    statement = faithful(script, statement)
     try:
         return statement.sql(dialect=dialect, identify=True, comments=False, unsupported_level=ErrorLevel.RAISE)
     except SqlglotError as err:
