@@ -8,11 +8,11 @@ path comparison or a partial listing never decide: what is not proven garbage st
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import Final
+from typing import Any, Final
 
 from lakecat.catalog import CompletedExecution, ExecutionStart, garbage
 from lakecat.catalog.commit import CommitPlan, commit
@@ -282,10 +282,10 @@ class _Look:
         due = [version for version in known if version.due and version.snapshot_id not in live]
         rest = [version for version in known if version not in due]
         hidden = [version for version in rest if version.snapshot_id not in live]
-        lists = self._manifest_lists(due)
-        kept = reachable(self._store, state, lists=self._needed_lists(hidden))
+        lists = [str(snapshot["manifest-list"]) for snapshot in self._snapshots(due).values()]
+        kept = reachable(self._store, state, others=self._needed(hidden))
         metadata = self._metadata(state, rest)
-        only = unreferenced(self._store, kept, lists.values())
+        only = unreferenced(self._store, kept, lists)
         gone = [version for version in due if version.metadata_location not in metadata]
         sidecars = [sidecar_location(version.metadata_location) for version in gone]
         ordered = (only.files, only.manifests, only.lists, sidecars, [version.metadata_location for version in gone])
@@ -300,32 +300,31 @@ class _Look:
             self._store.canonical(one) for location in found for one in (location, sidecar_location(location))
         )
 
-    def _manifest_lists(self, versions: Sequence[KnownVersion]) -> dict[int, str]:
-        """The manifest list of each version, by snapshot; without those whose metadata was removed already.
+    def _snapshots(self, versions: Sequence[KnownVersion]) -> dict[int, Mapping[str, Any]]:
+        """The snapshot of each version as Iceberg's JSON; without those whose metadata was removed already.
 
         One version's metadata knows the snapshots before it too, so few files are read.
         """
-        lists: dict[int, str] = {}
+        snapshots: dict[int, Mapping[str, Any]] = {}
+        wanted = {version.snapshot_id for version in versions}
         for version in reversed(versions):
-            if version.snapshot_id in lists:
+            if version.snapshot_id in snapshots:
                 continue
             try:
                 state = load_state(self._store, version.metadata_location)
             except ObjectMissingError:
                 continue
-            found = {int(one["snapshot-id"]): str(one["manifest-list"]) for one in state.snapshots}
-            lists |= {one.snapshot_id: found[one.snapshot_id] for one in versions if one.snapshot_id in found}
-        return lists
+            snapshots |= {int(one["snapshot-id"]): one for one in state.snapshots if int(one["snapshot-id"]) in wanted}
+        return snapshots
 
-    def _needed_lists(self, versions: Sequence[KnownVersion]) -> tuple[str, ...]:
-        """The manifest lists of expired versions that must stay. Raises TableError when one is not to be found."""
-        lists = self._manifest_lists(versions)
+    def _needed(self, versions: Sequence[KnownVersion]) -> tuple[Mapping[str, Any], ...]:
+        """The snapshots of expired versions that must stay. Raises TableError when one is not to be found."""
+        snapshots = self._snapshots(versions)
         for version in versions:
-            if version.snapshot_id not in lists:
-                raise TableError(
-                    f"the metadata of {self._dataset}@v{version.version} is missing: what it needs is unknown"
-                )
-        return tuple(lists.values())
+            if version.snapshot_id not in snapshots:
+                name = f"{self._dataset}@v{version.version}"
+                raise TableError(f"the metadata of {name} is missing, so it is unknown what it needs")
+        return tuple(snapshots.values())
 
 
 def _ended(writer: Writer | None) -> bool:

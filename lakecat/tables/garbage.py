@@ -6,13 +6,14 @@ deletes live files. Locations are compared after all links, so that two spelling
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 from lakecat.errors import ObjectMissingError
 from lakecat.store import LakeStore
-from lakecat.tables.manifests import read_all_entries, read_entries, read_manifests
+from lakecat.tables.manifests import read_all_entries, read_entries, read_manifests, snapshot_manifests
 from lakecat.tables.state import TableState
 
 
@@ -28,19 +29,15 @@ class Reach:
         return location in self.lists or location in self.manifests or location in self.files
 
 
-def reachable(
-    store: LakeStore, state: TableState, *, snapshots: Iterable[int] | None = None, lists: Iterable[str] = ()
-) -> Reach:
-    """Everything that snapshots of a table need; by default of all that have not expired.
+def reachable(store: LakeStore, state: TableState, *, others: Iterable[Mapping[str, Any]] = ()) -> Reach:
+    """Everything that the snapshots of a table need which have not expired.
 
-    ``lists`` are manifest lists of further snapshots. Raises TableError for a snapshot that is not there, StoreError
-    for a file outside the lake, and what reading raises; there is no partial answer.
+    ``others`` are further snapshots, as Iceberg's JSON. Raises StoreError for a file outside the lake, CorruptFileError
+    for one that is damaged, and what reading raises; there is no partial answer.
     """
-    wanted = [snapshot["snapshot-id"] for snapshot in state.snapshots] if snapshots is None else list(snapshots)
     reach = Reach()
-    for location in (*(str(state.snapshot(snapshot_id)["manifest-list"]) for snapshot_id in wanted), *lists):
-        if store.canonical(location) not in reach.lists:
-            _extend(store, reach, location)
+    for snapshot in (*state.snapshots, *others):
+        _extend(store, reach, snapshot)
     for kind in ("statistics", "partition-statistics"):
         reach.files.update(store.canonical(str(entry["statistics-path"])) for entry in state.head.get(kind) or ())
     return reach
@@ -63,15 +60,15 @@ def unreferenced(store: LakeStore, live: Reach, expired: Iterable[str]) -> Reach
     return gone
 
 
-def _extend(store: LakeStore, reach: Reach, manifest_list: str) -> None:
-    """Add what a manifest list reaches; manifests that are known are not read again."""
-    manifests = read_manifests(store, manifest_list)
+def _extend(store: LakeStore, reach: Reach, snapshot: Mapping[str, Any]) -> None:
+    """Add what a snapshot reaches; manifests that are known are not read again."""
+    manifests = snapshot_manifests(store, snapshot)
     fresh = {store.canonical(manifest.manifest_path): manifest for manifest in manifests}
     fresh = {location: manifest for location, manifest in fresh.items() if location not in reach.manifests}
     for entries in read_all_entries(store, list(fresh.values())):
         reach.files.update(store.canonical(entry.data_file.file_path) for entry in entries)
     reach.manifests.update(fresh)
-    reach.lists.add(store.canonical(manifest_list))
+    reach.lists.add(store.canonical(str(snapshot["manifest-list"])))
 
 
 def _extend_expired(store: LakeStore, reach: Reach, manifest_list: str, live: Reach) -> None:

@@ -7,11 +7,11 @@ neither planning nor committing slows down with the number of commits.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from pyiceberg.avro.file import AvroFile, AvroOutputFile
 from pyiceberg.manifest import (
@@ -50,6 +50,23 @@ def read_manifests(store: LakeStore, manifest_list: str) -> tuple[ManifestFile, 
         raise CorruptFileError("the manifest list cannot be read", where=Where(manifest_list)) from err
 
 
+def snapshot_manifests(store: LakeStore, snapshot: Mapping[str, Any]) -> tuple[ManifestFile, ...]:
+    """The manifests of a snapshot, all of them: Avro that is cut off between two blocks reads as if it ended there.
+
+    Raises as ``read_manifests``, and CorruptFileError when files are missing from what lakecat committed.
+    """
+    location = str(snapshot["manifest-list"])
+    manifests = read_manifests(store, location)
+    summary = snapshot.get("summary") or {}
+    # Other writers' totals are sometimes wrong, and nobody relies on them.
+    total = summary.get("total-data-files") if "lakecat.execution" in summary else None
+    if total is not None and (found := sum(map(live_files, manifests))) != int(total):
+        raise CorruptFileError(
+            f"the manifest list names {found} data files, its snapshot has {total}", where=Where(location)
+        )
+    return manifests
+
+
 def read_entries(
     store: LakeStore, manifest: ManifestFile, keep: Callable[[ManifestEntry], bool] | None = None
 ) -> list[ManifestEntry]:
@@ -64,6 +81,11 @@ def read_entries(
             hint="rewrite the data files with that engine, so that no delete files are left",
         )
     data = store.read(manifest.manifest_path)
+    if len(data) != manifest.manifest_length:
+        raise CorruptFileError(
+            f"the manifest has {len(data)} bytes, its manifest list says {manifest.manifest_length}",
+            where=Where(manifest.manifest_path),
+        )
     try:
         entries = _decode(manifest, data)
     except Exception as err:  # PyIceberg's Avro decoder raises whatever it stumbles over

@@ -19,7 +19,7 @@ from pyiceberg.schema import Schema
 
 from lakecat.errors import SchemaError, TableError
 from lakecat.store import LakeStore
-from lakecat.tables.manifests import live_files, read_all_entries, read_manifests
+from lakecat.tables.manifests import live_files, read_all_entries, snapshot_manifests
 from lakecat.tables.schemas import iceberg_to_arrow
 from lakecat.tables.state import TableState
 
@@ -108,7 +108,7 @@ def _manifests(store: LakeStore, scan: Scan) -> tuple[ManifestFile, ...]:
     snapshot_id = scan.state.current_snapshot_id if scan.snapshot_id is None else scan.snapshot_id
     if snapshot_id is None:
         return ()
-    manifests = read_manifests(store, scan.state.snapshot(snapshot_id)["manifest-list"])
+    manifests = snapshot_manifests(store, scan.state.snapshot(snapshot_id))
     return tuple(manifest for manifest in manifests if live_files(manifest))
 
 

@@ -22,7 +22,7 @@ from lakecat.tables.manifests import (
     live_rows,
     read_all_entries,
     read_entries,
-    read_manifests,
+    snapshot_manifests,
 )
 from lakecat.tables.merging import to_merge
 from lakecat.tables.state import TableState
@@ -68,7 +68,7 @@ def build_manifests(
     Raises CommitConflictError when a file to remove is not there any more, TableError.
     """
     snapshot = base.find_snapshot(base.current_snapshot_id) if base else None
-    manifests = read_manifests(store, snapshot["manifest-list"]) if snapshot else ()
+    manifests = snapshot_manifests(store, snapshot) if snapshot else ()
     manifests = tuple(manifest for manifest in manifests if live_files(manifest))
     outcome = Outcome()
     kept = _remove(store, state, change, manifests, builder, outcome)
@@ -296,5 +296,5 @@ def _totals_before(store: LakeStore, base: TableState | None) -> int:
     size = (snapshot.get("summary") or {}).get("total-files-size")
     if size is not None:
         return int(size)
-    manifests = read_manifests(store, snapshot["manifest-list"])
+    manifests = snapshot_manifests(store, snapshot)
     return sum(_bytes(entry.data_file for entry in entries) for entries in read_all_entries(store, manifests))

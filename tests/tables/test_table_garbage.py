@@ -62,7 +62,7 @@ class TestReachable:
         evil = builder.write_list([builder.add(0, [file])], None, 9)
         lab.store.write_all(builder.files)
         with pytest.raises(StoreError):
-            reachable(lab.store, lab.current, lists=[evil])
+            reachable(lab.store, lab.current, others=[{"snapshot-id": 7, "manifest-list": evil}])
 
 
 class TestExpired:
