@@ -17,10 +17,14 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from cronsim import CronSim, CronSimError
 
 from lakecat.catalog import Catalog, Lease
+from lakecat.catalog.opening import high_water_mark
 from lakecat.catalog.starts import Stamp, clock, stamps
 from lakecat.config import Schedule
 from lakecat.errors import ConfigError, LeaseHeldError
 from lakecat.types import ExecutionState
+
+_COUNTS: Final = frozenset({ExecutionState.COMPLETE, ExecutionState.FAILED, ExecutionState.RUNNING})
+"""A run in one of these states has used up its instant; one that was killed has not."""
 
 _OVERLAP: Final = timedelta(hours=26)
 """How much earlier the search starts. A local time can lie a zone change (at most a day) before its neighbours."""
@@ -111,6 +115,8 @@ def claim(
     """
     catalog.cancel_expired()
     before = stamps(catalog.database, map(_resource, jobs))
+    with catalog.database.reading() as connection:
+        floor = high_water_mark(connection)
     candidates = due(jobs, _last_starts(catalog, jobs, before), clock(catalog.database))
     with ExitStack() as claims:
         claimed = set()
@@ -122,7 +128,7 @@ def claim(
                 continue
             stamp = before.get(resource)
             # A fence that grew by more than our own holding: somebody else has run the job since we looked.
-            if stamp is None or held.lease.fence == stamp.fence + 1:
+            if held.lease.fence == max(floor, stamp.fence if stamp else 0) + 1:
                 claimed.add(entry.job)
         yield frozenset(claimed)
 
@@ -134,11 +140,8 @@ def _resource(job: str) -> str:
 def _last_starts(catalog: Catalog, jobs: Iterable[str], before: Mapping[str, Stamp]) -> Mapping[str, datetime]:
     found: dict[str, datetime] = {}
     for job in jobs:
-        started = [
-            execution.started_at
-            for execution in catalog.executions(job=job, limit=2)
-            if execution.state is not ExecutionState.CANCELED
-        ]
+        newest = (catalog.latest_execution(job, state) for state in ExecutionState if state in _COUNTS)
+        started = [execution.started_at for execution in newest if execution is not None]
         stamp = before.get(_resource(job))
         if stamp is not None and stamp.returned:
             started.append(stamp.acquired)

@@ -105,6 +105,41 @@ def test_who_looked_before_another_ran_does_not_run_it_again(jobs: Jobs) -> None
     assert jobs.claimed("a") == frozenset()
 
 
+def test_who_looked_before_another_ran_a_new_job_does_not_run_it_again(jobs: Jobs) -> None:
+    plain = jobs.hold
+
+    @contextmanager
+    def late(resource: str) -> Iterator[Handle]:
+        with plain(resource):  # the job's first claim ever, by another process, which ends at once
+            pass
+        with plain(resource) as held:
+            yield held
+
+    jobs.hold = late  # type: ignore[method-assign]
+    assert jobs.claimed("new") == frozenset()
+
+
+def test_a_restored_catalog_whose_fences_jump_still_runs_what_is_due(jobs: Jobs, tmp_path: Path) -> None:
+    jobs.claimed("a")
+    jobs.pass_time(hours=1)
+    with jobs.catalog.database.engine.begin() as connection:
+        connection.execute(sa.delete(schema.setting).where(schema.setting.c.name == "high_water_mark"))
+        connection.execute(sa.insert(schema.setting).values(name="high_water_mark", value="1000"))
+    with Catalog.open(f"sqlite:///{tmp_path}/catalog.db") as restored:
+        assert Jobs(restored).claimed("a", "new") == {"a", "new"}
+
+
+def test_runs_that_were_killed_do_not_hide_the_one_before_them(jobs: Jobs) -> None:
+    lease, failed = jobs.execute("a")
+    jobs.catalog.fail(failed, "no")
+    jobs.catalog.release(lease)
+    for _ in range(3):
+        jobs.execute("a")  # by hand, and killed
+        with jobs.catalog.database.engine.begin() as connection:
+            connection.execute(sa.update(schema.lease).values(expires_ms=0))
+    assert jobs.claimed("a") == frozenset()
+
+
 def test_a_failed_run_counts_and_a_killed_one_does_not(jobs: Jobs) -> None:
     lease, failed = jobs.execute("failing")
     jobs.catalog.fail(failed, "no")
