@@ -116,18 +116,18 @@ class _Work:
 
     def _fill(self, connection: sa.Connection, staged: list[StagedTable]) -> tuple[int, tuple[Version, ...]]:
         execution = self.plan.execution
-        attempt, now = lock(connection, execution)
+        attempt = lock(connection, execution)
         pointers = _lock_pointers(connection, self.plan.changes)
         failpoint("commit.locked")
-        numbers = recording.contexts(connection, self.catalog.type_ids, self.plan.execution, self._names(), now)
+        numbers = recording.contexts(connection, self.catalog.type_ids, self.plan.execution, self._names())
         for change in self.plan.changes:
             one = self._stage(change, pointers.get(str(change.dataset)), numbers)
             staged.append(one)  # at once: if the next one raises, this one is removed
         _swap(connection, staged)
         failpoint("commit.pointer_swapped")
-        versions = recording.record(connection, self.catalog.type_ids, numbers, staged, self._record(), now=now)
+        versions = recording.record(connection, self.catalog.type_ids, numbers, staged, self._record())
         failpoint("commit.lineage_recorded")
-        _complete(connection, execution, attempt, now)
+        _complete(connection, execution, attempt, numbers.now)
         return attempt, versions
 
     def _names(self) -> tuple[str, ...]:
@@ -172,22 +172,26 @@ class _Work:
                     self.store.delete(location)
 
 
-def lock(connection: sa.Connection, execution: RunningExecution) -> tuple[int, int]:
-    """Lock the lease, then the execution; its attempt number and the database's time. Raises LeaseLostError."""
-    lease, now = leases.lock(connection, execution.lease.resource)
-    if lease is None or lease.fence != execution.lease.fence:
-        raise leases.lost(execution.lease)
-    table = s.lake_execution
+def lock(connection: sa.Connection, execution: RunningExecution) -> int:
+    """Lock the lease, then the execution; its attempt number. Raises LeaseLostError.
+
+    One statement: a locking read shows each row as it is once its lock is had, whatever the snapshot it began with.
+    """
+    lease, ours = s.lease, s.lake_execution
     row = connection.execute(
-        sa.select(table.c.state, table.c.fence, table.c.attempt)
-        .where(table.c.execution_id == execution.execution_id)
+        sa.select(lease.c.fence.label("lease_fence"), ours.c.state, ours.c.fence, ours.c.attempt)
+        .join_from(lease, ours, ours.c.lease_resource == lease.c.resource)
+        .where(lease.c.resource == execution.lease.resource, ours.c.execution_id == execution.execution_id)
+        # MySQL locks in join order; a takeover locks the lease first, too.
+        .prefix_with("STRAIGHT_JOIN", dialect="mysql")
         .with_for_update()
     ).one_or_none()
-    if row is None or row.fence != execution.lease.fence or row.state == ExecutionState.CANCELED.value:
+    fence = execution.lease.fence
+    if row is None or row.lease_fence != fence or row.fence != fence or row.state == ExecutionState.CANCELED.value:
         raise leases.lost(execution.lease)
     if row.state != ExecutionState.RUNNING.value:
         raise CatalogError(f"execution {execution.execution_id} is {row.state} already, so it cannot commit")
-    return int(row.attempt), now
+    return int(row.attempt)
 
 
 def _checked(plan: CommitPlan) -> CommitPlan:

@@ -12,8 +12,9 @@ import sqlalchemy as sa
 
 from lakecat.catalog import registry
 from lakecat.catalog import schema as s
+from lakecat.catalog.database import now_ms
+from lakecat.catalog.leases import moment
 from lakecat.catalog.queries import uri_hash
-from lakecat.catalog.reading import versions_of_artifacts
 from lakecat.catalog.registry import EventType, NewArtifact, NewEvent
 from lakecat.catalog.values import ColumnInfo, RunningExecution
 from lakecat.errors import UsageError
@@ -40,11 +41,17 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Numbers:
-    """Context ids of datasets, the job's context id, and the newest version number of each dataset (0 for none)."""
+    """What there is before the commit, read under its locks.
+
+    Context ids of datasets and of the job; of each dataset that has a version the newest number and its schema's
+    fingerprint; the database's time.
+    """
 
     datasets: Mapping[str, int]
     job: int
     latest: Mapping[str, int]
+    schemas: Mapping[str, str]
+    now: int
 
 
 def check_positions(positions: Mapping[str, Position]) -> None:
@@ -55,29 +62,38 @@ def check_positions(positions: Mapping[str, Position]) -> None:
 
 
 def contexts(
-    connection: sa.Connection, types: Mapping[str, int], execution: RunningExecution, names: Sequence[str], now: int
+    connection: sa.Connection, types: Mapping[str, int], execution: RunningExecution, names: Sequence[str]
 ) -> Numbers:
     """Find the contexts that a commit attributes its versions to; datasets that ``begin`` did not name are made."""
     dataset_type, job_type = types[registry.DATASET], types[registry.JOB]
-    job = execution.start.job
+    job, context, newest = execution.start.job, s.context, s.version
+    numbered = s.version.alias("numbered")
+    top = sa.select(sa.func.max(numbered.c.version)).where(numbered.c.dataset_id == context.c.id).scalar_subquery()
     rows = connection.execute(
-        sa.select(s.context.c.id, s.context.c.name, s.context.c.type_id, sa.func.max(s.version.c.version).label("v"))
-        .outerjoin(s.version, s.version.c.dataset_id == s.context.c.id)
+        sa.select(
+            context.c.id, context.c.name, context.c.type_id, newest.c.version, newest.c.fingerprint,
+            now_ms().label("now"),
+        )
+        .select_from(context)
+        .outerjoin(newest, sa.and_(newest.c.dataset_id == context.c.id, newest.c.version == top))
         .where(
             sa.or_(
-                sa.and_(s.context.c.type_id == dataset_type, s.context.c.name.in_(names)),
-                sa.and_(s.context.c.type_id == job_type, s.context.c.name == job),
+                sa.and_(context.c.type_id == dataset_type, context.c.name.in_(names)),
+                sa.and_(context.c.type_id == job_type, context.c.name == job),
             )
         )
-        .group_by(s.context.c.id, s.context.c.name, s.context.c.type_id)
-    ).all()
-    found = {row.name: row.id for row in rows if row.type_id == dataset_type}
+    ).all()  # fmt: skip
+    known = {row.name: row for row in rows if row.type_id == dataset_type}
+    written = {name: row for name, row in known.items() if row.version is not None}
+    found, now = {name: row.id for name, row in known.items()}, rows[0].now
     if missing := [name for name in names if name not in found]:
         found |= registry.ensure_contexts(connection, dataset_type, missing, now)
     return Numbers(
         datasets=found,
         job=next(row.id for row in rows if row.type_id == job_type),
-        latest={row.name: row.v or 0 for row in rows if row.type_id == dataset_type},
+        latest={name: row.version for name, row in written.items()},
+        schemas={name: row.fingerprint for name, row in written.items()},
+        now=now,
     )
 
 
@@ -95,26 +111,34 @@ def record(
     numbers: Numbers,
     staged: Sequence[StagedTable],
     what: Record,
-    *,
-    now: int,
 ) -> tuple[Version, ...]:
-    """Write every row of the commit; the new versions."""
-    schemas = _schemas(connection, types, staged, now)
-    artifacts = _versions(connection, types, numbers, staged, what, schemas, now)
-    sources = registry.ensure_artifacts(connection, types, [_source(source) for source in what.sources], now)
-    events = [NewEvent(key, EventType.INPUT, "source") for key in sources.values()]
-    events += [NewEvent(key, EventType.OUTPUT, name) for name, key in artifacts.items()]
+    """Write every row of the commit; the new versions, in the order of ``staged``."""
+    schemas = {str(one.dataset): _schema(one) for one in staged}
+    changed = {
+        schema.fingerprint: schema
+        for name, schema in schemas.items()
+        if numbers.schemas.get(name) != schema.fingerprint
+    }
+    ids = registry.add_artifacts(
+        connection,
+        types,
+        [
+            *(_version_artifact(one, numbers, schemas[str(one.dataset)]) for one in staged),
+            *(_schema_artifact(schema) for schema in changed.values()),
+            *(_source(source) for source in what.sources),
+        ],
+        numbers.now,
+    )
+    _describe(connection, {f: ids[registry.SCHEMA, f] for f in changed}, changed)
+    versions = tuple(_version(one, numbers, ids, what, schemas[str(one.dataset)]) for one in staged)
+    _insert_versions(connection, numbers, staged, versions, what)
+    _relate(connection, numbers, versions, ids, what)
     execution_id = what.execution.execution_id
-    registry.insert_events(connection, execution_id, events, now)
-    pairs = [(numbers.datasets[name], key) for name, key in artifacts.items()]
-    pairs += [(numbers.datasets[name], schemas[name].artifact_id) for name in artifacts]
-    pairs += [(numbers.job, key) for key in artifacts.values()]
-    registry.insert_attributions(connection, pairs)
-    _edges(connection, execution_id, artifacts, what.edges)
-    _positions(connection, execution_id, what.positions, now)
+    _edges(connection, execution_id, {str(v.dataset): v.artifact_id for v in versions}, what.edges)
+    _positions(connection, execution_id, what.positions, numbers.now)
     _files(connection, execution_id, what.files)
     _properties(connection, execution_id, what)
-    return versions_of_artifacts(connection, artifacts.values())
+    return versions
 
 
 def sidecar(what: Record, dataset: str, version: int) -> dict[str, Json]:
@@ -163,42 +187,32 @@ def sidecar(what: Record, dataset: str, version: int) -> dict[str, Json]:
 class _Schema:
     fingerprint: str
     columns: tuple[ColumnInfo, ...]
-    artifact_id: int
 
 
-def _schemas(
-    connection: sa.Connection, types: Mapping[str, int], staged: Sequence[StagedTable], now: int
-) -> dict[str, _Schema]:
-    """The schema record of each dataset's new version, made where its fingerprint is new."""
-    columns = {str(one.dataset): _columns(one) for one in staged}
-    fingerprints = {name: _fingerprint(infos) for name, infos in columns.items()}
-    rows = connection.execute(
-        sa.select(s.lake_schema.c.fingerprint, s.lake_schema.c.artifact_id).where(
-            s.lake_schema.c.fingerprint.in_(set(fingerprints.values()))
-        )
-    )
-    known: dict[str, int] = {row.fingerprint: row.artifact_id for row in rows}
-    fresh = {fingerprints[name]: infos for name, infos in columns.items() if fingerprints[name] not in known}
-    if fresh:
-        artifacts = [NewArtifact(registry.SCHEMA, f, None, {"columns": _json(_plain(c))}) for f, c in fresh.items()]
-        known |= registry.ensure_artifacts(connection, types, artifacts, now)
-        registry.insert_absent(
-            connection, s.lake_schema, [{"fingerprint": f, "artifact_id": known[f]} for f in sorted(fresh)]
-        )
-        described = [
-            {"fingerprint": f, "ordinal": n, "name": c.name, "type": c.type, "field_id": c.field_id,
-             "required": c.required, "doc": c.doc}
-            for f in sorted(fresh)
-            for n, c in enumerate(fresh[f])
-        ]  # fmt: skip
-        registry.insert_absent(connection, s.schema_column, described)
-    return {name: _Schema(f, columns[name], known[f]) for name, f in fingerprints.items()}
-
-
-def _columns(staged: StagedTable) -> tuple[ColumnInfo, ...]:
-    return tuple(
+def _schema(staged: StagedTable) -> _Schema:
+    columns = tuple(
         ColumnInfo(f.name, str(f.field_type), f.field_id, f.required, f.doc) for f in staged.state.schema.fields
     )
+    return _Schema(_fingerprint(columns), columns)
+
+
+def _schema_artifact(schema: _Schema) -> NewArtifact:
+    return NewArtifact(registry.SCHEMA, schema.fingerprint, None, {"columns": _json(_plain(schema.columns))})
+
+
+def _describe(connection: sa.Connection, artifacts: Mapping[str, int], schemas: Mapping[str, _Schema]) -> None:
+    """Keep the columns of these schemas, where no other table had the same before."""
+    fingerprints = sorted(schemas)
+    registry.insert_absent(
+        connection, s.lake_schema, [{"fingerprint": f, "artifact_id": artifacts[f]} for f in fingerprints]
+    )
+    described = [
+        {"fingerprint": f, "ordinal": n, "name": c.name, "type": c.type, "field_id": c.field_id,
+         "required": c.required, "doc": c.doc}
+        for f in fingerprints
+        for n, c in enumerate(schemas[f].columns)
+    ]  # fmt: skip
+    registry.insert_absent(connection, s.schema_column, described)
 
 
 def _plain(columns: Sequence[ColumnInfo]) -> list[Json]:
@@ -212,67 +226,97 @@ def _fingerprint(columns: Sequence[ColumnInfo]) -> str:
     return hashlib.sha256(_json(_plain(columns)).encode()).hexdigest()
 
 
-def _versions(
+def _version_artifact(one: StagedTable, numbers: Numbers, schema: _Schema) -> NewArtifact:
+    name = str(one.dataset)
+    number = numbers.latest.get(name, 0) + 1
+    return NewArtifact(
+        registry.TABLE_VERSION,
+        f"{name}@v{number}",
+        one.metadata_location,
+        {
+            "dataset": name, "version": number, "snapshot_id": one.snapshot_id, "operation": str(one.operation),
+            "rows": one.totals.rows, "added_rows": one.totals.added_rows, "removed_rows": one.totals.removed_rows,
+            "files": one.totals.files, "bytes": one.totals.bytes, "schema": schema.fingerprint,
+        },
+    )  # fmt: skip
+
+
+def _version(
+    one: StagedTable, numbers: Numbers, ids: Mapping[tuple[str, str], int], what: Record, schema: _Schema
+) -> Version:
+    number = numbers.latest.get(str(one.dataset), 0) + 1
+    return Version(
+        dataset=one.dataset,
+        version=number,
+        snapshot_id=one.snapshot_id,
+        metadata_location=one.metadata_location,
+        artifact_id=ids[registry.TABLE_VERSION, f"{one.dataset}@v{number}"],
+        execution_id=what.execution.execution_id,
+        committed_at=moment(one.timestamp_ms),
+        operation=str(one.operation),
+        rows=one.totals.rows,
+        added_rows=one.totals.added_rows,
+        removed_rows=one.totals.removed_rows,
+        files=one.totals.files,
+        bytes=one.totals.bytes,
+        schema_fingerprint=schema.fingerprint,
+    )
+
+
+def _insert_versions(
     connection: sa.Connection,
-    types: Mapping[str, int],
     numbers: Numbers,
     staged: Sequence[StagedTable],
+    versions: Sequence[Version],
     what: Record,
-    schemas: Mapping[str, _Schema],
-    now: int,
-) -> dict[str, int]:
-    """Record the versions; the ids of their artifacts by dataset."""
-    if not staged:
-        return {}
-    named = {}
-    for one in staged:
-        name = str(one.dataset)
-        number = numbers.latest.get(name, 0) + 1
-        named[name] = NewArtifact(
-            registry.TABLE_VERSION,
-            f"{name}@v{number}",
-            one.metadata_location,
-            {
-                "dataset": name, "version": number, "snapshot_id": one.snapshot_id, "operation": str(one.operation),
-                "rows": one.totals.rows, "added_rows": one.totals.added_rows, "removed_rows": one.totals.removed_rows,
-                "files": one.totals.files, "bytes": one.totals.bytes, "schema": schemas[name].fingerprint,
-            },
-        )  # fmt: skip
-    ids = registry.insert_artifacts(connection, types, list(named.values()), now)
-    artifacts = {name: ids[artifact.name] for name, artifact in named.items()}
+) -> None:
     rows = [
-        _version_row(one, numbers, artifacts[str(one.dataset)], what, schemas[str(one.dataset)].fingerprint)
-        for one in staged
+        {
+            "dataset_id": numbers.datasets[str(version.dataset)],
+            "version": version.version,
+            "snapshot_id": version.snapshot_id,
+            "artifact_id": version.artifact_id,
+            "execution_id": version.execution_id,
+            "metadata_location": version.metadata_location,
+            "committed_ms": one.timestamp_ms,
+            "operation": version.operation,
+            "whole": str(version.dataset) in what.whole or one.base_location is None,
+            "total_rows": version.rows,
+            "added_rows": version.added_rows,
+            "removed_rows": version.removed_rows,
+            "total_files": version.files,
+            "total_bytes": version.bytes,
+            "fingerprint": version.schema_fingerprint,
+            "expired": version.expired,
+        }
+        for one, version in zip(staged, versions, strict=True)
     ]
-    connection.execute(sa.insert(s.version), rows)
+    if rows:
+        connection.execute(sa.insert(s.version), rows)
     for one in staged:
         if one.expired_snapshot_ids:
-            _expire(connection, numbers.datasets[str(one.dataset)], one.expired_snapshot_ids, now)
-    return artifacts
+            _expire(connection, numbers.datasets[str(one.dataset)], one.expired_snapshot_ids, numbers.now)
 
 
-def _version_row(
-    one: StagedTable, numbers: Numbers, artifact_id: int, what: Record, fingerprint: str
-) -> dict[str, Any]:
-    name = str(one.dataset)
-    return {
-        "dataset_id": numbers.datasets[name],
-        "version": numbers.latest.get(name, 0) + 1,
-        "snapshot_id": one.snapshot_id,
-        "artifact_id": artifact_id,
-        "execution_id": what.execution.execution_id,
-        "metadata_location": one.metadata_location,
-        "committed_ms": one.timestamp_ms,
-        "operation": str(one.operation),
-        "whole": name in what.whole or one.base_location is None,
-        "total_rows": one.totals.rows,
-        "added_rows": one.totals.added_rows,
-        "removed_rows": one.totals.removed_rows,
-        "total_files": one.totals.files,
-        "total_bytes": one.totals.bytes,
-        "fingerprint": fingerprint,
-        "expired": False,
-    }
+def _relate(
+    connection: sa.Connection,
+    numbers: Numbers,
+    versions: Sequence[Version],
+    ids: Mapping[tuple[str, str], int],
+    what: Record,
+) -> None:
+    """Events of what was read and written; attributions of versions and new schemas to their contexts."""
+    events = [NewEvent(key, EventType.INPUT, "source") for (kind, _), key in ids.items() if kind == registry.SOURCE]
+    events += [NewEvent(v.artifact_id, EventType.OUTPUT, str(v.dataset)) for v in versions]
+    registry.insert_events(connection, what.execution.execution_id, events, numbers.now)
+    pairs = []
+    for version in versions:
+        dataset = numbers.datasets[str(version.dataset)]
+        pairs += [(dataset, version.artifact_id), (numbers.job, version.artifact_id)]
+        schema = ids.get((registry.SCHEMA, version.schema_fingerprint))
+        if schema is not None:
+            pairs.append((dataset, schema))
+    registry.insert_attributions(connection, pairs)
 
 
 def _expire(connection: sa.Connection, dataset_id: int, snapshot_ids: Sequence[int], now: int) -> None:

@@ -206,19 +206,41 @@ def ensure_artifacts(
     return found
 
 
-def insert_artifacts(
+def add_artifacts(
     connection: sa.Connection, types: Mapping[str, int], artifacts: Sequence[NewArtifact], now: int
-) -> dict[str, int]:
-    """Insert artifacts of one type that are surely new; their ids by name."""
-    rows = [_artifact_row(a, types, now) for a in artifacts]
+) -> dict[tuple[str, str], int]:
+    """The ids by type and name of artifacts that are most likely new, made with their properties where missing."""
+    wanted = {(types[a.type], a.name): a for a in artifacts}
+    if not wanted:
+        return {}
+    # In one order for everybody, so that none waits for another in a circle.
+    rows = [_artifact_row(wanted[key], types, now) for key in sorted(wanted)]
+    made: dict[tuple[int, str], int] = {}
     if connection.dialect.insert_returning:
-        result = connection.execute(sa.insert(s.artifact).returning(s.artifact.c.name, s.artifact.c.id), rows)
-        ids = {name: key for name, key in result}  # noqa: C416 - rows are no tuples to the type checker
+        made = _insert_returning(connection, rows)
+        fresh = {key: wanted[key] for key in made}
     else:
-        connection.execute(sa.insert(s.artifact), rows)
-        ids = find_named(connection, s.artifact, types[artifacts[0].type], (a.name for a in artifacts))
-    connection.execute(sa.insert(s.artifact_property), _artifact_properties(artifacts, ids))
-    return ids
+        insert_absent(connection, s.artifact, rows)
+        fresh = wanted
+    for type_id in sorted({type_id for type_id, _ in wanted.keys() - made.keys()}):
+        names = [name for kind, name in wanted if kind == type_id and (kind, name) not in made]
+        made.update({(type_id, n): i for n, i in find_named(connection, s.artifact, type_id, names).items()})
+    properties = [row for key, a in sorted(fresh.items()) for row in _artifact_properties([a], {a.name: made[key]})]
+    insert_absent(connection, s.artifact_property, properties)
+    return {(a.type, a.name): made[key] for key, a in wanted.items()}
+
+
+def _insert_returning(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> dict[tuple[int, str], int]:
+    """Insert artifacts that are not there yet; the ids of those that were made (on MariaDB of the others too)."""
+    table, backend = s.artifact, connection.dialect.name
+    statement: Any
+    if backend == "mysql":
+        statement = mysql.insert(table).on_duplicate_key_update({"type_id": table.c.type_id})
+    else:
+        insert = postgresql.insert if backend == "postgresql" else sqlite.insert
+        statement = insert(table).on_conflict_do_nothing()
+    result = connection.execute(statement.returning(table.c.type_id, table.c.name, table.c.id), rows)
+    return {(type_id, name): key for type_id, name, key in result}
 
 
 def _artifact_properties(artifacts: Sequence[NewArtifact], ids: Mapping[str, int]) -> list[dict[str, Any]]:

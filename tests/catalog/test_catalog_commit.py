@@ -267,7 +267,7 @@ def test_a_commit_is_few_statements(bench):
         execution, change, sources=tuple(SourceRead(f"{n}.csv", n) for n in range(300)), edges=edges * 300,
         positions={"orders": Position({})}, files=loaded,
     )  # fmt: skip
-    assert len(statements) <= 24, "\n".join(statements)
+    assert len(statements) <= 15, "\n".join(statements)
     statements.clear()
     assert len(bench.catalog.execution(execution.execution_id).sources) == 300
     assert len(statements) <= 8
