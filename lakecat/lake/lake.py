@@ -20,7 +20,7 @@ from lakecat.lake.answers import Check, DatasetStatus, Description, Difference, 
 from lakecat.lake.project import Project
 from lakecat.lake.selection import Selection, select_datasets, select_work
 from lakecat.store import LakeStore
-from lakecat.types import DatasetName, VersionRef
+from lakecat.types import DatasetName, Version, VersionRef, WriteMode
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from lakecat.lake.work import ArrowSource, OnProgress, OnResult
     from lakecat.landing import Services
     from lakecat.maintenance import GcReport
+    from lakecat.tables import ColumnChange
 
 Selectors: TypeAlias = str | Iterable[str] | None
 
@@ -330,6 +331,22 @@ class Lake:
         from lakecat import ingest
 
         return ingest.merge(self.services, _name(dataset), data, key=tuple(key))
+
+    def delete(self, dataset: str | DatasetName, data: ArrowSource, *, key: Iterable[str]) -> IngestResult:
+        """Delete the rows that agree with a row of ``data`` in ``key``."""
+        from lakecat import ingest
+
+        return ingest.load(self.services, _name(dataset), data, mode=WriteMode.DELETE, key=tuple(key))
+
+    def alter(self, dataset: str | DatasetName, *changes: ColumnChange) -> Version | None:
+        """Change columns in order, all or none, in a new version; None when nothing changes. Data files stay.
+
+        Changes are ``AddColumn``, ``RenameColumn``, ``WidenColumn``, ``MoveColumn`` and ``DropColumn`` of
+        ``lakecat.tables``. Raises SchemaError.
+        """
+        from lakecat.alter import alter
+
+        return alter(self.services, _name(dataset), changes)
 
     def _select(self, select: Selectors, exclude: Selectors) -> Selection:
         return select_work(self._project.jobs(), self._project.scripts(), _texts(select), _texts(exclude))
