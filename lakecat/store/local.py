@@ -10,6 +10,7 @@ import contextlib
 import errno
 import os
 import secrets
+import stat
 import sys
 import threading
 from collections.abc import Iterable, Iterator, Mapping
@@ -65,7 +66,9 @@ class LocalStore(LakeStore):
     def read(self, location: str) -> bytes:
         """See LakeStore.read."""
         with _wrapped(location):
-            return self.local_path(location).read_bytes()
+            path = self.local_path(location)
+            _size(path)
+            return path.read_bytes()
 
     def write(self, location: str, data: bytes, *, if_absent: bool = False) -> None:
         """See LakeStore.write."""
@@ -91,18 +94,18 @@ class LocalStore(LakeStore):
         """See LakeStore.exists."""
         with _wrapped(location):
             try:
-                return self.local_path(location).stat() is not None
+                return stat.S_ISREG(self.local_path(location).stat().st_mode)
             except (FileNotFoundError, NotADirectoryError):
                 return False
 
     def size(self, location: str) -> int:
         """See LakeStore.size."""
         with _wrapped(location):
-            return self.local_path(location).stat().st_size
+            return _size(self.local_path(location))
 
     def delete(self, location: str) -> None:
         """See LakeStore.delete."""
-        with _wrapped(location), contextlib.suppress(FileNotFoundError):
+        with _wrapped(location), contextlib.suppress(FileNotFoundError, NotADirectoryError):
             self.local_path(location).unlink()
 
     def prune(self, prefix: str) -> None:
@@ -130,7 +133,9 @@ class LocalStore(LakeStore):
     def open_input(self, location: str) -> pa.NativeFile:
         """See LakeStore.open_input."""
         with _wrapped(location):
-            return self.filesystem.open_input_file(self.path(location))
+            path = self.local_path(location)
+            _size(path)
+            return self.filesystem.open_input_file(str(path))
 
     def open_output(self, location: str) -> LakeOutput:
         """See LakeStore.open_output."""
@@ -316,6 +321,14 @@ def _write_new(path: Path, data: bytes) -> None:
         _fsync(descriptor)
 
 
+def _size(path: Path) -> int:
+    """The size of a regular file. A pipe would block its reader for ever, a device has no end: StoreError."""
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise StoreError(f"{path} is no regular file", hint="lakecat makes none of that kind: see what put it there")
+    return status.st_size
+
+
 def _link(temporary: Path, path: Path, data: bytes) -> None:
     """Give a finished file its name, unless the name is taken: FileExistsError."""
     try:
@@ -361,7 +374,7 @@ def _wrapped(location: str) -> Iterator[None]:
 
 def _explain(error: Exception, location: str) -> StoreError:
     """Say what happened to a file; errno says what to do about it."""
-    if isinstance(error, FileNotFoundError):
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
         return ObjectMissingError(f"{location} is not there")
     hint = {
         errno.ENOSPC: "the disk is full: free space, or move the lake",

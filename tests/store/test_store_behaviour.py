@@ -85,6 +85,20 @@ def test_deleting_twice_is_fine(lake: LakeStore) -> None:
     assert not lake.exists(location)
 
 
+def test_a_folder_is_no_file(lake: LakeStore) -> None:
+    lake.write(lake.join("a", "b"), b"x")
+    folder, below = lake.join("a"), lake.join("a", "b", "c")
+    assert not lake.exists(folder)
+    assert not lake.exists(below)
+    for ask in (lake.read, lake.size, lake.open_input):
+        with pytest.raises(StoreError):
+            ask(folder)
+        with pytest.raises(ObjectMissingError):
+            ask(below)
+    lake.delete(below)
+    assert lake.read(lake.join("a", "b")) == b"x"
+
+
 def test_listing_holds_each_file_under_the_folder_and_no_neighbour(lake: LakeStore) -> None:
     inside = {"t/a": b"1", "t/b/c": b"22", "t/b/c2/d": b"333", "t/z": b""}
     lake.write_all({lake.join(*name.split("/")): data for name, data in {**inside, "t2/a": b"x", "ta": b"x"}.items()})
@@ -178,6 +192,15 @@ def test_odd_names(lake: LakeStore, name: str) -> None:
     assert [one.location for one in lake.list(lake.join("odd", name))] == [location]
     with lake.open_input(location) as source:
         assert source.read().decode() == name
+
+
+def test_names_that_only_look_percent_encoded_are_different_files(lake: LakeStore) -> None:
+    names = ["a b", "a%20b", "a%2520b", "a+b"]
+    for name in names:
+        lake.write(lake.join("d", name), name.encode())
+    lake.delete(lake.join("d", "a%20b"))
+    left = {one.location: lake.read(one.location).decode() for one in lake.list(lake.join("d"))}
+    assert left == {lake.join("d", name): name for name in names if name != "a%20b"}
 
 
 def test_the_probe_leaves_nothing_behind(lake: LakeStore) -> None:
