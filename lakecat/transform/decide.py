@@ -6,11 +6,51 @@ import hashlib
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from typing import Final
+
+from sqlglot import exp
 
 from lakecat.transform.compile import Value
 from lakecat.transform.history import Footprint, History
 from lakecat.transform.scripts import Kind, Script
 from lakecat.types import DatasetName, Version
+
+_MOVING: Final = frozenset(
+    [
+        "current_date",
+        "current_datetime",
+        "current_localtime",
+        "current_localtimestamp",
+        "current_time",
+        "current_timestamp",
+        "current_timestamp_ltz",
+        "gen_random_uuid",
+        "get_current_time",
+        "get_current_timestamp",
+        "getdate",
+        "getutcdate",
+        "localtime",
+        "localtimestamp",
+        "now",
+        "rand",
+        "randn",
+        "random",
+        "statement_timestamp",
+        "sysdate",
+        "sysdatetime",
+        "systimestamp",
+        "today",
+        "transaction_timestamp",
+        "utc_date",
+        "utc_time",
+        "utc_timestamp",
+        "uuid",
+        "uuid_string",
+        "uuidv4",
+        "uuidv7",
+    ]
+)
+"""Functions whose value is another at each run, by sqlglot's name or the engine's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +84,20 @@ class Situation:
 def looks_at_target(script: Script) -> bool:
     """Whether the rows of the target decide what the script does to them."""
     return script.kind.modifies or script.target in script.inputs
+
+
+def changing_by_itself(script: Script) -> str | None:
+    """The function by which the same script on the same inputs has another result, when that calls for another run.
+
+    Not for rows that are added: those of the last run stay as they were, and would come again.
+    """
+    if script.kind is Kind.INSERT or script.changes:
+        return None
+    for node in script.statement.find_all(exp.Func):
+        name = node.name if isinstance(node, exp.Anonymous) else node.sql_name()
+        if name.lower() in _MOVING:
+            return name.lower()
+    return None
 
 
 def footprint(script: Script, situation: Situation) -> Footprint:
@@ -96,19 +150,22 @@ def _reasons(script: Script, history: History, situation: Situation, target: Ver
         reasons.append(f"{script.target} is gone")
     if now.sha256 != last.sha256:
         reasons.append("script changed")
-    if now.parameters != last.parameters:
-        reasons.append(f"parameters changed: {', '.join(_differing(now.parameters, last.parameters))}")
+    if differing := _differing(now.parameters, last.parameters):
+        reasons.append(f"parameters changed: {', '.join(differing)}")
     if now.engine != last.engine:
         reasons.append(f"engine changed: {last.engine} → {now.engine}")
     if now.dialect != last.dialect:
         reasons.append(f"dialect changed: {last.dialect} → {now.dialect}")
     reasons += _input_reasons(script, history, situation, now, last)
     reasons += _target_reasons(script, history, situation)
+    if not reasons and (moving := changing_by_itself(script)) is not None:
+        reasons.append(f"uses {moving}, which changes by itself")
     return reasons
 
 
 def _differing(now: Mapping[str, Value], last: Mapping[str, Value]) -> list[str]:
-    return sorted(name for name in {*now, *last} if now.get(name) != last.get(name))
+    # 1, 1.0 and true are equal in Python, and not in SQL.
+    return sorted(name for name in {*now, *last} if repr(now.get(name)) != repr(last.get(name)))
 
 
 def _input_reasons(

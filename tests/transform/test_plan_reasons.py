@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
@@ -253,3 +254,47 @@ def test_another_dialect_in_the_configuration_is_a_reason(make_project: Callable
     assert project.reasons()["wh.t"][0] is False
     again = make_project("project: test\ndialect: snowflake\n")
     assert again.reasons()["wh.t"] == (True, ("dialect changed: spark → snowflake",))
+
+
+@pytest.mark.parametrize(
+    ("header", "text", "name"),
+    [
+        ("", "SELECT id, current_date AS day FROM raw.x", "current_date"),
+        ("", "SELECT id, today() AS day FROM raw.x", "current_date"),
+        ("", "SELECT id, random() AS r FROM raw.x", "rand"),
+        ("", "CREATE OR REPLACE TABLE wh.t AS SELECT id, now() AS at FROM raw.x", "now"),
+        ("", "INSERT OVERWRITE wh.t SELECT id, uuid() AS u FROM raw.x", "uuid"),
+        ("-- lakecat: {dialect: snowflake}\n", "SELECT id, current_timestamp() AS at FROM raw.x", "current_timestamp"),
+        ("-- lakecat: {dialect: redshift}\n", "SELECT id, getdate() AS at FROM raw.x", "current_timestamp"),
+    ],
+)
+def test_what_changes_by_itself_is_made_again(project: Project, header: str, text: str, name: str) -> None:
+    project.put("raw.x", [{"id": 1}])
+    project.script("wh/t.sql", header + text)
+    project.done()
+    assert project.reasons()["wh.t"] == (True, (f"uses {name}, which changes by itself",))
+    project.done()
+    assert len(project.rows("wh.t")) == 1
+
+
+def test_a_delete_by_age_looks_again(project: Project) -> None:
+    project.put("wh.t", [{"at": datetime(2020, 1, 1, tzinfo=UTC)}])
+    project.script("wh/old.sql", "DELETE FROM wh.t WHERE at < now() - INTERVAL 90 DAY")
+    project.done()
+    assert project.rows("wh.t") == []
+    assert project.reasons()["wh.old"][0] is True
+
+
+@pytest.mark.parametrize("source", ["raw.x", "table_changes('raw.x')"])
+def test_an_insert_with_the_time_does_not_repeat_its_rows(project: Project, source: str) -> None:
+    project.put("raw.x", [{"id": 1}])
+    project.script("wh/t.sql", f"INSERT INTO wh.t SELECT id, now() AS at FROM {source}")
+    project.done()
+    assert project.statuses() == {"wh.t": Status.SKIPPED}
+
+
+def test_values_that_python_holds_equal_are_other_values(project: Project) -> None:
+    project.script("wh/t.sql", "SELECT $v AS v")
+    project.done(variables={"v": 1})
+    assert project.reasons(variables={"v": True})["wh.t"] == (True, ("parameters changed: v",))
+    assert project.reasons(variables={"v": 1})["wh.t"][0] is False
