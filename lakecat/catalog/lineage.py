@@ -85,7 +85,8 @@ def _passed(seen: sa.CTE, near: EventType) -> tuple[sa.Select[Any], sa.FromClaus
     query = (
         sa.select(here.c.execution_id)
         .select_from(seen)
-        .join(here, sa.and_(here.c.artifact_id == seen.c.artifact_id, here.c.type == int(near)))
+        # An expression, so that SQLite looks the events up by it, and does not read all events to look them up here.
+        .join(here, sa.and_(here.c.artifact_id == seen.c.artifact_id + 0, here.c.type == int(near)))
         .join(s.execution, s.execution.c.id == here.c.execution_id)
         .where(s.execution.c.last_known_state.in_(_DONE))
         # MySQL's optimizer knows nothing of the size of a recursion; the only sensible order is this one.
