@@ -6,6 +6,7 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, TypeAlias
 
 from sqlglot import exp
@@ -30,7 +31,7 @@ class Compiled:
 
     ``sql`` is one SELECT, or for MERGE, UPDATE and DELETE the statement itself. ``relations`` maps the names in it to
     the dataset behind each, and whether only its changes are meant. ``traced`` is the same statement in the script's
-    own dialect, with datasets' names, for lineage.
+    own dialect, with datasets' names, for lineage. Shared between callers: nothing in it may be changed.
     """
 
     sql: str
@@ -59,10 +60,7 @@ def compile_script(script: Script, *, dialect: str, variables: Mapping[str, Valu
     Raises:
         ScriptError: a parameter has no value, or the statement can't be said faithfully in the engine's dialect.
     """
-    traced, _ = _resolve(script, for_engine=False)
-    statement, relations = _resolve(script, for_engine=True)
-    parameters = _bind(script, statement, variables)
-    return Compiled(_said(script, _executable(script, statement), dialect), parameters, relations, traced)
+    return _compiled(script, dialect, _used(script, variables), first=False)
 
 
 def first_merge(script: Script, *, dialect: str, variables: Mapping[str, Value]) -> Compiled:
@@ -71,11 +69,31 @@ def first_merge(script: Script, *, dialect: str, variables: Mapping[str, Value])
     Every source row is unmatched then, so that only WHEN NOT MATCHED THEN INSERT counts. Raises ScriptError as
     ``compile_script`` does, and when there is not exactly one such clause with its columns named.
     """
+    return _compiled(script, dialect, _used(script, variables), first=True)
+
+
+_Used: TypeAlias = tuple[tuple[str, str, Value], ...]
+
+
+def _used(script: Script, variables: Mapping[str, Value]) -> _Used:
+    """The values that the script uses; with their texts, as 1, 1.0 and true are equal in Python, and 0.0 and -0.0."""
+    return tuple((name, repr(variables[name]), variables[name]) for name in used_variables(script) if name in variables)
+
+
+# A plan compiles what the run compiles again; a scheduler's process does so at each turn.
+@lru_cache(maxsize=1024)
+def _compiled(script: Script, dialect: str, used: _Used, *, first: bool) -> Compiled:
     traced, _ = _resolve(script, for_engine=False)
     statement, relations = _resolve(script, for_engine=True)
-    parameters = _bind(script, statement, variables)
-    query = _inserted_rows(script, statement)
+    parameters = _bind(script, statement, {name: value for name, _, value in used})
+    query = _inserted_rows(script, statement) if first else _executable(script, statement)
     return Compiled(_said(script, query, dialect), parameters, relations, traced)
+
+
+@lru_cache(maxsize=1024)
+def used_variables(script: Script) -> tuple[str, ...]:
+    """Names of the parameters in a script's text, each once. Raises ScriptError for those without a name."""
+    return tuple(dict.fromkeys(_parameter_name(script, node) for node in _parameter_nodes(script.statement)))
 
 
 def _inserted_rows(script: Script, merge: exp.Expr) -> exp.Expr:
@@ -113,11 +131,6 @@ def _no_table(script: Script) -> ScriptError:
         where=script.where(script.statement),
         hint="write one WHEN NOT MATCHED THEN INSERT (columns) VALUES (…), or create the table by a script",
     )
-
-
-def used_variables(script: Script) -> tuple[str, ...]:
-    """Names of the parameters in a script's text, each once. Raises ScriptError for those without a name."""
-    return tuple(dict.fromkeys(_parameter_name(script, node) for node in _parameter_nodes(script.statement)))
 
 
 def _said(script: Script, statement: exp.Expr, dialect: str) -> str:

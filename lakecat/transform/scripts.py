@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -152,8 +153,10 @@ def _dialect(inner: str, settings: Settings) -> str:
         raise ConfigError(f"the dialect of {inner}: {err}") from err
 
 
+# A run reads its files several times, a scheduler's process again and again; their text seldom changes.
+@lru_cache(maxsize=1024)
 def parse_script(text: str, inner: str, *, path: str, dialect: str) -> Script:
-    """Parse one script.
+    """Parse one script; the same text is parsed once in a process.
 
     Args:
         text: the script's text.
