@@ -156,8 +156,16 @@ def _cast(script: Script, node: exp.Expr) -> exp.Expr | None:
     return cast(this=exp.Anonymous(this="trunc", expressions=[exact]), to=node.args["to"].copy())
 
 
+def _assignments(_: Script, node: exp.Expr) -> None:
+    """``SET t.a = …`` can only mean the target; DuckDB takes the column's name alone."""
+    for assignment in node.args.get("expressions") or ():
+        if isinstance(assignment, exp.EQ) and isinstance(assignment.this, exp.Column):
+            assignment.set("this", exp.Column(this=assignment.this.this))
+
+
 _RULES: Final[tuple[tuple[type[exp.Expr] | tuple[type[exp.Expr], ...], Callable[..., exp.Expr | None]], ...]] = (
     (exp.Div, _division),
+    (exp.Update, _assignments),
     (exp.DayOfWeek, _day_of_week),
     (exp.Extract, _extract),
     (exp.Week, _week),

@@ -127,7 +127,10 @@ def load_scripts(settings: Settings) -> tuple[Script, ...]:
 def _load(path: Path, folder: Path, settings: Settings) -> Script:
     inner = path.relative_to(folder).as_posix()
     shown = f"{settings.transforms.folder}/{inner}"
-    data = path.read_bytes()
+    try:
+        data = path.read_bytes()
+    except OSError as err:
+        raise ScriptError(f"cannot be read: {err.strerror}", where=Where(shown)) from err
     if len(data) > MAX_BYTES:
         raise ScriptError(f"is larger than {MAX_BYTES} bytes", where=Where(shown))
     try:

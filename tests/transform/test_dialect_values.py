@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from lakecat.errors import ScriptError
+from lakecat.types import DatasetName
 
 if TYPE_CHECKING:
     from conftest import Project
@@ -111,3 +112,21 @@ def test_grouping_by_a_quotient(project: Project) -> None:
     project.done()
     assert sorted((row["q"], row["n"]) for row in project.rows("wh.t")) == [(0, 4), (1, 4), (2, 2)]
     assert project.columns("wh.t")[0][1] == "int"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "MERGE INTO wh.t AS t USING raw.x AS s ON t.id = s.a WHEN MATCHED THEN UPDATE SET t.q = s.b / 4, t.n = t.n + 1",
+        "UPDATE wh.t SET wh.t.q = s.b / 4, n = n + 1 FROM raw.x AS s WHERE wh.t.id = s.a",
+    ],
+)
+def test_qualified_names_in_set(project: Project, text: str) -> None:
+    project.put("raw.x", [ROW])
+    project.put("wh.t", [{"id": 7, "q": 0.0, "n": 1}, {"id": 8, "q": 0.0, "n": 1}])
+    project.script("wh/m.sql", f"-- lakecat: {{dialect: snowflake}}\n{text}")
+    project.done()
+    assert project.rows("wh.t") == [{"id": 7, "q": 0.5, "n": 2}, {"id": 8, "q": 0.0, "n": 1}]
+    paths = project.services.catalog.column_lineage(DatasetName("wh", "t"), "q", direction="up", depth=1)
+    read = {path.input.column for path in paths if path.input is not None and path.input.dataset == "raw.x"}
+    assert "b" in read

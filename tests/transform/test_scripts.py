@@ -1,4 +1,7 @@
+from __future__ import annotations
+
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -6,6 +9,9 @@ from lakecat.config import Settings
 from lakecat.errors import ConfigError, ScriptError
 from lakecat.transform.scripts import Kind, Script, load_scripts, parse_script
 from lakecat.types import DatasetName
+
+if TYPE_CHECKING:
+    from conftest import Project
 
 
 def parse(text: str, inner: str = "staging/flights.sql", dialect: str = "duckdb") -> Script:
@@ -243,3 +249,16 @@ def test_text_that_is_not_utf8_is_refused_with_its_line(tmp_path: Path) -> None:
         load_scripts(settings(tmp_path))
     assert caught.value.where is not None
     assert caught.value.where.line == 2
+
+
+def test_a_file_that_cannot_be_read_is_named(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    project.script("a/t.sql", "SELECT 1 AS id")
+
+    def refuse(self: Path) -> bytes:
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(ScriptError, match="cannot be read: Permission denied") as caught:
+        load_scripts(project.services.settings)
+    assert caught.value.where is not None
+    assert caught.value.where.file == "transforms/a/t.sql"
