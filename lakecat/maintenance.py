@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from lakecat.catalog import CompletedExecution, ExecutionStart, garbage
 from lakecat.catalog.commit import CommitPlan, commit
-from lakecat.catalog.garbage import KnownVersion, Writer
+from lakecat.catalog.garbage import KnownVersion
 from lakecat.errors import (
     CommitUnknownError,
     LakecatError,
@@ -37,7 +37,6 @@ MAX_DELETE_FRACTION: Final = 0.5
 LEASE: Final = "gc"
 UNKNOWN_SHOWN: Final = 20
 _THREADS: Final = 8
-_ENDED: Final = (ExecutionState.COMPLETE, ExecutionState.FAILED, ExecutionState.CANCELED)
 
 OnProgress = Callable[[str, int, int], None]
 """Called with a dataset's name, and how many of how many files are removed."""
@@ -224,7 +223,7 @@ class _Look:
             if one.location in kept or one.location in metadata:
                 continue
             writer = writers.get(self._folder(one.location) or "")
-            if writer is None or self._store_link(one.location):
+            if writer is None or self._is_link(one.location):
                 unknown.append(one)
             elif writer.dead or (self._pretend and writer.abandoned):
                 abandoned.append(one)
@@ -244,7 +243,7 @@ class _Look:
                 unknown_files=tuple(one.location for one in unknown[:UNKNOWN_SHOWN]),
             ),
             steps=steps,
-            folders=frozenset(touched | {folder for folder in folders if _ended(writers.get(folder))}),
+            folders=frozenset(touched),
             collected=collected,
             foreign=frozenset(
                 location
@@ -259,7 +258,7 @@ class _Look:
         parts = location[len(self._location) + 1 :].split("/")
         return "/".join((self._location, *parts[:2])) if len(parts) > 2 else None
 
-    def _store_link(self, location: str) -> bool:
+    def _is_link(self, location: str) -> bool:
         """Whether the file is a link, or lies behind one; lakecat makes none."""
         try:
             return self._store.canonical(location) != location
@@ -280,7 +279,7 @@ class _Look:
             raise TableError(f"{self._dataset} lies at {state.location}, where garbage is not collected")
         live = {int(snapshot["snapshot-id"]) for snapshot in state.snapshots}
         due = [version for version in known if version.due and version.snapshot_id not in live]
-        rest = [version for version in known if version not in due]
+        rest = [version for version in known if not version.due or version.snapshot_id in live]
         hidden = [version for version in rest if version.snapshot_id not in live]
         lists = [str(snapshot["manifest-list"]) for snapshot in self._snapshots(due).values()]
         kept = reachable(self._store, state, others=self._needed(hidden))
@@ -325,10 +324,6 @@ class _Look:
                 name = f"{self._dataset}@v{version.version}"
                 raise TableError(f"the metadata of {name} is missing, so it is unknown what it needs")
         return tuple(snapshots.values())
-
-
-def _ended(writer: Writer | None) -> bool:
-    return writer is not None and writer.state in _ENDED
 
 
 def _without(plan: _Plan, foreign: frozenset[str]) -> _Plan:

@@ -13,7 +13,8 @@ from lakecat.catalog import schema as s
 from lakecat.errors import LakecatError, LeaseHeldError, TableError, UsageError
 from lakecat.failpoints import MAINTENANCE_NAMES
 from lakecat.landing import current_state
-from lakecat.tables import data_prefix, metadata_prefix, plan, sidecar_location, table_location
+from lakecat.tables import data_prefix, load_state, metadata_prefix, plan, sidecar_location, table_location
+from lakecat.tables.manifests import ManifestBuilder, read_entries, read_manifests
 from lakecat.tables.scan import Scan
 from lakecat.types import DatasetName, ExecutionState, ExecutionType, VersionRef
 
@@ -285,3 +286,88 @@ def test_killed_anywhere_the_next_one_finishes(lab, name, nth):
     assert lab.rows() == [2, 3]
     assert lab.gc().removable.files == 0
     assert lab.services.catalog.integrity() == ()
+
+
+class TestHostileMetadata:
+    """Whoever can write metadata cannot make the collection remove, or forget, a file."""
+
+    def forge(self, lab, version: int, path: str) -> None:
+        """Let the manifest of an expired version name ``path`` as its data file."""
+        found = lab.services.catalog.resolve(VersionRef(T, version=version))
+        state = load_state(lab.store, found.metadata_location)
+        snapshot = state.snapshot(found.snapshot_id)
+        (manifest,) = read_manifests(lab.store, snapshot["manifest-list"])
+        (entry,) = read_entries(lab.store, manifest)
+        entry.data_file[1] = path  # its file_path
+        folder = snapshot["manifest-list"].rpartition("/")[0]
+        builder = ManifestBuilder(
+            prefix=folder, uuid="forged", snapshot_id=found.snapshot_id, schema=state.schema, specs=state.spec_by_id
+        )
+        forged = builder.write_list([builder.add(0, [entry.data_file])], None, 1)
+        lab.store.write_all({**builder.files, snapshot["manifest-list"]: builder.files[forged]})
+
+    @pytest.mark.parametrize(
+        "named",
+        ["another table", "a stray file", "outside", "odd spelling", "the catalog"],
+    )
+    def test_an_expired_manifest_that_names_what_is_not_its_own(self, lab, tmp_path: Path, named: str):
+        other = DatasetName.parse("raw.other")
+        lab.append(7, dataset=other)
+        (alien,) = (name for name in lab.parquet() if "/raw/other/" in name)
+        lab.append(1)
+        lab.replace(2)
+        lab.append(3)
+        live = min(current_files(lab))
+        stray = f"{table_location(lab.store.url, T)}/data/stray.parquet"
+        lab.store.write(stray, b"mine")
+        canary = tmp_path / "canary"
+        canary.write_text("alive")
+        named_path = {
+            "another table": alien,
+            "a stray file": stray,
+            "outside": f"file://{canary}",
+            "odd spelling": live.replace("/raw/t/", "/raw/./t/"),
+            "the catalog": f"file://{tmp_path / 'catalog.db'}",
+        }[named]
+        self.forge(lab, 1, named_path)
+        lab.gc()
+        assert {alien, live, stray} <= lab.files().keys()
+        assert canary.read_text() == "alive"
+        assert lab.rows() == [2, 3]
+        assert lab.rows(other) == [7]
+        assert lab.services.catalog.versions(T)
+
+    def test_a_file_that_another_table_uses_stays(self, lab):
+        """By a link from one table's folder to the other's, which is how a copy without copying is made."""
+        lab.append(1)
+        lab.replace(2)
+        lab.append(3)
+        shared = next(name for name in sorted(lab.parquet()) if name not in current_files(lab))
+        other = DatasetName.parse("raw.other")
+        lab.append(7, dataset=other)
+        (own,) = (name for name in lab.parquet() if "/raw/other/" in name)
+        here = Path(own.removeprefix("file://"))
+        here.unlink()
+        here.symlink_to(shared.removeprefix("file://"))
+        item = lab.collect()
+        assert "another table uses" in str(item.error)
+        assert shared in lab.files()
+
+    def test_a_live_manifest_that_names_a_file_outside_the_lake_stops_it(self, lab, tmp_path: Path):
+        lab.append(1)
+        lab.replace(2)
+        lab.append(3)
+        snapshot = current_state(lab.services, T).snapshots[-1]
+        manifests = read_manifests(lab.store, snapshot["manifest-list"])
+        (entry, *_) = read_entries(lab.store, manifests[0])
+        entry.data_file[1] = f"file://{tmp_path}/elsewhere.parquet"
+        state = current_state(lab.services, T)
+        builder = ManifestBuilder(
+            prefix=f"{state.location}/metadata/forged", uuid="forged", snapshot_id=1, schema=state.schema,
+            specs=state.spec_by_id,
+        )  # fmt: skip
+        forged = builder.write_list([builder.add(0, [entry.data_file] * 2)], None, 9)
+        lab.store.write_all({**builder.files, snapshot["manifest-list"]: builder.files[forged]})
+        before = lab.files()
+        assert "outside the lake" in str(lab.collect().error)
+        assert lab.files() == before
