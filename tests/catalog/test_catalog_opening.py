@@ -21,6 +21,7 @@ from lakecat.catalog import Catalog, migrate, registry, sqlite
 from lakecat.catalog import schema as s
 from lakecat.catalog.database import parse_url
 from lakecat.errors import CatalogError, CatalogUnavailableError, CatalogVersionError, ConfigError
+from lakecat.types import Position
 
 # Name and columns of every table of ml-metadata 1.17.1's schema 10, as its own SQLite database shows them.
 PROPERTY = "name is_custom_property int_value double_value string_value byte_value proto_value bool_value"
@@ -156,13 +157,15 @@ def test_a_wrong_password_is_told_without_it(mariadb_url: URL):
     assert "Traceback" not in str(caught.value)
 
 
-def test_names_that_differ_in_case_or_accent_are_different(bench):
-    for job in ("job", "Job", "jöb"):
-        lease, execution = bench.begin(f"raw.t{len(job)}", job=job, run_key=f"key {job}")
-        bench.commit(execution)
+def test_names_that_differ_in_case_or_accent_or_a_space_at_the_end_are_different(bench):
+    jobs = ("job", "Job", "jöb", "job ", "job  ")
+    for number, job in enumerate(jobs):
+        lease, execution = bench.begin("raw.t", job=job, run_key=f"key {job}")
+        bench.commit(execution, positions={f"stream {job}": Position({"n": number})})
         bench.catalog.release(lease)
-    assert len(bench.catalog.executions(job="job")) == 1
-    assert len(bench.catalog.executions(limit=None)) == 3
+    assert [len(bench.catalog.executions(job=job)) for job in jobs] == [1] * len(jobs)
+    assert [bench.catalog.position(f"stream {job}") for job in jobs] == [Position({"n": n}) for n in range(len(jobs))]
+    assert bench.catalog.position("stream job   ") is None
 
 
 def test_plain_pyiceberg_reads_and_writes_beside_it(bench):

@@ -22,7 +22,6 @@ _OPTIONS: Final[dict[str, Any]] = {
     "sqlite_autoincrement": True,
     "mysql_engine": "InnoDB",
     "mysql_charset": "utf8mb4",
-    "mysql_collate": "utf8mb4_bin",
 }
 
 

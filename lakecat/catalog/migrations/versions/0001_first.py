@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from alembic import context, op
 
 from lakecat.catalog.migrations import tables_0001 as t
+from lakecat.errors import CatalogVersionError
 
 revision = "0001"
 down_revision = None
@@ -44,6 +45,7 @@ def upgrade() -> None:
     """Make every table, and the rows that a catalog starts with."""
     connection = op.get_bind()
     if connection.dialect.name == "mysql":
+        _compare_bytes(connection)
         # What an interrupted run left: without a revision there is nothing in it.
         t.metadata.drop_all(connection)
     t.metadata.create_all(connection)
@@ -60,3 +62,19 @@ def upgrade() -> None:
         "catalog_uuid": context.config.attributes["catalog_uuid"], "min_writer_version": "1", "high_water_mark": "0"
     }  # fmt: skip
     connection.execute(sa.insert(t.setting), [{"name": k, "value": v} for k, v in settings.items()])
+
+
+def _compare_bytes(connection: sa.Connection) -> None:
+    """Choose a collation that tells names apart by every byte; ``utf8mb4_bin`` takes ``a`` and ``a `` for the same."""
+    names = ("utf8mb4_nopad_bin", "utf8mb4_0900_bin")  # MariaDB's, MySQL's
+    collations = sa.table("collations", sa.column("collation_name"), schema="information_schema")
+    known = connection.execute(
+        sa.select(collations.c.collation_name).where(collations.c.collation_name.in_(names))
+    ).scalar()
+    if known is None:
+        raise CatalogVersionError(
+            "the server has no collation that compares names byte by byte",
+            hint="MariaDB from 10.3 on and MySQL from 8.0.17 on have one",
+        )
+    for table in t.metadata.tables.values():
+        table.kwargs["mysql_collate"] = known
