@@ -295,7 +295,7 @@ def _settle(database: Database, execution: RunningExecution, attempt: int, wait:
     """Whether the attempt was applied; when not, it can never be any more. Raises CommitUnknownError."""
     table = s.lake_execution
 
-    def ask() -> bool:
+    def supersede() -> None:
         with database.writing() as connection:
             # Waits for the row lock of a transaction that is still under way on the server.
             connection.execute(
@@ -308,6 +308,12 @@ def _settle(database: Database, execution: RunningExecution, attempt: int, wait:
                 .values(attempt=attempt + 1)
             )
             connection.commit()
+
+    def ask() -> bool:
+        # SQLite has no server: what was not applied was taken back with the connection. (And where the disk is full,
+        # nothing can be written to ask.)
+        if database.backend != "sqlite":
+            supersede()
         with database.connect() as connection, connection.begin():
             row: Any = connection.execute(
                 sa.select(table.c.state).where(table.c.execution_id == execution.execution_id)

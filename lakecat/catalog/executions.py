@@ -31,19 +31,24 @@ def begin(
     if start.run_key is not None and len(start.run_key) > 255:
         raise UsageError("a run key has at most 255 characters", hint="hash it")
     uuids.UUID(uuid)
+    tried: list[RunningExecution] = []
 
     def work(connection: sa.Connection) -> RunningExecution | CompletedExecution:
         row, now = leases.lock(connection, lease.resource)
         if row is None or row.fence != lease.fence or not row.held:
             raise leases.lost(lease)
+        if tried and _begun(connection, uuid) == tried[-1].execution_id:
+            return tried[-1]  # an attempt whose COMMIT was not answered had been applied
         if start.run_key is not None and (done := _completed(connection, start.run_key)):
             return done
         execution_id = _insert(connection, types, lease, start, uuid, now)
         _record_contexts(connection, types, execution_id, start, now)
         _record_inputs(connection, types, execution_id, start, now)
-        return RunningExecution(
+        running = RunningExecution(
             execution_id=execution_id, uuid=uuid, start=start, lease=lease, started_at=leases.moment(now)
         )
+        tried.append(running)
+        return running
 
     return database.write(work)
 
@@ -86,6 +91,11 @@ def set_state(connection: sa.Connection, execution_id: int, state: MlmdState, no
 def script_key(script: Script) -> str:
     """The artifact name of a script: one for each text, dialect and path."""
     return hashlib.sha256(f"{script.sha256}\0{script.dialect}\0{script.path}".encode()).hexdigest()
+
+
+def _begun(connection: sa.Connection, uuid: str) -> int | None:
+    table = s.lake_execution
+    return connection.execute(sa.select(table.c.execution_id).where(table.c.uuid == uuid)).scalar_one_or_none()
 
 
 def _completed(connection: sa.Connection, run_key: str) -> CompletedExecution | None:

@@ -6,6 +6,7 @@ fence is older than its lease's can never commit any more.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -29,9 +30,13 @@ def acquire(database: Database, resource: str, holder: Holder, ttl: timedelta, *
     if len(resource) > 512:
         raise UsageError(f"{resource[:40]!r}… is too long for a lease", hint="at most 512 characters")
     duration = int(ttl.total_seconds() * 1000)
+    tried: dict[str, Any] = {}
 
     def work(connection: sa.Connection) -> Lease:
         row, now = lock(connection, resource)
+        if row is not None and tried and all(getattr(row, name) == value for name, value in tried.items()):
+            # An attempt whose COMMIT was not answered had been applied: the lease is ours.
+            return _lease(resource, holder, ttl, tried)
         if row is not None and row.held and row.expires_ms > now:
             raise _held(resource, row, now)
         values: dict[str, Any] = {
@@ -50,11 +55,14 @@ def acquire(database: Database, resource: str, holder: Holder, ttl: timedelta, *
         else:
             connection.execute(sa.update(s.lease).where(s.lease.c.resource == resource).values(**values))
             cancel_running(connection, resource, now)
-        return Lease(
-            resource=resource, fence=values["fence"], holder=holder, ttl=ttl, expires=moment(values["expires_ms"])
-        )
+        tried.update(values)
+        return _lease(resource, holder, ttl, values)
 
     return database.write(work)
+
+
+def _lease(resource: str, holder: Holder, ttl: timedelta, values: Mapping[str, Any]) -> Lease:
+    return Lease(resource=resource, fence=values["fence"], holder=holder, ttl=ttl, expires=moment(values["expires_ms"]))
 
 
 def renew(database: Database, lease: Lease) -> Lease:

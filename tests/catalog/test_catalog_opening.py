@@ -271,3 +271,13 @@ def test_a_forked_child_uses_connections_of_its_own(tmp_path: Path):
 def test_questions_do_not_import_pyiceberg():
     code = "import sys, lakecat.catalog; assert 'pyiceberg' not in sys.modules and 'alembic' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_relative_path_stays_where_it_was_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with Catalog.open("sqlite:///catalog.db", create=True) as catalog:
+        monkeypatch.chdir(tmp_path / "other")
+        catalog.database.engine.dispose()
+        assert catalog.datasets() == ()
+    assert not (tmp_path / "other" / "catalog.db").exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +14,7 @@ from lakecat import tables
 from lakecat.catalog import Catalog, CompletedExecution, Holder
 from lakecat.catalog import commit as commits
 from lakecat.catalog.commit import CommitPlan, commit
-from lakecat.errors import CatalogUnavailableError, CommitUnknownError
+from lakecat.errors import CatalogUnavailableError, CommitUnknownError, LeaseHeldError
 from lakecat.types import DatasetName, ExecutionState, VersionRef
 
 RAW = DatasetName("raw", "orders")
@@ -169,3 +170,70 @@ def test_interrupted_right_after_commit_nothing_live_is_removed(bench, monkeypat
     state = tables.load_state(bench.store, version.metadata_location)
     assert tables.read(bench.store, tables.Scan(state, state.current_snapshot_id)).read_all().num_rows == 3
     assert bench.catalog.integrity() == ()
+
+
+def lose_the_answer(bench, connection: Any, apply: Callable[[], None]) -> None:
+    apply()
+    connection.close()
+
+
+def test_a_lease_whose_answer_was_lost_is_ours(bench, monkeypatch):
+    if bench.catalog.database.backend == "sqlite":
+        pytest.skip("SQLite's COMMIT has no answer to lose")
+    first = bench.catalog.acquire("raw.a", Holder("h", 1, "u", "c"))
+    bench.catalog.release(first)
+    for resource in ("raw.a", "raw.new"):
+        break_commits(bench.catalog, monkeypatch, lambda c, apply: lose_the_answer(bench, c, apply))
+        lease = bench.catalog.acquire(resource, Holder("h", 2, "u", "c"))
+        monkeypatch.undo()
+        assert bench.catalog.renew(lease).fence == lease.fence
+        with pytest.raises(LeaseHeldError):
+            bench.catalog.acquire(resource, Holder("h", 2, "u", "c"))
+
+
+def test_an_execution_whose_answer_was_lost_is_begun_once(bench, monkeypatch):
+    if bench.catalog.database.backend == "sqlite":
+        pytest.skip("SQLite's COMMIT has no answer to lose")
+    lease = bench.catalog.acquire("raw.orders", Holder("h", 1, "u", "c"))
+    break_commits(bench.catalog, monkeypatch, lambda c, apply: lose_the_answer(bench, c, apply))
+    execution = bench.catalog.begin(lease, bench.start("raw.orders", "monday"))
+    assert len(bench.catalog.executions()) == 1
+    check_landed_once(bench, execution, bench.commit(execution, bench.change(execution, "raw.orders")))
+
+
+@pytest.mark.parametrize("catalog_url", ["sqlite"], indirect=True)
+def test_a_full_disk_at_commit_is_said_at_once_and_leaves_no_files(bench, monkeypatch):
+    _, execution = bench.begin("raw.orders", "monday")
+    change = bench.change(execution, "raw.orders")
+    dialect = bench.catalog.database.engine.dialect
+    real = dialect.do_commit
+    kept = sqlite3.connect(bench.url.database)
+    (before,) = kept.execute("PRAGMA data_version").fetchone()
+
+    def full(connection: Any) -> None:
+        if connection.driver_connection.in_transaction and writes(connection.driver_connection):
+            connection.rollback()
+            error = sqlite3.OperationalError("database or disk is full")
+            error.sqlite_errorcode = sqlite3.SQLITE_FULL
+            raise error
+        real(connection)
+
+    def writes(connection: sqlite3.Connection) -> bool:
+        """Whether this connection holds the write lock: then nobody else can have it."""
+        try:
+            kept.execute("PRAGMA busy_timeout = 0")
+            kept.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            return True
+        kept.rollback()
+        return False
+
+    monkeypatch.setattr(dialect, "do_commit", full)
+    plan = CommitPlan(execution=execution, changes=(change,))
+    with pytest.raises(CatalogUnavailableError, match="full"):
+        commit(bench.catalog, bench.store, plan, retention=bench.retention, now=bench.clock, unknown_wait=2)
+    assert kept.execute("PRAGMA data_version").fetchone() == (before,)
+    kept.close()
+    assert not list(bench.store.list(tables.metadata_prefix(change.location, execution.uuid)))
+    monkeypatch.undo()
+    check_landed_once(bench, execution, bench.commit(execution, change))
