@@ -8,7 +8,6 @@ string, where a quote would be escaped.
 
 from __future__ import annotations
 
-import gzip
 import re
 import zlib
 from collections.abc import Mapping
@@ -21,6 +20,8 @@ from lakecat.errors import CorruptFileError, Where
 
 _SEPARATOR: Final = b'},{"snapshot-id":'
 _LOG: Final = b'}],"snapshot-log":[{"snapshot-id":'
+LARGEST_METADATA: Final = 256 << 20
+"""Compressed metadata may not unpack to more: a few kilobytes could fill any memory."""
 _START: Final = re.compile(rb',"lakecat-history-crc32":(\d+),("snapshots":\[)(?=\{"snapshot-id":)')
 
 
@@ -57,14 +58,14 @@ def decode(data: bytes, location: str) -> tuple[dict[str, Any], History]:
     where = Where(location)
     try:
         if data[:2] == b"\x1f\x8b":
-            data = gzip.decompress(data)
+            data = _unzip(data, where)
         if (start := _START.search(data)) is not None and data.endswith(b"}]}"):
             body = data[start.start(2) :]
             if zlib.crc32(body) != int(start.group(1)):
                 raise CorruptFileError("the table's metadata was changed after it was written", where=where)
             return from_json(data[: start.start()] + b"}"), _cut(body, len(start.group(2)))
         raw = from_json(data)
-    except (ValueError, OSError, EOFError, zlib.error) as err:
+    except (ValueError, zlib.error) as err:
         raise CorruptFileError("the table's metadata is not JSON", where=where) from err
     if not isinstance(raw, dict) or "format-version" not in raw:
         raise CorruptFileError("this is not Iceberg table metadata", where=where)
@@ -75,6 +76,17 @@ def decode(data: bytes, location: str) -> tuple[dict[str, Any], History]:
         raise CorruptFileError("the table's snapshots are damaged", where=where) from err
     raw.pop("lakecat-history-crc32", None)
     return raw, History(snapshots, log)
+
+
+def _unzip(data: bytes, where: Where) -> bytes:
+    """A gzip member, as long as it stays below what any table's metadata comes to."""
+    stream = zlib.decompressobj(wbits=31)
+    found = stream.decompress(data, LARGEST_METADATA)
+    if stream.unconsumed_tail:
+        raise CorruptFileError(f"the table's metadata unpacks to more than {LARGEST_METADATA:,} bytes", where=where)
+    if not stream.eof or stream.unused_data:
+        raise CorruptFileError("the table's metadata is cut off, or has something behind its end", where=where)
+    return found
 
 
 def encode(head: Mapping[str, Any], history: History) -> bytes:

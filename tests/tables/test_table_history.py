@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import zlib
 from pathlib import Path
 
 import pyarrow as pa
@@ -16,7 +17,7 @@ from table_lab import TableLab
 
 from lakecat.errors import CorruptFileError
 from lakecat.tables import ALL, Operation, Scan, appended_since, load_state, plan, read
-from lakecat.tables.history import History, decode, encode
+from lakecat.tables.history import LARGEST_METADATA, History, decode, encode
 
 nasty = st.one_of(
     st.text(max_size=20),
@@ -125,3 +126,20 @@ def test_a_commit_parses_as_much_whatever_the_number_of_snapshots(
     metadata = lab.store.size(lab.current.metadata_location)
     assert len(lab.current.snapshots) == 151
     assert sizes[149] < 1.1 * sizes[40] < 0.2 * metadata
+
+
+def test_metadata_that_unpacks_to_gigabytes_is_refused_in_little_memory() -> None:
+    packer = zlib.compressobj(9, wbits=31)
+    zeros = bytes(1 << 20)
+    bomb = b"".join(packer.compress(zeros) for _ in range((LARGEST_METADATA >> 20) + 8)) + packer.flush()
+    assert len(bomb) < 1 << 20
+    with pytest.raises(CorruptFileError, match="unpacks to more"):
+        decode(bomb, "file:///bomb")
+
+
+def test_compressed_metadata_that_was_cut_off_is_refused() -> None:
+    packed = gzip.compress(b'{"format-version": 2}' + b" " * 1000)
+    assert decode(packed, "file:///whole")[0] == {"format-version": 2}
+    for cut in (packed[:-1], packed[: len(packed) // 2], packed + b"more", packed[:3]):
+        with pytest.raises(CorruptFileError):
+            decode(cut, "file:///cut")
