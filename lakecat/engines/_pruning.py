@@ -342,13 +342,16 @@ def _passed(name: str, inner: exp.Select, sources: Mapping[str, _Source]) -> exp
     if len(named) == 1 and not stars:
         column = named[0].unalias()
         return column.copy() if isinstance(column, exp.Column) else None
-    if named or len(stars) != 1 or len(sources) != 1 or not _plain_star(stars[0]):
+    if named or len(stars) != 1 or len(sources) != 1 or not _plain_star(stars[0], sources):
         return None
     return exp.column(exp.to_identifier(name, quoted=True), table=exp.to_identifier(next(iter(sources)), quoted=True))
 
 
-def _plain_star(item: exp.Expr) -> bool:
+def _plain_star(item: exp.Expr, sources: Mapping[str, _Source]) -> bool:
+    """Whether a star gives these sources' columns unchanged; ``a.*`` may be of a table outside, by a lateral join."""
     star = item.this if isinstance(item, exp.Column) else item
+    if isinstance(item, exp.Column) and item.table and item.table.lower() not in sources:
+        return False
     return isinstance(star, exp.Star) and not any(star.args.values())
 
 

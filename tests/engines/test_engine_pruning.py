@@ -126,6 +126,11 @@ def opened(lake: Any, sql: str, **parameters: object) -> dict[str, int]:
         ("SELECT * FROM (SELECT * EXCLUDE (x), k AS x FROM raw.t) WHERE x = 50", {"raw.t": 9}),
         ("SELECT * FROM (SELECT * REPLACE (k AS x) FROM raw.t) WHERE x = 50", {"raw.t": 9}),
         ("SELECT * FROM (SELECT *, k AS x FROM raw.t) q WHERE q.k = 50", {"raw.t": 0}),
+        ("SELECT * FROM (SELECT i.* FROM raw.t AS i) AS b WHERE b.x = 50", {"raw.t": 1}),
+        # A lateral join: the star is of the table outside.
+        ("SELECT b.x FROM raw.u AS a JOIN (SELECT a.* FROM raw.t AS i) AS b ON b.x = 0", {"raw.t": 9, "raw.u": 5}),
+        ("SELECT b.x FROM raw.u AS a JOIN (SELECT a.x FROM raw.t AS i) AS b ON b.x = 0", {"raw.t": 9, "raw.u": 5}),
+        ("SELECT b.y FROM raw.u AS a JOIN (SELECT y FROM raw.t AS i) AS b ON b.y = 0", {"raw.t": 9, "raw.u": 5}),
         ("SELECT max(x) FROM (SELECT max(x) AS x FROM raw.t) WHERE x = 10", {"raw.t": 9}),
         ("SELECT * FROM raw.t WHERE x = 10 UNION SELECT * FROM raw.t WHERE x = 50", {"raw.t": 3}),
         ("SELECT * FROM raw.t WHERE x = 10 UNION SELECT * FROM raw.t", {"raw.t": 9}),
