@@ -40,6 +40,7 @@ from lakecat.errors import (
     NotFoundError,
 )
 from lakecat.failpoints import failpoint
+from lakecat.provenance import provenance
 from lakecat.store import LakeStore
 from lakecat.tables import (
     TableChange,
@@ -57,7 +58,8 @@ from lakecat.types import ColumnEdge, DatasetName, ExecutionState, Json, LoadedF
 _ATTEMPTS: Final = 5
 
 OnProgress = Callable[[int, int], None]
-"""Called with the rows taken in and the bytes written so far."""
+"""Called with the rows taken in and the bytes written so far, and once more before the commit; what it raises stops
+the work."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,6 +168,7 @@ class Work:
         self._on_progress = on_progress
         self._written: list[tuple[tuple[DataFile, ...], Schema]] = []
         self._states: dict[DatasetName, TableState | None] = {}
+        self._reported = (0, 0)
 
     def location(self, dataset: DatasetName) -> str:
         """The folder of a dataset's table, whether or not it is there already."""
@@ -207,6 +210,10 @@ class Work:
         """Raise LeaseLostError when the work is in vain."""
         self._held.check()
 
+    def last_call(self) -> None:
+        """Before the commit: raise LeaseLostError when the work is in vain, or what ``on_progress`` raises."""
+        self._progress(*self._reported)
+
     def discard(self) -> None:
         """Forget this attempt and remove its data files; only for work that surely never commits."""
         for file in [file for files, _ in self._written for file in files]:
@@ -244,6 +251,7 @@ class Work:
 
     def _progress(self, rows: int, size: int) -> None:
         self._held.check()
+        self._reported = (rows, size)
         self._on_progress(rows, size)
 
 
@@ -268,12 +276,18 @@ def land(
 
     ``produce`` is called again, on the table's new state, when somebody changed the table under a rewrite; a few
     times, then CommitConflictError is raised. Whatever else is raised fails the execution and leaves no files. Raises
-    LeaseLostError, CatalogError, TableError, StoreError, and what ``produce`` raises.
+    LeaseLostError, CatalogError, TableError, StoreError, and what ``produce`` raises. The project's git commit is
+    recorded with the execution.
     """
     held.check()
     uuid = str(uuid4())
     intent = tuple(prefix for dataset in start.targets for prefix in _folders(services, dataset, uuid))
-    begun = services.catalog.begin(held.lease, replace(start, prefixes=(*start.prefixes, *intent)), uuid=uuid)
+    start = replace(
+        start,
+        prefixes=(*start.prefixes, *intent),
+        properties={**provenance(services.settings.root), **start.properties},
+    )
+    begun = services.catalog.begin(held.lease, start, uuid=uuid)
     if isinstance(begun, CompletedExecution):
         return Landed(execution_id=begun.execution_id, uuid=begun.uuid, versions=begun.versions, already=True)
     work = Work(services, held, begun, on_progress or (lambda _rows, _bytes: None))
@@ -297,7 +311,7 @@ def _produce_and_commit(services: Services, work: Work, produce: Callable[[Work]
         harvest = produce(work)
         work.audit(harvest.changes)
         failpoint("audited")
-        work.check()
+        work.last_call()
         plan = CommitPlan(
             execution=work.execution,
             changes=harvest.changes,

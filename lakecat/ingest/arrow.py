@@ -16,7 +16,6 @@ import pyarrow as pa
 from lakecat.catalog import ExecutionStart
 from lakecat.errors import LeaseHeldError, StoreError, UsageError
 from lakecat.ingest.keyed import temporary_folder
-from lakecat.ingest.provenance import provenance
 from lakecat.ingest.results import IngestResult, result_of
 from lakecat.ingest.target import Loaded, Target
 from lakecat.ingest.target import load as load_rows
@@ -72,7 +71,6 @@ def load(
             job=f"{mode.value} {dataset}",
             run_key=run_key,
             targets=(dataset,),
-            properties=provenance(services),
             project=services.settings.project,
         )
         landed = land(services, held, start, produce, on_progress=on_progress)

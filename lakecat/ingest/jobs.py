@@ -20,7 +20,6 @@ from lakecat.config import IngestJob
 from lakecat.connector import Connector, ReadOptions, Slice, SliceReader
 from lakecat.failpoints import failpoint
 from lakecat.ingest.connectors import nulls_for_missing, open_connector
-from lakecat.ingest.provenance import provenance
 from lakecat.ingest.results import IngestResult, result_of
 from lakecat.ingest.target import Loaded, Target, load
 from lakecat.landing import Harvest, Held, OnProgress, Services, Work, current_state, hold, land
@@ -150,7 +149,7 @@ class _Run:
             job=self.job.name,
             run_key=self._run_key(slice_),
             targets=(self.job.target,),
-            properties={**provenance(self.services), "parameters": _parameters(self.job), "slice": slice_.key},
+            properties={"parameters": _parameters(self.job), "slice": slice_.key},
             project=self.services.settings.project,
         )
         landed = land(self.services, self.held, start, produce, on_progress=self.on_progress)

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+import time
 from functools import lru_cache
 from pathlib import Path
+from typing import Final
 
-from lakecat.landing import Services
 from lakecat.types import Json
 
+_FRESH: Final = 5.0
+"""Seconds for which an answer of git is used again: a run of many small commits asks once, not at each."""
 
-def provenance(services: Services) -> dict[str, Json]:
+
+def provenance(root: Path) -> dict[str, Json]:
     """Properties of an execution that say which state of the project it ran: ``git_commit``, ``-dirty`` if changed."""
-    commit = _git_commit(services.settings.root)
+    commit = _git_commit(root, int(time.monotonic() / _FRESH))
     return {} if commit is None else {"git_commit": commit}
 
 
 @lru_cache(maxsize=16)
-def _git_commit(root: Path) -> str | None:
+def _git_commit(root: Path, _period: int) -> str | None:
     commit = _git(root, "rev-parse", "HEAD")
     if commit is None:
         return None
@@ -33,6 +38,8 @@ def _git(root: Path, *arguments: str) -> str | None:
             text=True,
             timeout=10,
             check=False,
+            # Asking must not take the lock that the user's own git may be waiting for.
+            env={**os.environ, "GIT_OPTIONAL_LOCKS": "0"},
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
