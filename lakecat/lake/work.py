@@ -58,10 +58,7 @@ def _run_each(
     services: Services, jobs: Iterable[IngestJob], on_progress: OnProgress | None, on_result: OnResult | None
 ) -> Iterator[Outcome]:
     for job in jobs:
-        for outcome in _run_job(services, job, on_progress):
-            if on_result is not None:
-                on_result(outcome)
-            yield outcome
+        yield from _run_job(services, job, on_progress, on_result)
 
 
 def _due(services: Services, schedules: Mapping[str, Schedule | None]) -> AbstractContextManager[frozenset[str]]:
@@ -70,35 +67,37 @@ def _due(services: Services, schedules: Mapping[str, Schedule | None]) -> Abstra
     return claim(services.catalog, given, lambda name: hold(services, name))
 
 
-def _run_job(services: Services, job: IngestJob, on_progress: OnProgress | None) -> list[Outcome]:
+def _run_job(
+    services: Services, job: IngestJob, on_progress: OnProgress | None, on_result: OnResult | None
+) -> list[Outcome]:
+    """One outcome for each commit, told at once; what was committed before a failure stays, and is told too."""
     started = time.monotonic()
+    outcomes: list[Outcome] = []
     tell = None if on_progress is None else lambda rows, size: on_progress(job.name, rows, size)
+
+    def keep(outcome: Outcome) -> None:
+        outcomes.append(outcome)
+        if on_result is not None:
+            on_result(outcome)
+
+    def ended(state: OutcomeState, reason: str, error: LakecatError | None = None) -> Outcome:
+        return Outcome(
+            name=job.name,
+            kind="ingest",
+            dataset=job.target,
+            state=state,
+            seconds=time.monotonic() - started,
+            reasons=(reason,),
+            error=error,
+        )
+
     try:
-        results = run_job(services, job, tell)
+        run_job(services, job, tell, on_result=lambda result: keep(_ingested(job, result)))
     except LakecatError as err:
-        return [
-            Outcome(
-                name=job.name,
-                kind="ingest",
-                dataset=job.target,
-                state=OutcomeState.FAILED,
-                seconds=time.monotonic() - started,
-                reasons=(err.what,),
-                error=err,
-            )
-        ]
-    if not results:
-        return [
-            Outcome(
-                name=job.name,
-                kind="ingest",
-                dataset=job.target,
-                state=OutcomeState.NOTHING,
-                seconds=time.monotonic() - started,
-                reasons=("nothing new",),
-            )
-        ]
-    return [_ingested(job, result) for result in results]
+        keep(ended(OutcomeState.FAILED, err.what, err))
+    if not outcomes:
+        keep(ended(OutcomeState.NOTHING, "nothing new"))
+    return outcomes
 
 
 def _ingested(job: IngestJob, result: IngestResult) -> Outcome:

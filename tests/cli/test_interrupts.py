@@ -1,0 +1,77 @@
+"""Ctrl-C and a scheduler's SIGTERM: exit code 130, the execution failed at once, nothing kept from the next run."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from shell_lab import Shell
+
+from lakecat.catalog import Catalog, ExecutionInfo
+from lakecat.types import ExecutionState
+
+ENDLESS = "SELECT sum(t0.amount) AS total FROM " + ", ".join(f"raw.orders AS t{n}" for n in range(20))
+
+
+def start(folder: Path, *arguments: str, failpoint: str = "") -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "lakecat", *arguments],
+        cwd=folder,
+        env={**os.environ, "LAKECAT_FAILPOINT": failpoint},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def newest(folder: Path) -> ExecutionInfo:
+    with Catalog.open(f"sqlite:///{folder}/catalog.db") as catalog:
+        return catalog.executions(limit=1)[0]
+
+
+def refuse_more_than_the_end(process: subprocess.Popen[str], folder: Path) -> None:
+    _out, said = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert said.splitlines()[-1] == "interrupted"
+    assert "Traceback" not in said
+    last = newest(folder)
+    assert last.state is ExecutionState.FAILED
+    assert last.error is not None
+    assert "interrupted" in last.error
+    assert not [path for path in (folder / "lake").rglob("*.parquet") if last.uuid in str(path)]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("kill", [os.kill, os.killpg])
+def test_an_ingest_is_ended_before_its_commit(
+    shop: Path, shell: Shell, number: int, kill: Callable[[int, int], None]
+) -> None:
+    process = start(shop, "ingest", failpoint="audited:1:stop")
+    assert os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT).si_code == os.CLD_STOPPED
+    for sent in (number, signal.SIGCONT):
+        kill(process.pid, sent)
+    refuse_more_than_the_end(process, shop)
+    assert shell("ingest").code == 0
+    assert shell("doctor").code == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_query_that_never_ends_is_ended(stocked: Path, shell: Shell, number: int) -> None:
+    script = stocked / "transforms" / "mart" / "endless.sql"
+    script.write_text(ENDLESS)
+    process = start(stocked, "run")
+    deadline = time.monotonic() + 60
+    while newest(stocked).state is not ExecutionState.RUNNING:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    time.sleep(0.3)
+    process.send_signal(number)
+    refuse_more_than_the_end(process, stocked)
+    script.write_text("SELECT sum(amount) AS total FROM raw.orders")
+    assert shell("run").code == 0
+    assert shell("doctor").code == 0
