@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import Final, Protocol, runtime_checkable
 
 import pyarrow as pa
 
@@ -118,3 +118,35 @@ class Connector(Protocol):
     @abstractmethod
     def close(self) -> None:
         """Free what the connector holds; safe to call twice."""
+
+
+_NAMES: Final[dict[pa.DataType, str]] = {
+    pa.bool_(): "boolean",
+    pa.int8(): "int",
+    pa.int16(): "int",
+    pa.int32(): "int",
+    pa.int64(): "long",
+    pa.float32(): "float",
+    pa.float64(): "double",
+    pa.date32(): "date",
+    pa.time64("us"): "time",
+    pa.large_string(): "string",
+    pa.large_binary(): "binary",
+}
+
+
+def type_name(type_: pa.DataType) -> str:
+    """A type as tables, jobs and messages spell it: Iceberg's name, or Arrow's own for what no table holds."""
+    if (name := _NAMES.get(type_)) is not None:
+        return name
+    if pa.types.is_decimal(type_):
+        return f"decimal({type_.precision}, {type_.scale})"
+    if pa.types.is_timestamp(type_) and type_.unit == "us":
+        return "timestamp" if type_.tz is None else "timestamptz"
+    if pa.types.is_struct(type_):
+        return f"struct<{', '.join(f'{part.name}: {type_name(part.type)}' for part in type_)}>"
+    if pa.types.is_list(type_) or pa.types.is_large_list(type_):
+        return f"list<{type_name(type_.value_type)}>"
+    if pa.types.is_map(type_):
+        return f"map<{type_name(type_.key_type)}, {type_name(type_.item_type)}>"
+    return str(type_)

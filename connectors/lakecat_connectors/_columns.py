@@ -10,6 +10,7 @@ from typing import Final, Literal
 
 import pyarrow as pa
 
+from lakecat.connector import type_name
 from lakecat.errors import ParseError, Where
 
 MAX_COLUMNS: Final = 10_000
@@ -23,6 +24,11 @@ class Column:
     name: str
     type: pa.DataType | None = None
     declared: bool = False
+
+    @property
+    def shown(self) -> str:
+        """The type's name in messages."""
+        return "of no known type" if self.type is None else type_name(self.type)
 
 
 @dataclass(frozen=True)

@@ -76,7 +76,7 @@ class CsvReader:
         for column in columns:
             if fold(column.name) in there and column.type is not None and not is_text_type(column.type):
                 raise ParseError(
-                    f"column {column.name!r} is {column.type}, which CSV text cannot hold",
+                    f"column {column.name!r} is {column.shown}, which CSV text cannot hold",
                     where=Where(self._files[0].file.shown, column=column.name),
                     hint="use jsonl or parquet for nested and binary columns",
                 )
@@ -283,7 +283,7 @@ class CsvReader:
             index = first_misfit(texts, rule)
         line = record_line(text.block, item.dialect, index)
         raise ParseError(
-            f"{excerpt(texts[index].as_py())} is not {column.type}",
+            f"{excerpt(texts[index].as_py())} is not {column.shown}",
             where=Where(item.file.shown, line, column.name),
             hint=_misfit_hint(column),
         )
@@ -307,7 +307,7 @@ def _misfit_hint(column: Column) -> str:
     if column.declared:
         return f"mend the value, name it in null: [...], or declare another type for {column.name} under columns:"
     return (
-        f"column {column.name} of the table is {column.type}: mend the value, name it in null: [...], "
+        f"column {column.name} of the table is {column.shown}: mend the value, name it in null: [...], "
         f"or declare the column's type under columns:"
     )
 

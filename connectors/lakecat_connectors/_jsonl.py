@@ -148,7 +148,7 @@ class JsonLinesReader:
         except LakecatError as err:
             raise ParseError(err.what, where=Where(item.file.shown, column=column.name)) from err
         raise ParseError(
-            f"{excerpt(values[index])} is not {column.type}",
+            f"{excerpt(values[index])} is not {column.shown}",
             where=Where(item.file.shown, rows[index][0], column.name),
             hint=f"mend the value, or declare another type for {column.name} under columns:",
         )

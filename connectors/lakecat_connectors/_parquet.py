@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import parquet as pq
 
+from lakecat.connector import type_name
 from lakecat.errors import ParseError, SchemaError, Where
 from lakecat_connectors._bytes import RawFile
 from lakecat_connectors._columns import MAX_COLUMNS, Column, check_names, fold, unite
@@ -233,7 +234,7 @@ def _exact(values: pa.Array, column: Column, shown: str) -> pa.Array:
         values = values.storage
     if not castable(values.type, column.type, declared=column.declared):
         raise ParseError(
-            f"is {values.type}, not {column.type}",
+            f"is {type_name(values.type)}, not {column.shown}",
             where=where,
             hint=f"mend the file, or load it into a table whose column {column.name} has that type",
         )
@@ -241,7 +242,7 @@ def _exact(values: pa.Array, column: Column, shown: str) -> pa.Array:
         return pc.cast(values, column.type, safe=True)
     except pa.ArrowException as err:
         raise ParseError(
-            f"holds a {values.type} value that {column.type} cannot hold exactly ({str(err)[:80]})",
+            f"holds a {type_name(values.type)} value that {column.shown} cannot hold exactly ({str(err)[:80]})",
             where=where,
             hint="nanoseconds, fractions and overflow are never cut off; mend the file or the column's type",
         ) from err

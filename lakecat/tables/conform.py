@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 from pyiceberg.io.pyarrow import schema_to_pyarrow
 from pyiceberg.schema import Schema
 
+from lakecat.connector import type_name
 from lakecat.errors import SchemaError
 from lakecat.tables.statistics import map_entries
 
@@ -74,8 +75,10 @@ def _match(schema: pa.Schema, incoming: pa.Schema) -> list[int | None]:
         at = incoming.get_field_index(target.name)
         if at < 0 and not target.nullable:
             raise SchemaError(f"column {target.name!r} is required and missing in the input")
-        if at >= 0 and not _castable(incoming.field(at).type, target.type):
-            raise SchemaError(f"column {target.name!r} holds {target.type} and cannot take {incoming.field(at).type}")
+        if at >= 0 and not _castable(given := incoming.field(at).type, target.type):
+            raise SchemaError(
+                f"column {target.name!r} holds {type_name(target.type)} and cannot take {type_name(given)}"
+            )
         sources.append(at if at >= 0 else None)
     return sources
 
@@ -160,10 +163,12 @@ def _cast(array: pa.Array, target: pa.DataType, name: str, offset: int) -> pa.Ar
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as err:
         at = _first_misfit(array, target)
         if at is None:
-            raise SchemaError(f"column {name!r}: {array.type} does not fit {target}: {err}") from err
+            raise SchemaError(
+                f"column {name!r}: {type_name(array.type)} does not fit {type_name(target)}: {err}"
+            ) from err
         value = repr(array[at].as_py()) if not _types.is_timestamp(array.type) else str(array[at].cast(pa.string()))
         raise SchemaError(
-            f"column {name!r}, row {offset + at + 1}: {value[:200]} does not fit {target} exactly"
+            f"column {name!r}, row {offset + at + 1}: {value[:200]} does not fit {type_name(target)} exactly"
         ) from err
 
 
