@@ -212,7 +212,7 @@ class Catalog:
 
     def integrity(self) -> tuple[Problem, ...]:
         """What is wrong in the catalog; empty when all is well."""
-        with self.database.reading() as connection:
+        with self.database.reading(snapshot=True) as connection:
             return integrity.check(connection)
 
     def settings(self) -> dict[str, str]:

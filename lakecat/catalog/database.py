@@ -229,10 +229,13 @@ class Database:
         return self.engine.connect()
 
     @contextmanager
-    def reading(self) -> Iterator[sa.Connection]:
-        """A transaction that reads. Raises CatalogError."""
-        with self.translating(), self.connect() as connection, connection.begin():
-            yield connection
+    def reading(self, *, snapshot: bool = False) -> Iterator[sa.Connection]:
+        """A transaction that reads; with ``snapshot`` all its statements see one moment. Raises CatalogError."""
+        with self.translating(), self.connect() as connection:
+            if snapshot and self.backend != "sqlite":  # SQLite's transactions always do
+                connection.execution_options(isolation_level="REPEATABLE READ")
+            with connection.begin():
+                yield connection
 
     @contextmanager
     def writing(self) -> Iterator[sa.Connection]:

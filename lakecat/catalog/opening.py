@@ -22,10 +22,7 @@ def open_database(url: str | URL, *, create: bool) -> Database:
     """Open, and where needed create or upgrade, the database. Raises CatalogError, ConfigError."""
     parsed = parse_url(url)
     if parsed.get_backend_name() == "sqlite":
-        # Connections are opened later, too, and the current folder may be another then.
-        path = Path(parsed.database or "").absolute()
-        parsed = parsed.set(database=str(path))
-        _prepare_file(path, create=create)
+        _prepare_file(Path(parsed.database or ""), create=create)
     database = Database(parsed)
     try:
         with database.translating():

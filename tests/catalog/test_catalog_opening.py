@@ -21,7 +21,7 @@ from lakecat.catalog import Catalog, migrate, registry, sqlite
 from lakecat.catalog import schema as s
 from lakecat.catalog.database import parse_url
 from lakecat.errors import CatalogError, CatalogUnavailableError, CatalogVersionError, ConfigError
-from lakecat.types import Position
+from lakecat.types import DatasetName, Position
 
 # Name and columns of every table of ml-metadata 1.17.1's schema 10, as its own SQLite database shows them.
 PROPERTY = "name is_custom_property int_value double_value string_value byte_value proto_value bool_value"
@@ -281,3 +281,21 @@ def test_a_relative_path_stays_where_it_was_opened(tmp_path: Path, monkeypatch: 
         catalog.database.engine.dispose()
         assert catalog.datasets() == ()
     assert not (tmp_path / "other" / "catalog.db").exists()
+
+
+def test_commits_during_the_check_are_no_problems(bench):
+    """Pointers and versions are read one after the other: both must be of the same moment."""
+    if bench.catalog.database.backend == "sqlite":
+        pytest.skip("SQLite's readers keep writers waiting")
+    bench.load("raw.orders")
+    left = [1]
+
+    def meanwhile(*_args: object) -> None:
+        if left:
+            left.pop()
+            bench.load("raw.orders")
+
+    sa.event.listen(bench.catalog.database.engine, "after_cursor_execute", meanwhile)
+    assert bench.catalog.integrity() == ()
+    assert left == []
+    assert bench.catalog.dataset(DatasetName("raw", "orders")).versions == 2
