@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import lru_cache
 from typing import Final
 
 from sqlglot import exp, parse
@@ -15,8 +16,12 @@ from lakecat.types import DatasetName
 _INDIRECT: Final = frozenset({"query", "query_table", "json_execute_serialized_sql", "destroy_external_resource"})
 
 
+@lru_cache(maxsize=256)
 def parsed(sql: str) -> exp.Expr | None:
-    """The text as sqlglot reads it, or None when it cannot tell all of it: DuckDB's own parser has the last word."""
+    """The text as sqlglot reads it, or None when it cannot tell all of it: DuckDB's own parser has the last word.
+
+    The tree is shared by all who run the same text: nothing in it may be changed.
+    """
     try:
         # A comment behind the last semicolon is a node of its own.
         trees = [

@@ -14,7 +14,7 @@ from lakecat.errors import CommitConflictError, SchemaError, TableError
 from lakecat.tables.changes import TableChange
 from lakecat.tables.evolution import SchemaChange
 from lakecat.tables.history import History
-from lakecat.tables.state import TableState
+from lakecat.tables.state import TableState, parse_schema, parse_spec
 
 _NO_PARTITION = 999  # Iceberg: partition field ids start at 1000
 
@@ -119,9 +119,9 @@ def _repartition(raw: dict[str, Any], spec: PartitionSpec) -> None:
 
 def _check_partition_sources(raw: dict[str, Any]) -> None:
     """A column that partitions files, now or in an older spec, must stay, with a type that its transform takes."""
-    schema = Schema.model_validate(next(s for s in raw["schemas"] if s["schema-id"] == raw["current-schema-id"]))
+    schema = parse_schema(next(s for s in raw["schemas"] if s["schema-id"] == raw["current-schema-id"]))
     for spec in raw["partition-specs"]:
-        for field in PartitionSpec.model_validate(spec).fields:
+        for field in parse_spec(spec).fields:
             if isinstance(field.transform, VoidTransform):
                 continue
             if field.source_id not in schema.field_ids:

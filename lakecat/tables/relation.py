@@ -81,6 +81,7 @@ def quoted(name: str) -> str:
     return exp.to_identifier(name, quoted=True).sql(dialect=DIALECT)
 
 
+@lru_cache(maxsize=4096)
 def text(value: str) -> str:
     """A string as an SQL literal of DuckDB."""
     return exp.Literal.string(value).sql(dialect=DIALECT)

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic_core import from_json, to_json
 from pyiceberg.partitioning import PartitionSpec
 from pyiceberg.schema import Schema
 
@@ -92,7 +94,7 @@ class TableState:
         raw = next((schema for schema in self.head["schemas"] if schema["schema-id"] == schema_id), None)
         if raw is None:
             raise CorruptFileError(f"schema {schema_id} is missing", where=Where(self.metadata_location))
-        return Schema.model_validate(raw)
+        return parse_schema(raw)
 
     def spec_by_id(self, spec_id: int) -> PartitionSpec:
         """One of the table's partition specs. Raises TableError."""
@@ -101,7 +103,28 @@ class TableState:
         raw = next((spec for spec in self.head["partition-specs"] if spec["spec-id"] == spec_id), None)
         if raw is None:
             raise CorruptFileError(f"partition spec {spec_id} is missing", where=Where(self.metadata_location))
-        return PartitionSpec.model_validate(raw)
+        return parse_spec(raw)
+
+
+def parse_schema(raw: Mapping[str, Any]) -> Schema:
+    """A schema of Iceberg's JSON; one object for equal JSON. Raises ValidationError."""
+    return _schema(to_json(raw))
+
+
+def parse_spec(raw: Mapping[str, Any]) -> PartitionSpec:
+    """A partition spec of Iceberg's JSON; one object for equal JSON. Raises ValidationError."""
+    return _spec(to_json(raw))
+
+
+# Every version of a table repeats its schemas, and each piece of work loads a table several times.
+@lru_cache(maxsize=512)
+def _schema(text: bytes) -> Schema:
+    return Schema.model_validate(from_json(text))
+
+
+@lru_cache(maxsize=512)
+def _spec(text: bytes) -> PartitionSpec:
+    return PartitionSpec.model_validate(from_json(text))
 
 
 def load_state(store: LakeStore, metadata_location: str) -> TableState:
@@ -126,8 +149,8 @@ def make_state(metadata_location: str, head: Mapping[str, Any], history: History
             metadata_location=metadata_location,
             head=head,
             history=history,
-            schema=Schema.model_validate(schema),
-            spec=PartitionSpec.model_validate(spec),
+            schema=parse_schema(schema),
+            spec=parse_spec(spec),
         )
     except (KeyError, TypeError, StopIteration, ValidationError) as err:
         raise CorruptFileError("the table's metadata is incomplete", where=where) from err
