@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import URL
 
 from lakecat.catalog import column_lineage as column_lineages
-from lakecat.catalog import executions, integrity, leases, lineage, opening, queries, registry
+from lakecat.catalog import executions, integrity, leases, lineage, opening, origins, queries, registry
 from lakecat.catalog import schema as s
 from lakecat.catalog.database import Database
 from lakecat.catalog.values import (
@@ -65,6 +65,11 @@ class Catalog:
         Raises ConfigError, CatalogUnavailableError, CatalogVersionError.
         """
         return cls(opening.open_database(url, create=create))
+
+    @property
+    def kind(self) -> str:
+        """Which database it is: ``sqlite``, ``postgresql`` or ``mysql``."""
+        return self.database.backend
 
     def close(self) -> None:
         """Close all connections; safe to call twice."""
@@ -209,6 +214,16 @@ class Catalog:
         with self.database.reading() as connection:
             found = queries.resolve(connection, VersionRef(dataset, version=version))
             return column_lineages.walk(connection, found, column, direction, depth)
+
+    def source_uris(self, version: Version) -> tuple[str, ...]:
+        """The URIs of all sources whose rows may be in ``version``, through all transforms, sorted."""
+        with self.database.reading() as connection:
+            return origins.source_uris(connection, version)
+
+    def abandoned_prefixes(self, limit: int) -> tuple[str, ...]:
+        """Where the newest executions that failed or were canceled said they would write: ``limit`` at most."""
+        with self.database.reading() as connection:
+            return executions.abandoned_prefixes(connection, limit)
 
     def integrity(self) -> tuple[Problem, ...]:
         """What is wrong in the catalog; empty when all is well."""

@@ -179,3 +179,16 @@ def _record_inputs(
         found = registry.ensure_artifacts(connection, types, [artifact], now)
         events.append(NewEvent(found[artifact.name], EventType.INPUT, "script"))
     registry.insert_events(connection, execution_id, events, now)
+
+
+def abandoned_prefixes(connection: sa.Connection, limit: int) -> tuple[str, ...]:
+    """Write intents of executions that ended without a commit, newest first."""
+    ended = (ExecutionState.FAILED.value, ExecutionState.CANCELED.value)
+    query = (
+        sa.select(s.intent.c.prefix)
+        .join(s.lake_execution, s.lake_execution.c.execution_id == s.intent.c.execution_id)
+        .where(s.lake_execution.c.state.in_(ended))
+        .order_by(s.intent.c.execution_id.desc())
+        .limit(limit)
+    )
+    return tuple(str(prefix) for prefix in connection.execute(query).scalars())

@@ -10,9 +10,7 @@ from typing import Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import sqlalchemy as sa
 
-from lakecat.catalog import schema as s
 from lakecat.catalog.sqlite import wal_is_safe
 from lakecat.engines import Engine
 from lakecat.errors import LakecatError, ObjectMissingError
@@ -22,7 +20,7 @@ from lakecat.lake.project import Project
 from lakecat.lake.querying import scan_of
 from lakecat.landing import Services
 from lakecat.tables import PlannedFile, plan
-from lakecat.types import DatasetName, ExecutionState, Version
+from lakecat.types import DatasetName, Version
 
 _THREADS: Final = 8
 _SHOWN: Final = 5
@@ -66,9 +64,7 @@ def _store(services: Services) -> Iterator[Check]:
 
 
 def _catalog(services: Services) -> Iterator[Check]:
-    database = services.catalog.database
-    with database.reading() as connection:
-        kind = connection.dialect.name
+    kind = services.catalog.kind
     if kind == "sqlite" and not wal_is_safe(sqlite3.sqlite_version):
         yield Check(
             "sqlite",
@@ -145,16 +141,7 @@ def _read_whole(services: Services, file: PlannedFile) -> str | None:
 
 def _leftovers(services: Services) -> Iterator[Check]:
     """Files that executions left which can never commit any more: garbage, harmless."""
-    ended = (ExecutionState.FAILED.value, ExecutionState.CANCELED.value)
-    query = (
-        sa.select(s.intent.c.prefix)
-        .join(s.lake_execution, s.lake_execution.c.execution_id == s.intent.c.execution_id)
-        .where(s.lake_execution.c.state.in_(ended))
-        .order_by(s.intent.c.execution_id.desc())
-        .limit(_INTENTS)
-    )
-    with services.catalog.database.reading() as connection:
-        prefixes = [str(prefix) for prefix in connection.execute(query).scalars()]
+    prefixes = services.catalog.abandoned_prefixes(_INTENTS)
     left = [stored for prefix in prefixes for stored in services.store.list(prefix)]
     if left:
         size = sum(stored.size for stored in left)

@@ -12,7 +12,6 @@ from lakecat.config import IngestJob
 from lakecat.errors import NotFoundError, SelectorError
 from lakecat.lake.answers import DatasetStatus, Description, Difference, Lineage
 from lakecat.lake.differ import compare_columns
-from lakecat.lake.origins import source_uris
 from lakecat.schedule import next_instant
 from lakecat.store import LakeStore
 from lakecat.types import DatasetName, VersionRef
@@ -106,7 +105,7 @@ def trace(catalog: Catalog, text: str, *, up: bool, depth: int | None) -> Lineag
         graph=catalog.lineage(version, direction, depth),
         columns=paths,
         scripts=_scripts(catalog, paths),
-        sources=source_uris(catalog, version) if up else (),
+        sources=catalog.source_uris(version) if up else (),
     )
 
 

@@ -9,29 +9,28 @@ from collections.abc import Iterator
 
 import sqlalchemy as sa
 
-from lakecat.catalog import Catalog, registry
+from lakecat.catalog import registry
 from lakecat.catalog import schema as s
 from lakecat.catalog.registry import EventType
 from lakecat.types import Version
 
 
-def source_uris(catalog: Catalog, version: Version) -> tuple[str, ...]:
+def source_uris(connection: sa.Connection, version: Version) -> tuple[str, ...]:
     """The URIs of all sources whose rows may be in ``version``, through all transforms, sorted."""
     found: set[str] = set()
     reached: dict[int, int] = {}
-    with catalog.database.reading() as connection:
-        row = connection.execute(
-            sa.select(s.version.c.dataset_id).where(s.version.c.artifact_id == version.artifact_id)
-        ).scalar_one()
-        waiting = [(int(row), version.version)]
-        while waiting:
-            dataset, number = waiting.pop()
-            if number <= reached.get(dataset, 0):
-                continue
-            reached[dataset] = number
-            executions = _executions(dataset, _first(connection, dataset, number), number)
-            found.update(_sources(connection, executions))
-            waiting += _inputs(connection, executions)
+    row = connection.execute(
+        sa.select(s.version.c.dataset_id).where(s.version.c.artifact_id == version.artifact_id)
+    ).scalar_one()
+    waiting = [(int(row), version.version)]
+    while waiting:
+        dataset, number = waiting.pop()
+        if number <= reached.get(dataset, 0):
+            continue
+        reached[dataset] = number
+        executions = _executions(dataset, _first(connection, dataset, number), number)
+        found.update(_sources(connection, executions))
+        waiting += _inputs(connection, executions)
     return tuple(sorted(found))
 
 
