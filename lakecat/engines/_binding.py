@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping
-from typing import Any, TypeAlias
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, TypeAlias
 
 import duckdb
 import pyarrow as pa
@@ -20,6 +21,8 @@ from lakecat.tables.relation import with_uuid_fields
 
 #: duckdb's relations have no types.
 Result: TypeAlias = Any
+
+_KNOWN: Final = 256
 
 
 def bind(con: Connection, sql: str, parameters: Mapping[str, Parameter] | None) -> Result:
@@ -69,29 +72,42 @@ class Describer:
         self._settings = settings.model_copy(update={"threads": 1})
         self._lock = threading.Lock()
         self._con: Connection = None
+        self._known: OrderedDict[tuple[object, ...], pa.Schema] = OrderedDict()
 
     def describe(
-        self, relations: Iterable[Relation], sql: str, parameters: Mapping[str, Parameter] | None
+        self, relations: Sequence[Relation], sql: str, parameters: Mapping[str, Parameter] | None
     ) -> pa.Schema:
-        """Names and Arrow types of the query's result.
+        """Names and Arrow types of the query's result; the same question is answered once.
 
         Raises:
             EngineError: the query does not bind, or has columns that no table can hold.
         """
+        columns = tuple(sorted((str(relation.name), relation.sql) for relation in relations))
+        # A value's text tells its type too: 1, 1.0 and true are equal in Python.
+        key = (sql, columns, tuple(sorted((name, repr(value)) for name, value in (parameters or {}).items())))
         with self._lock:
-            if self._con is None:
-                self._con = connect(self._settings, None)
-                populate(self._con, self._store, ())
-            try:
-                self._con.execute("BEGIN TRANSACTION")
-                for relation in relations:
-                    define(self._con, self._store, relation)
-                result, uuids = fitted(bind(self._con, sql, parameters))
-                return with_uuid_fields(result.limit(0).to_arrow_table().schema, uuids)
-            except duckdb.Error as err:
-                raise translate(err, sql) from err
-            finally:
-                self._reset()
+            if key not in self._known:
+                self._known[key] = self._describe(relations, sql, parameters)
+                if len(self._known) > _KNOWN:
+                    self._known.popitem(last=False)
+            return self._known[key]
+
+    def _describe(
+        self, relations: Iterable[Relation], sql: str, parameters: Mapping[str, Parameter] | None
+    ) -> pa.Schema:
+        if self._con is None:
+            self._con = connect(self._settings, None)
+            populate(self._con, self._store, ())
+        try:
+            self._con.execute("BEGIN TRANSACTION")
+            for relation in relations:
+                define(self._con, self._store, relation)
+            result, uuids = fitted(bind(self._con, sql, parameters))
+            return with_uuid_fields(result.limit(0).to_arrow_table().schema, uuids)
+        except duckdb.Error as err:
+            raise translate(err, sql) from err
+        finally:
+            self._reset()
 
     def _reset(self) -> None:
         try:

@@ -69,18 +69,12 @@ class DuckDBEngine:
 
     @contextmanager
     def session(self, relations: Mapping[DatasetName, Scan]) -> Iterator[Session]:
-        """A session in which exactly these snapshots can be read; its spilled data goes when it ends.
-
-        Raises:
-            EngineError: the folder for spilled data cannot be used.
-        """
-        scratch = _scratch_folder(self._settings.temp_directory)
-        session = DuckDBSession(self._store, self._settings, relations, scratch, self._shared)
+        """A session in which exactly these snapshots can be read; its spilled data goes when it ends."""
+        session = DuckDBSession(self._store, self._settings, relations, self._shared)
         try:
             yield session
         finally:
             session.close()
-            shutil.rmtree(scratch, ignore_errors=True)
 
 
 class DuckDBSession:
@@ -91,7 +85,6 @@ class DuckDBSession:
         store: LakeStore,
         settings: EngineSettings,
         relations: Mapping[DatasetName, Scan],
-        scratch: Path,
         shared: _Shared,
     ) -> None:
         self._files = shared.files
@@ -99,7 +92,7 @@ class DuckDBSession:
         self._store = store
         self._settings = settings
         self._relations = dict(relations)
-        self._scratch = scratch
+        self._scratch: Path | None = None
         self._lock = threading.Lock()
         self._live: dict[int, Connection] = {}
         self._stopped: set[int] = set()
@@ -184,6 +177,8 @@ class DuckDBSession:
             live, self._live = self._live, {}
         for con in live.values():
             con.close()
+        if self._scratch is not None:
+            shutil.rmtree(self._scratch, ignore_errors=True)
 
     def _inputs(self, con: Connection, sql: str, parameters: Mapping[str, Parameter]) -> list[Relation]:
         """The relations that the text names, with the files that its predicates leave."""
@@ -224,10 +219,16 @@ class DuckDBSession:
         )
 
     def _open(self) -> Connection:
-        """A DuckDB of its own for one statement, from now on stopped by :meth:`interrupt` and :meth:`close`."""
+        """A DuckDB of its own for one statement, from now on stopped by :meth:`interrupt` and :meth:`close`.
+
+        Raises:
+            EngineError: the folder for spilled data cannot be used.
+        """
         with self._lock:
             if self._closed:
                 raise EngineError("the session has ended")
+            if self._scratch is None:
+                self._scratch = _scratch_folder(self._settings.temp_directory)
             con = connect(self._settings, self._scratch)
             self._live[id(con)] = con
         return con

@@ -272,7 +272,7 @@ def test_temp_directory_that_cannot_be_made(lake: Any) -> None:
     settings = lake.settings.model_copy(update={"temp_directory": lake.root / "file" / "below"})
     with (
         pytest.raises(EngineError, match="spilled data") as caught,
-        type(lake.engine)(lake.store, settings).session({}),
+        type(lake.engine)(lake.store, settings).session({}) as session,
     ):
-        pass
+        session.query("SELECT 1 AS one")
     assert caught.value.hint is not None

@@ -213,7 +213,8 @@ def test_nothing_of_the_environment_shows(lake: Any, monkeypatch: pytest.MonkeyP
 
 
 def test_the_spill_folder_is_private(lake: Any) -> None:
-    with lake.engine.session({}):
+    with lake.engine.session({}) as session:
+        session.query("SELECT 1 AS one").read_all()
         folders = list((lake.root / "spill").iterdir())
         assert len(folders) == 1
         assert stat.S_IMODE(folders[0].stat().st_mode) == 0o700
