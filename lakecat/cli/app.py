@@ -14,6 +14,7 @@ from click.shell_completion import shell_complete
 
 from lakecat.cli.commands import COMMANDS
 from lakecat.cli.options import Common, common_options
+from lakecat.cli.streams import ensure_streams, forget, put
 from lakecat.errors import LakecatError, UsageError
 
 INTERRUPTED: Final = 130
@@ -37,6 +38,7 @@ def cli() -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its code. SIGTERM, which schedulers send, ends it as Ctrl-C does."""
     signal.signal(signal.SIGTERM, _interrupt)
+    ensure_streams()
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
 
 
@@ -52,7 +54,9 @@ def run(arguments: Sequence[str]) -> int:
     try:
         return _invoke(arguments, common)
     except BrokenPipeError:
-        return _closed_pipe()
+        # Rows whose reader (head, less) has gone: no failure.
+        forget(sys.stdout)
+        return 0
     except (KeyboardInterrupt, click.Abort):
         click.echo("interrupted", err=True)
         return INTERRUPTED
@@ -73,7 +77,7 @@ def _invoke(arguments: Sequence[str], common: Common) -> int:
     try:
         with cli.make_context("lakecat", list(arguments), obj=common) as context:
             result = cli.invoke(context)
-        sys.stdout.flush()
+        put(sys.stdout, end="")
     except click.exceptions.Exit as err:
         return err.exit_code
     except click.exceptions.NoArgsIsHelpError as err:
@@ -99,9 +103,3 @@ def _unexpected(err: Exception) -> LakecatError:
         f"an error that lakecat did not expect: {type(err).__name__} at {place}",
         hint="this is a bug; please report it with the output of the same command and --debug",
     )
-
-
-def _closed_pipe() -> int:
-    # The reader (head, less) has gone, which is no failure; the interpreter must not try to flush once more.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 0

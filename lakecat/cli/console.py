@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Final, TextIO
+from typing import Final, TextIO, cast
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
@@ -15,6 +15,7 @@ from rich.text import Text
 
 from lakecat.cli.json_output import NoProgress
 from lakecat.cli.output import Block, Grid, Line, Progress, Style, View
+from lakecat.cli.streams import forget
 from lakecat.cli.text import escape, escape_lines
 from lakecat.errors import LakecatError
 
@@ -87,7 +88,13 @@ class ConsoleOutput:
 
 def _console(file: TextIO) -> Console:
     width = None if file.isatty() else max(shutil.get_terminal_size().columns, 80)
-    return Console(file=file, width=width, highlight=False, markup=False, emoji=False)
+    return _Console(file=file, width=width, highlight=False, markup=False, emoji=False)
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Go on without a reader: rich would end the process in the midst of its work."""
+        forget(cast("TextIO", self.file))
 
 
 def _table(grid: Grid) -> Table:

@@ -9,6 +9,7 @@ from typing import TextIO
 
 from lakecat.cli.jsonable import error_document, to_json
 from lakecat.cli.output import Progress, Style, View
+from lakecat.cli.streams import put
 from lakecat.errors import LakecatError
 
 
@@ -22,7 +23,7 @@ class JsonOutput:
     def emit(self, document: object, view: View) -> None:
         """Print the document; the view is not asked."""
         del view
-        print(json.dumps(to_json(document), indent=2, allow_nan=False), file=self._stdout)
+        put(self._stdout, json.dumps(to_json(document), indent=2, allow_nan=False))
 
     def talk(self, text: str, style: Style = "plain") -> None:
         """Say nothing."""
@@ -32,7 +33,7 @@ class JsonOutput:
 
     def error(self, error: LakecatError) -> None:
         """Print the error as one JSON object on one line of stderr."""
-        print(json.dumps(error_document(error)), file=self._stderr)
+        put(self._stderr, json.dumps(error_document(error)))
 
     @contextmanager
     def progress(self) -> Iterator[Progress]:

@@ -92,7 +92,9 @@ def print_lines(reader: pa.RecordBatchReader, out: TextIO, limit: int | None) ->
 
 def print_document(reader: pa.RecordBatchReader, out: TextIO, limit: int | None) -> None:
     """Print one JSON document: ``{"columns": [...], "rows": [[...], …]}``, without holding the rows in memory."""
-    columns = [{"name": field.name, "type": str(field.type)} for field in reader.schema]
+    from lakecat.connector import type_name
+
+    columns = [{"name": field.name, "type": type_name(field.type)} for field in reader.schema]
     out.write('{"columns": ' + json.dumps(columns) + ', "rows": [')
     out.writelines(
         (",\n" if number else "\n") + json.dumps([to_json(value) for value in row])
