@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeAlias, get_args
 
@@ -21,7 +22,7 @@ _MAX_TEXT: Final = 72
 def render_graph(graph: LineageGraph, output: Format = "text", *, direction: Direction = "up") -> str:
     """A graph of versions, executions and sources. Raises UsageError for an unknown format."""
     if output == "text":
-        return "\n".join(_graph_lines(graph, direction)) + "\n"
+        return _lines(_graph_lines(graph, direction))
     if output == "json":
         return _json(graph_json(graph))
     return _diagram_text(_graph_diagram(graph), output)
@@ -44,7 +45,7 @@ def render_columns(
     chosen = [path for path in paths if influences or path.output.column is not None]
     named = scripts or {}
     if output == "text":
-        return "\n".join(_ColumnTree(chosen, direction, named).lines(root)) + "\n"
+        return _lines(_ColumnTree(chosen, direction, named).lines(root))
     if output == "json":
         return _json({"root": _ref_json(root), "steps": [_path_json(path, named) for path in chosen]})
     return _diagram_text(_column_diagram(chosen, root), output)
@@ -86,6 +87,13 @@ def _path_json(path: ColumnPath, scripts: Mapping[int, str]) -> dict[str, Any]:
 
 
 # --- text
+
+_LINE_ENDS: Final = re.compile("[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
+
+
+def _lines(lines: Iterable[str]) -> str:
+    """The tree as text; a line end inside a name becomes an escape, so that it cannot pass for a line of the tree."""
+    return "".join(_LINE_ENDS.sub(lambda end: end[0].encode("unicode_escape").decode(), line) + "\n" for line in lines)
 
 
 def _branches(prefix: str, count: int) -> Iterator[tuple[str, str]]:

@@ -187,3 +187,20 @@ def test_the_tree_goes_on_behind_a_condition():
         step(middle, ColumnRef("file:///land/1.csv", "dep_delay"), EdgeKind.IDENTITY, depth=2),
     )
     assert "file:///land/1.csv" in render_columns(paths, ROOT, influences=False)
+
+
+@pytest.mark.parametrize("end", ["\n", "\r", "\x85", "\u2028"])
+def test_a_line_end_in_a_name_cannot_pass_for_a_line(end):
+    hostile = f"file:///land/a{end}└─ raw.secret.csv"
+    graph = LineageGraph(
+        root="v",
+        nodes=(
+            LineageNode("v", "version", "raw.flights@v5", {}),
+            LineageNode("s", "source", hostile, {}),
+        ),
+        edges=(LineageEdge("s", "v", "source"),),
+        truncated=False,
+    )
+    assert len(render_graph(graph).splitlines()) == 2
+    paths = (step(ROOT, ColumnRef(hostile, "dep_delay"), EdgeKind.IDENTITY),)
+    assert len(render_columns(paths, ROOT).splitlines()) == 2
