@@ -183,10 +183,13 @@ class Catalog:
         with self.database.reading() as connection:
             return queries.position(connection, stream)
 
-    def loaded(self, stream: str, files: Iterable[FileVersion]) -> frozenset[FileVersion]:
-        """Those of the file versions that a commit of this stream holds already."""
+    def loaded(self, stream: str, files: Iterable[FileVersion], *, newest: bool = False) -> frozenset[FileVersion]:
+        """Those of the file versions that a commit of this stream holds already.
+
+        ``newest``: only those that were loaded last of their file, for a file may get an earlier content back.
+        """
         with self.database.reading() as connection:
-            return queries.loaded(connection, stream, files)
+            return queries.loaded(connection, stream, files, newest=newest)
 
     def lineage(
         self, of: VersionRef | Version, direction: lineage.Direction = "up", depth: int | None = None

@@ -215,8 +215,10 @@ def position(connection: sa.Connection, stream: str) -> Position | None:
     return None if text is None else Position(json.loads(text))
 
 
-def loaded(connection: sa.Connection, stream: str, files: Iterable[FileVersion]) -> frozenset[FileVersion]:
-    """Those of the file versions that a commit of this stream holds already."""
+def loaded(
+    connection: sa.Connection, stream: str, files: Iterable[FileVersion], *, newest: bool = False
+) -> frozenset[FileVersion]:
+    """Those of the file versions that a commit of this stream holds already; ``newest``: that were loaded last."""
     by_hash: dict[str, list[FileVersion]] = {}
     for file in files:
         by_hash.setdefault(uri_hash(file.uri), []).append(file)
@@ -224,11 +226,13 @@ def loaded(connection: sa.Connection, stream: str, files: Iterable[FileVersion])
     found: set[FileVersion] = set()
     for part in registry.chunks(by_hash):
         rows = connection.execute(
-            sa.select(table.c.uri_hash, table.c.identity_hash).where(
-                table.c.stream == stream, table.c.uri_hash.in_(part)
-            )
+            sa.select(table.c.uri_hash, table.c.identity_hash, table.c.execution_id)
+            .where(table.c.stream == stream, table.c.uri_hash.in_(part))
+            .order_by(table.c.execution_id)
         )
-        known = {(key, identity) for key, identity in rows}
+        # Ascending by execution, so that the last one of each file stays where only that one counts.
+        pairs = [(row.uri_hash, row.identity_hash) for row in rows]
+        known = set(dict(pairs).items()) if newest else set(pairs)
         found.update(f for key in part for f in by_hash[key] if (key, uri_hash(f.identity)) in known)
     return frozenset(found)
 

@@ -59,10 +59,11 @@ class JobPlan:
 
 @dataclass(frozen=True, slots=True)
 class _StreamState:
-    """What the catalog remembers of a job's stream."""
+    """What the catalog remembers of a job's stream. ``newest``: a file that changed back is to be loaded again."""
 
     catalog: Catalog
     stream: str
+    newest: bool
 
     @property
     def position(self) -> Position | None:
@@ -71,7 +72,7 @@ class _StreamState:
 
     def loaded(self, files: Iterable[FileVersion]) -> frozenset[FileVersion]:
         """Those of the file versions that a commit already holds."""
-        return self.catalog.loaded(self.stream, files)
+        return self.catalog.loaded(self.stream, files, newest=self.newest)
 
 
 def stream_name(job: IngestJob) -> str:
@@ -120,7 +121,8 @@ def run_job(
 
 
 def _plan(services: Services, job: IngestJob, connector: Connector) -> Sequence[Slice]:
-    state = _StreamState(services.catalog, stream_name(job))
+    # Rows are appended once, ever; in the other modes the table follows what the files hold now.
+    state = _StreamState(services.catalog, stream_name(job), newest=job.mode is not WriteMode.APPEND)
     return connector.plan(state, incremental=job.mode is not WriteMode.REPLACE)
 
 
