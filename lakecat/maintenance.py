@@ -284,20 +284,19 @@ class _Look:
         lists = [str(snapshot["manifest-list"]) for snapshot in self._snapshots(due).values()]
         kept = reachable(self._store, state, others=self._needed(hidden))
         metadata = self._metadata(state, rest)
+        # Sidecars stay for ever: they are what a lost catalog is made again from.
+        sidecars = {self._store.canonical(sidecar_location(version.metadata_location)) for version in known}
         only = unreferenced(self._store, kept, lists)
         gone = [version for version in due if version.metadata_location not in metadata]
-        sidecars = [sidecar_location(version.metadata_location) for version in gone]
-        ordered = (only.files, only.manifests, only.lists, sidecars, [version.metadata_location for version in gone])
+        ordered = (only.files, only.manifests, only.lists, [version.metadata_location for version in gone])
         expired = {location: turn for turn, locations in enumerate(ordered) for location in locations}
-        return kept, metadata, expired, tuple(version.version for version in gone)
+        return kept, metadata | sidecars, expired, tuple(version.version for version in gone)
 
     def _metadata(self, state: TableState, versions: Iterable[KnownVersion]) -> frozenset[str]:
-        """The metadata files that stay, with their sidecars."""
+        """The metadata files that stay."""
         log = (str(entry["metadata-file"]) for entry in state.head.get("metadata-log") or ())
         found = {state.metadata_location, *log, *(version.metadata_location for version in versions)}
-        return frozenset(
-            self._store.canonical(one) for location in found for one in (location, sidecar_location(location))
-        )
+        return frozenset(self._store.canonical(location) for location in found)
 
     def _snapshots(self, versions: Sequence[KnownVersion]) -> dict[int, Mapping[str, Any]]:
         """The snapshot of each version as Iceberg's JSON; without those whose metadata was removed already.

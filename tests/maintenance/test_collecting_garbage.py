@@ -90,7 +90,8 @@ class TestExpired:
         assert lab.parquet() == needed
         removed = sizes.keys() - lab.files().keys()
         assert (found.expired.files, found.expired.bytes) == (len(removed), sum(sizes[name] for name in removed))
-        assert {first.metadata_location, sidecar_location(first.metadata_location)} <= removed
+        assert first.metadata_location in removed
+        assert sidecar_location(first.metadata_location) in lab.files()
         assert lab.rows() == [2, 3, 4]
         assert found.unknown.files == 0
         assert lab.gc().removable.files == 0
@@ -268,7 +269,7 @@ class TestRefusals:
         lab.gc()
 
 
-@pytest.mark.parametrize(("name", "nth"), [("gc.planned", 1), *[("gc.file_deleted", n) for n in (1, 3, 5, 7)]])
+@pytest.mark.parametrize(("name", "nth"), [("gc.planned", 1), *[("gc.file_deleted", n) for n in (1, 2, 3, 5)]])
 def test_killed_anywhere_the_next_one_finishes(lab, name, nth):
     assert name in MAINTENANCE_NAMES
     lab.append(1)
