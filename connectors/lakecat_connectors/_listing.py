@@ -138,7 +138,16 @@ def changed(planned: FileVersion, now: FileVersion) -> bool:
 
 
 def _check_scheme(path: str) -> None:
-    scheme = path.partition("://")[0] if "://" in path else "file"
+    scheme, separator, rest = path.partition("://")
+    if not separator:
+        scheme = "file"
+    user, at, _host = rest.partition("/")[0].partition("@")
+    if at and (":" in user or scheme not in _PROTOCOLS):
+        # A path is shown in messages and kept in the lineage; so not even this one is.
+        raise ConfigError(
+            "files connector: option 'path': credentials do not belong into a URL",
+            hint="name them by reference, under storage: in lakecat.yaml",
+        )
     if scheme not in _PROTOCOLS or "::" in path:
         raise ConfigError(
             f"files connector: option 'path': {path.partition('?')[0]!r} is not supported",
