@@ -15,7 +15,7 @@ Format: TypeAlias = Literal["text", "mermaid", "dot", "json"]
 Direction: TypeAlias = Literal["up", "down"]
 
 MAX_SOURCES: Final = 3
-"""A column that comes from more files than this shows the first ones and counts the rest."""
+"""A column or an execution with more files than this shows the first ones and counts the rest."""
 _MAX_TEXT: Final = 72
 
 
@@ -118,11 +118,22 @@ def _graph_lines(graph: LineageGraph, direction: Direction) -> Iterator[str]:
         if again:
             continue
         seen.add(key)
-        children = sorted(following.get(key, ()), key=lambda item: _node_text(nodes.get(item[0]), item[0]))
+        children = _few_sources(
+            sorted(following.get(key, ()), key=lambda item: _node_text(nodes.get(item[0]), item[0])), nodes
+        )
         below = zip(children, _branches(prefix, len(children)), strict=True)
         stack += [(child, child_role, *marks) for (child, child_role), marks in list(below)[::-1]]
     if graph.truncated:
         yield "… more beyond this depth"
+
+
+def _few_sources(children: list[tuple[str, str]], nodes: Mapping[str, LineageNode]) -> list[tuple[str, str]]:
+    """The children with at most MAX_SOURCES sources, and a line that counts the others."""
+    sources = [child for child in children if (node := nodes.get(child[0])) is not None and node.kind == "source"]
+    more = sources[MAX_SOURCES:]
+    if len(more) < 2:
+        return children
+    return [child for child in children if child not in set(more)] + [(f"… and {len(more)} more sources", "")]
 
 
 def _node_text(node: LineageNode | None, key: str) -> str:

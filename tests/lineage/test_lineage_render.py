@@ -204,3 +204,20 @@ def test_a_line_end_in_a_name_cannot_pass_for_a_line(end):
     assert len(render_graph(graph).splitlines()) == 2
     paths = (step(ROOT, ColumnRef(hostile, "dep_delay"), EdgeKind.IDENTITY),)
     assert len(render_columns(paths, ROOT).splitlines()) == 2
+
+
+@pytest.mark.parametrize(("files", "lines"), [(3, 5), (4, 6), (5, 6), (2000, 6)])
+def test_the_sources_of_an_execution_are_few_and_counted(files, lines):
+    graph = LineageGraph(
+        root="v",
+        nodes=(
+            LineageNode("v", "version", "raw.t@v1"),
+            LineageNode("e", "execution", "load"),
+            *(LineageNode(f"s{n}", "source", f"file:///in/{n:04}.csv") for n in range(files)),
+        ),
+        edges=(LineageEdge("e", "v", "raw.t"), *(LineageEdge(f"s{n}", "e", "source") for n in range(files))),
+    )
+    text = render_graph(graph)
+    assert len(text.splitlines()) == lines
+    assert text.count("file:///in/") == (files if files < 5 else 3)
+    assert (f"└─ … and {files - 3} more sources" in text) == (files >= 5)
