@@ -210,8 +210,11 @@ def test_a_growing_file_never_loads_half_a_record(tmp_path: Path, connectors, le
         connector = connectors("a.csv")
         for _ in range(5):
             (slice_,) = connector.plan(ledger_type(), incremental=True)
-            with pytest.raises(SourceChangedError):
-                drain(connector, slice_)
+            try:
+                rows, _summary = drain(connector, slice_)
+            except SourceChangedError:
+                continue
+            assert slice_.files[0].size == len("a,b\n") + rows * len("12345,abc\n")
     finally:
         stop.set()
         thread.join()
