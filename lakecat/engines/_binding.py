@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypeAlias
 
 import duckdb
@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from lakecat.config import EngineSettings
 from lakecat.engines._errors import locate, translate
-from lakecat.engines._instance import Connection, Relation, connect, define, one_statement, populate
+from lakecat.engines._instance import Connection, Relation, connect, define_all, one_statement, populate
 from lakecat.engines.protocol import Parameter
 from lakecat.engines.types import storable_projection, uuid_columns
 from lakecat.errors import EngineError
@@ -93,15 +93,14 @@ class Describer:
             return self._known[key]
 
     def _describe(
-        self, relations: Iterable[Relation], sql: str, parameters: Mapping[str, Parameter] | None
+        self, relations: Sequence[Relation], sql: str, parameters: Mapping[str, Parameter] | None
     ) -> pa.Schema:
         if self._con is None:
             self._con = connect(self._settings, None)
             populate(self._con, self._store, ())
         try:
             self._con.execute("BEGIN TRANSACTION")
-            for relation in relations:
-                define(self._con, self._store, relation)
+            define_all(self._con, self._store, relations)
             result, uuids = fitted(bind(self._con, sql, parameters))
             return with_uuid_fields(result.limit(0).to_arrow_table().schema, uuids)
         except duckdb.Error as err:

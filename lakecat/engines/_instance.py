@@ -93,8 +93,7 @@ def populate(con: Connection, store: LakeStore, relations: Iterable[Relation]) -
     con.register_filesystem(SnapshotFiles(store, sizes))
     con.execute(f"SET allowed_paths = [{', '.join(text(path) for path in paths)}]")
     con.execute("SET enable_external_access = false")
-    for relation in relations:
-        define(con, store, relation)
+    define_all(con, store, relations)
     con.execute("SET lock_configuration = true")
 
 
@@ -141,8 +140,18 @@ def sql_name(name: DatasetName) -> str:
     return f"{quoted(name.namespace)}.{quoted(name.name)}"
 
 
+def define_all(con: Connection, store: LakeStore, relations: Sequence[Relation]) -> None:
+    """Make the relations' namespaces, and :func:`define` each relation."""
+    for namespace in dict.fromkeys(relation.name.namespace for relation in relations):
+        con.execute(f"CREATE SCHEMA IF NOT EXISTS {quoted(namespace)}")
+    for relation in relations:
+        define(con, store, relation)
+
+
 def define(con: Connection, store: LakeStore, relation: Relation) -> None:
     """Make the relation a view, or a table when it must be changed or does not come from files alone.
+
+    Its namespace must be there.
 
     Raises:
         ObjectMissingError: one of its data files is not there.
@@ -151,7 +160,6 @@ def define(con: Connection, store: LakeStore, relation: Relation) -> None:
     name = sql_name(relation.name)
     kind = "VIEW" if relation.rest is None and not relation.as_table else "TABLE"
     try:
-        con.execute(f"CREATE SCHEMA IF NOT EXISTS {quoted(relation.name.namespace)}")
         con.execute(f"CREATE {kind} {name} AS {relation.sql}")
         if relation.rest is not None:
             con.register(_REST, relation.rest)
