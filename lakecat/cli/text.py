@@ -6,6 +6,9 @@ import unicodedata
 from datetime import datetime, timedelta
 from typing import Final
 
+SOURCES: Final = 5
+"""How many source files are listed for people; the others are counted."""
+
 _UNSAFE: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
 
 

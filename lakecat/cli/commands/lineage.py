@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
 
 from lakecat.cli.options import Common, common_options
 from lakecat.cli.output import Line
-from lakecat.cli.text import count
+from lakecat.cli.text import SOURCES, count
 
 if TYPE_CHECKING:
     from lakecat.lake import Lineage
 
-SOURCES: Final = 5
 Form = Literal["text", "mermaid", "dot"]
 
 

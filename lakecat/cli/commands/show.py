@@ -9,7 +9,7 @@ import click
 
 from lakecat.cli.options import Common, common_options
 from lakecat.cli.output import Block, Grid, Line
-from lakecat.cli.text import count, moment, size
+from lakecat.cli.text import SOURCES, count, moment, size
 
 if TYPE_CHECKING:
     from lakecat.lake import Description
@@ -47,8 +47,11 @@ def _blocks(found: Description) -> Iterator[Block]:
     yield Line(f"made by     {found.made_by.info.job} (execution {version.execution_id})")
     for made_from in found.made_by.inputs:
         yield Line(f"from        {made_from}")
-    for source in found.made_by.sources:
-        yield Line(f"from        {source.uri}")
+    sources = sorted(source.uri for source in found.made_by.sources)
+    for uri in sources[:SOURCES]:
+        yield Line(f"from        {uri}")
+    if len(sources) > SOURCES:
+        yield Line(f"            … and {len(sources) - SOURCES} more (--json lists them all)", "dim")
     yield Line(f"partition   {', '.join(found.partition) or 'none'}")
     yield Line(f"location    {found.location}")
     columns = [
