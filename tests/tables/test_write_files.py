@@ -263,7 +263,7 @@ def test_an_empty_stream_writes_nothing(tmp_path):
         (pa.array([2**64 - 1], pa.uint64()), LongType(), "18446744073709551615"),
         (pa.array([1500], pa.timestamp("ns")), TimestampType(), "row 1"),
         (pa.array(["1"]), LongType(), "cannot take string"),
-        (pa.array([1]), StringType(), "cannot take int64"),
+        (pa.array([1]), StringType(), "cannot take long"),
         (pa.array([0], pa.timestamp("us", "UTC")), TimestampType(), "cannot take timestamp"),
         (pa.array([{"x": 1, "z": 2}]), StructType(NestedField(5, "x", LongType())), "cannot take struct"),
     ],
