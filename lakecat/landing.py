@@ -296,7 +296,10 @@ def land(
     except CommitUnknownError:
         raise
     except BaseException as err:
-        _give_up(services, work, err)
+        interrupted = _is_interrupt(err)
+        _give_up(services, work, "interrupted by the user" if interrupted else f"{type(err).__name__}: {err}")
+        if interrupted and not isinstance(err, KeyboardInterrupt):
+            raise KeyboardInterrupt from err
         raise
 
 
@@ -339,8 +342,26 @@ def _produce_and_commit(services: Services, work: Work, produce: Callable[[Work]
     raise AssertionError("unreachable")
 
 
-def _give_up(services: Services, work: Work, err: BaseException) -> None:
-    text = "interrupted by the user" if isinstance(err, KeyboardInterrupt) else f"{type(err).__name__}: {err}"
+def _is_interrupt(error: BaseException) -> bool:
+    """Whether a signal is behind the error.
+
+    DuckDB takes the KeyboardInterrupt for itself and raises a RuntimeError; and Arrow makes one that is raised in a
+    reader of ours into the text of an error of its own.
+    """
+    seen: set[int] = set()
+    err: BaseException | None = error
+    while err is not None and id(err) not in seen:
+        seen.add(id(err))
+        text = str(err)
+        if isinstance(err, KeyboardInterrupt) or (isinstance(err, RuntimeError) and text == "Query interrupted"):
+            return True
+        if "Python exception" in text and "KeyboardInterrupt" in text:
+            return True
+        err = err.__cause__ or err.__context__
+    return False
+
+
+def _give_up(services: Services, work: Work, text: str) -> None:
     try:
         state = services.catalog.fail(work.execution, text)
     except CatalogError:

@@ -29,9 +29,13 @@ def start(folder: Path, *arguments: str, failpoint: str = "") -> subprocess.Pope
     )
 
 
+def executions(folder: Path) -> tuple[ExecutionInfo, ...]:
+    with Catalog.open(f"sqlite:///{folder}/catalog.db", create=True) as catalog:
+        return catalog.executions()
+
+
 def newest(folder: Path) -> ExecutionInfo:
-    with Catalog.open(f"sqlite:///{folder}/catalog.db") as catalog:
-        return catalog.executions(limit=1)[0]
+    return executions(folder)[0]
 
 
 def refuse_more_than_the_end(process: subprocess.Popen[str], folder: Path) -> None:
@@ -75,3 +79,21 @@ def test_a_query_that_never_ends_is_ended(stocked: Path, shell: Shell, number: i
     script.write_text("SELECT sum(amount) AS total FROM raw.orders")
     assert shell("run").code == 0
     assert shell("doctor").code == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("patience", [0.2, 0.9])
+def test_a_merge_is_ended_wherever_it_is(shop: Path, number: int, patience: float) -> None:
+    """DuckDB and Arrow take the interrupt for themselves, and raise errors of their own; no job after it is begun."""
+    rows = "".join(f"{n},{n % 7}\n" for n in range(1_500_000))
+    (shop / "landing" / "big.csv").write_text(f"id,v\n{rows}")
+    (shop / "ingest" / "a.yaml").write_text("target: raw.big\nmode: merge\nkey: id\noptions: {path: landing/big.csv}\n")
+    process = start(shop, "ingest")
+    deadline = time.monotonic() + 60
+    while not (shop / "catalog.db").exists() or not executions(shop):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    time.sleep(patience)
+    process.send_signal(number)
+    refuse_more_than_the_end(process, shop)
+    assert len(executions(shop)) == 1
