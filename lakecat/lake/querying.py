@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import TypeVar
 
 import pyarrow as pa
 from sqlglot import exp
 
 from lakecat.catalog import Catalog
-from lakecat.engines import Engine
+from lakecat.engines import Engine, Session
 from lakecat.errors import TableError
 from lakecat.lake.answers import Difference, RowDifference
 from lakecat.lake.differ import except_all, shared_columns
@@ -18,6 +20,8 @@ from lakecat.lake.travel import read_query
 from lakecat.store import LakeStore
 from lakecat.tables import Scan, load_state
 from lakecat.types import DatasetName, Version, VersionRef
+
+T = TypeVar("T")
 
 
 def scan_of(catalog: Catalog, store: LakeStore, version: Version) -> Scan:
@@ -50,8 +54,24 @@ def run_query(
     """
     query = read_query(sql, dialect=dialect, engine_dialect=engine.dialect)
     relations = {name: scan_of(catalog, store, catalog.resolve(ref)) for name, ref in query.relations.items()}
-    with engine.session(relations) as session:
-        yield session.query(query.sql, parameters, storable=False)
+    with engine.session(relations) as session, ThreadPoolExecutor(1, "lakecat-query") as pool:
+        reader = _wait(pool, session, lambda: session.query(query.sql, parameters, storable=False))
+        yield pa.RecordBatchReader.from_batches(reader.schema, _batches(pool, session, reader))
+
+
+def _batches(pool: Executor, session: Session, reader: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
+    while (batch := _wait(pool, session, lambda: next(reader, None))) is not None:
+        yield batch
+
+
+def _wait(pool: Executor, session: Session, work: Callable[[], T]) -> T:
+    """Do the work in another thread: Ctrl-C reaches Python only while this one is not inside the engine."""
+    future = pool.submit(work)
+    try:
+        return future.result()
+    except KeyboardInterrupt:
+        session.interrupt()
+        raise
 
 
 def sample(catalog: Catalog, store: LakeStore, engine: Engine, ref: VersionRef, rows: int) -> pa.Table:

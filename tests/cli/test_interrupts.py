@@ -97,3 +97,12 @@ def test_a_merge_is_ended_wherever_it_is(shop: Path, number: int, patience: floa
     process.send_signal(number)
     refuse_more_than_the_end(process, shop)
     assert len(executions(shop)) == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_an_endless_question_is_ended(stocked: Path, number: int) -> None:
+    process = start(stocked, "query", ENDLESS)
+    time.sleep(2)
+    process.send_signal(number)
+    out, said = process.communicate(timeout=30)
+    assert (process.returncode, out, said) == (130, "", "interrupted\n")
