@@ -40,7 +40,7 @@ def newest(folder: Path) -> ExecutionInfo:
 
 def refuse_more_than_the_end(process: subprocess.Popen[str], folder: Path) -> None:
     _out, said = process.communicate(timeout=30)
-    assert process.returncode == 130
+    assert process.returncode == 130, said
     assert said.splitlines()[-1] == "interrupted"
     assert "Traceback" not in said
     last = newest(folder)
