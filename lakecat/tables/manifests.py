@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Final, Self
 
-from pyiceberg.avro.file import AvroFile, AvroOutputFile
+from pyiceberg.avro.file import SYNC_SIZE, AvroFile, AvroOutputFile
 from pyiceberg.manifest import (
     MANIFEST_ENTRY_SCHEMAS,
     DataFile,
@@ -45,9 +45,19 @@ def read_manifests(store: LakeStore, manifest_list: str) -> tuple[ManifestFile, 
     """The manifests of a snapshot. Raises CorruptFileError, ObjectMissingError, StoreUnavailableError."""
     data = store.read(manifest_list)
     try:
+        _check_end(manifest_list, data)
         return tuple(read_manifest_list(MemoryInput(manifest_list, data)))
     except Exception as err:  # PyIceberg's Avro decoder raises whatever it stumbles over
         raise CorruptFileError("the manifest list cannot be read", where=Where(manifest_list)) from err
+
+
+def _check_end(location: str, data: bytes) -> None:
+    """Refuse Avro that does not end with its sync marker: it was cut off, even if all its records can be decoded."""
+    if data.find(data[-SYNC_SIZE:]) < len(data) - SYNC_SIZE:
+        return  # it ends the header, too
+    with AvroFile[ManifestFile](MemoryInput(location, data)) as reader:
+        if not data.endswith(reader.header.sync):
+            raise EOFError(location)
 
 
 def snapshot_manifests(store: LakeStore, snapshot: Mapping[str, Any]) -> tuple[ManifestFile, ...]:
