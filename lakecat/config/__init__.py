@@ -1,7 +1,7 @@
 """``lakecat.yaml``, ``ingest/*.yaml`` and the environment, as frozen settings; secrets only by reference."""
 
 from lakecat.config.document import Document, parse_document, read_document
-from lakecat.config.jobs import IngestJob, JobFile, Schedule, load_jobs
+from lakecat.config.jobs import IngestJob, JobFile, Schedule, cron_text, listed, load_jobs
 from lakecat.config.secret import Secret, SecretRef
 from lakecat.config.settings import (
     FILE_NAME,
@@ -36,6 +36,8 @@ __all__ = [
     "Storage",
     "TransformSettings",
     "WriteSettings",
+    "cron_text",
+    "listed",
     "load_jobs",
     "load_settings",
     "parse_document",

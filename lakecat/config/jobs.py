@@ -26,13 +26,15 @@ class Schedule(Frozen):
     timezone: ZoneText = Field(default="UTC", description="IANA time zone in which the cron fields are meant")
 
 
-def _listed(value: object) -> object:
+def listed(value: object) -> object:
+    """What was written as one text or a list, as a tuple; for a validator that runs before pydantic's own."""
     if isinstance(value, str):
         return (value,)
     return tuple(value) if isinstance(value, list) else value
 
 
-def _cron(value: object) -> object:
+def cron_text(value: object) -> object:
+    """A bare cron text as the keys of a Schedule; for a validator that runs before pydantic's own."""
     return {"cron": value} if isinstance(value, str) else value
 
 
@@ -54,17 +56,17 @@ class JobFile(Frozen):
     mode: Annotated[WriteMode, BeforeValidator(_mode)] = Field(
         default=WriteMode.APPEND, description="append, replace, replace_partitions, merge or delete"
     )
-    key: Annotated[tuple[str, ...], BeforeValidator(_listed)] = Field(
+    key: Annotated[tuple[str, ...], BeforeValidator(listed)] = Field(
         default=(), description="columns that identify a row, for merge and delete"
     )
-    partition: Annotated[tuple[PartitionSpecText, ...], BeforeValidator(_listed)] = Field(
+    partition: Annotated[tuple[PartitionSpecText, ...], BeforeValidator(listed)] = Field(
         default=(), description="how a new table is partitioned, e.g. day(time_hour), bucket(16, id), origin"
     )
     columns: dict[str, TypeText] = Field(default_factory=dict, description="types of columns, in Iceberg's names")
     batch: Literal["file", "all"] = Field(
         default="all", description="what is committed together: each file, or all new files"
     )
-    schedule: Annotated[Schedule | None, BeforeValidator(_cron)] = Field(
+    schedule: Annotated[Schedule | None, BeforeValidator(cron_text)] = Field(
         default=None, description="when the job is due: cron text, or cron and timezone"
     )
 

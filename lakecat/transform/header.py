@@ -23,7 +23,16 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo
 from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
-from lakecat.config import Frozen, PartitionSpecText, Schedule, parse_document, suggestion, validate
+from lakecat.config import (
+    Frozen,
+    PartitionSpecText,
+    Schedule,
+    cron_text,
+    listed,
+    parse_document,
+    suggestion,
+    validate,
+)
 from lakecat.errors import ConfigError, ScriptError, Where
 
 _START: Final = re.compile(r"--(?P<body> {0,3}lakecat:.*)")
@@ -54,16 +63,6 @@ class Variable(Frozen):
     default: str | int | float | bool | None = Field(default=None, description="value when none is given")
 
 
-def _listed(value: object) -> object:
-    if isinstance(value, str):
-        return (value,)
-    return tuple(value) if isinstance(value, list) else value
-
-
-def _cron(value: object) -> object:
-    return {"cron": value} if isinstance(value, str) else value
-
-
 def _typed(value: object) -> object:
     return {"type": value} if isinstance(value, str) else value
 
@@ -74,10 +73,10 @@ class Header(Frozen):
     dialect: Annotated[str, AfterValidator(check_dialect)] | None = Field(
         default=None, description="SQL dialect of this script"
     )
-    partition: Annotated[tuple[PartitionSpecText, ...], BeforeValidator(_listed)] = Field(
+    partition: Annotated[tuple[PartitionSpecText, ...], BeforeValidator(listed)] = Field(
         default=(), description="how the table is partitioned when this script creates it"
     )
-    schedule: Annotated[Schedule | None, BeforeValidator(_cron)] = Field(
+    schedule: Annotated[Schedule | None, BeforeValidator(cron_text)] = Field(
         default=None, description="when the script is due: cron text, or cron and timezone"
     )
     variables: dict[str, Annotated[Variable, BeforeValidator(_typed)]] = Field(
