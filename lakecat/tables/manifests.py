@@ -205,14 +205,6 @@ class ManifestBuilder:
         self.files[output.location] = output.data
         return manifest
 
-    def carry(self, spec_id: int, entries: Iterable[ManifestEntry]) -> ManifestFile:
-        """A manifest of files that were there before, with their own snapshots and sequence numbers."""
-        return self.write(spec_id, (existing(entry) for entry in entries))
-
-    def drop(self, manifest: ManifestFile) -> None:
-        """Forget a manifest that was made here and merged into another."""
-        self.files.pop(manifest.manifest_path, None)
-
     def write_list(self, manifests: Sequence[ManifestFile], parent: int | None, sequence_number: int) -> str:
         """The manifest list; answers its location."""
         output = MemoryOutput(f"{self.prefix}/snap-{self.snapshot_id}-{self.uuid}.avro")
