@@ -13,7 +13,19 @@
     │   └── ObjectExistsError    put-if-absent found something
     ├── CatalogError             the catalog database
     │   ├── CatalogUnavailableError
+    │   │   ├── CatalogReadOnlyError  the database may be read, not written
+    │   │   └── CatalogFullError      the database's disk or quota is full
     │   ├── CatalogVersionError  written by a newer or unknown program
+    │   │   └── ForeignDatabaseError  the database of another program
+    │   ├── MetadataError        what was put into, or asked of, the metadata store; has ``field`` and ``value``
+    │   │   ├── UnknownTypeError     a type that is not there
+    │   │   ├── UnknownNodeError     an artifact, execution or context that is not there
+    │   │   ├── TypeConflictError    a type that would change in a way it may not
+    │   │   ├── PropertyTypeError    a property's value that does not fit its type
+    │   │   ├── InvalidValueError    a field's value that cannot be meant or kept
+    │   │   ├── NameTakenError       a name, external id or relation that is there already
+    │   │   ├── StaleEtagError       changed by somebody else since it was read
+    │   │   └── FilterError          a filter that does not parse or names what does not exist
     │   ├── LeaseHeldError       somebody else runs this job
     │   ├── LeaseLostError       we were taken for dead; our work is refused
     │   ├── CommitConflictError  the table changed under a rewrite
@@ -120,6 +132,68 @@ class CatalogUnavailableError(CatalogError):
 
 class CatalogVersionError(CatalogError):
     """The catalog was written by a newer lakecat, or by another program."""
+
+
+class CatalogReadOnlyError(CatalogUnavailableError):
+    """The catalog database may be read, not written."""
+
+
+class CatalogFullError(CatalogUnavailableError):
+    """The disk or quota of the catalog database is full; nothing was written."""
+
+
+class ForeignDatabaseError(CatalogVersionError):
+    """The database belongs to another program."""
+
+
+class MetadataError(CatalogError):
+    """Something that was put into, or asked of, the metadata store; ``field`` and ``value`` say what."""
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        field: str,
+        value: object = None,
+        where: Where | None = None,
+        hint: str | None = None,
+        next_command: str | None = None,
+    ) -> None:
+        super().__init__(what, where=where, hint=hint, next_command=next_command)
+        self.field = field
+        self.value = value
+
+
+class UnknownTypeError(MetadataError):
+    """A type that is not there."""
+
+
+class UnknownNodeError(MetadataError):
+    """An artifact, execution or context that is not there."""
+
+
+class TypeConflictError(MetadataError):
+    """A type that would change in a way it may not."""
+
+
+class PropertyTypeError(MetadataError):
+    """A property's value that does not fit the type of the property."""
+
+
+class InvalidValueError(MetadataError):
+    """A field's value that cannot be meant, or cannot be kept."""
+
+
+class NameTakenError(MetadataError):
+    """A name, external id or relation that is there already."""
+
+
+class StaleEtagError(MetadataError):
+    """A node that somebody else changed since it was read."""
+
+
+class FilterError(MetadataError):
+    """A filter that does not parse, or names what does not exist."""
 
 
 class LeaseHeldError(CatalogError):

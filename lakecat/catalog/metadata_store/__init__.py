@@ -1,0 +1,1 @@
+"""ML Metadata's model behind one class, ``MetadataStore``, with its method names and semantics."""

@@ -1,0 +1,233 @@
+"""ML Metadata's nouns as frozen values: types, artifacts, executions, contexts, events and what joins them.
+
+Names, enum numbers and meanings are those of ``ml-metadata`` 1.17.1's ``metadata_store.proto``. What is not set is
+None (protobuf's zero there). Times are milliseconds since the epoch, UTC, given by the store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import TypeAlias
+
+from lakecat.catalog.registry import PropertyType
+from lakecat.types import Json
+
+
+@dataclass(frozen=True, slots=True)
+class ProtoValue:
+    """A packed protobuf message (``google.protobuf.Any``): its type URL and serialized bytes."""
+
+    type_url: str
+    value: bytes
+
+
+PropertyValue: TypeAlias = int | float | str | bool | Mapping[str, Json] | ProtoValue
+"""A property's value: ``bool`` is BOOLEAN, a mapping is STRUCT (its numbers are doubles, as in protobuf)."""
+
+
+class ArtifactState(IntEnum):
+    """``Artifact.State``."""
+
+    UNKNOWN = 0
+    PENDING = 1
+    LIVE = 2
+    MARKED_FOR_DELETION = 3
+    DELETED = 4
+    ABANDONED = 5
+    REFERENCE = 6
+
+
+class ExecutionState(IntEnum):
+    """``Execution.State``."""
+
+    UNKNOWN = 0
+    NEW = 1
+    RUNNING = 2
+    COMPLETE = 3
+    FAILED = 4
+    CACHED = 5
+    CANCELED = 6
+
+
+class EventType(IntEnum):
+    """``Event.Type``."""
+
+    UNKNOWN = 0
+    DECLARED_OUTPUT = 1
+    DECLARED_INPUT = 2
+    INPUT = 3
+    OUTPUT = 4
+    INTERNAL_INPUT = 5
+    INTERNAL_OUTPUT = 6
+    PENDING_OUTPUT = 7
+
+
+INPUT_EVENTS = frozenset((EventType.DECLARED_INPUT, EventType.INPUT, EventType.INTERNAL_INPUT))
+"""The event types by which an execution reads an artifact; lineage goes up through them."""
+OUTPUT_EVENTS = frozenset(
+    (EventType.DECLARED_OUTPUT, EventType.OUTPUT, EventType.INTERNAL_OUTPUT, EventType.PENDING_OUTPUT)
+)
+"""The event types by which an execution writes an artifact."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArtifactType:
+    """What artifacts of this type may hold. ``base_type`` is the name of a simple type, such as ``mlmd.Dataset``."""
+
+    name: str
+    id: int | None = None
+    version: str | None = None
+    description: str | None = None
+    external_id: str | None = None
+    properties: Mapping[str, PropertyType] = field(default_factory=dict)
+    base_type: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecutionType:
+    """What executions of this type may hold. ``input_type``, ``output_type``: MLMD's ArtifactStructType as JSON."""
+
+    name: str
+    id: int | None = None
+    version: str | None = None
+    description: str | None = None
+    external_id: str | None = None
+    properties: Mapping[str, PropertyType] = field(default_factory=dict)
+    base_type: str | None = None
+    input_type: Mapping[str, Json] | None = None
+    output_type: Mapping[str, Json] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContextType:
+    """What contexts of this type may hold."""
+
+    name: str
+    id: int | None = None
+    version: str | None = None
+    description: str | None = None
+    external_id: str | None = None
+    properties: Mapping[str, PropertyType] = field(default_factory=dict)
+    base_type: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Artifact:
+    """A piece of data. ``type`` (the type's name) is filled by the store; ``name`` is unique within the type."""
+
+    type_id: int | None = None
+    id: int | None = None
+    type: str | None = None
+    name: str | None = None
+    uri: str | None = None
+    external_id: str | None = None
+    properties: Mapping[str, PropertyValue] = field(default_factory=dict)
+    custom_properties: Mapping[str, PropertyValue] = field(default_factory=dict)
+    state: ArtifactState | None = None
+    create_time_since_epoch: int | None = None
+    last_update_time_since_epoch: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Execution:
+    """One run of something. ``type`` (the type's name) is filled by the store; ``name`` is unique within the type."""
+
+    type_id: int | None = None
+    id: int | None = None
+    type: str | None = None
+    name: str | None = None
+    external_id: str | None = None
+    last_known_state: ExecutionState | None = None
+    properties: Mapping[str, PropertyValue] = field(default_factory=dict)
+    custom_properties: Mapping[str, PropertyValue] = field(default_factory=dict)
+    create_time_since_epoch: int | None = None
+    last_update_time_since_epoch: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """A group of artifacts and executions; ``name`` must be set and is unique within the type."""
+
+    name: str
+    type_id: int | None = None
+    id: int | None = None
+    type: str | None = None
+    external_id: str | None = None
+    properties: Mapping[str, PropertyValue] = field(default_factory=dict)
+    custom_properties: Mapping[str, PropertyValue] = field(default_factory=dict)
+    create_time_since_epoch: int | None = None
+    last_update_time_since_epoch: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """An execution read or wrote an artifact. ``path``: its steps, an index (int) or a key (str) each."""
+
+    type: EventType
+    artifact_id: int | None = None
+    execution_id: int | None = None
+    path: tuple[int | str, ...] = ()
+    milliseconds_since_epoch: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Attribution:
+    """An artifact belongs to a context."""
+
+    artifact_id: int
+    context_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Association:
+    """An execution belongs to a context."""
+
+    execution_id: int
+    context_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class ParentContext:
+    """A context lies within another."""
+
+    child_id: int
+    parent_id: int
+
+
+class OrderByField(IntEnum):
+    """``ListOperationOptions.OrderByField.Field``."""
+
+    CREATE_TIME = 1
+    UPDATE_TIME = 2
+    ID = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListOptions:
+    """Which nodes a listing returns, and in which order. Without ``limit`` all; ties are broken by id."""
+
+    limit: int | None = None
+    order_by: OrderByField | None = None
+    is_asc: bool = True
+    filter_query: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LineageSubgraph:
+    """A part of the lineage, with everything that is in it; MLMD's LineageGraph.
+
+    ``truncated`` says which limits cut it (``max_num_hops``, ``max_nodes``, ``ending_nodes``); empty when it is whole.
+    """
+
+    artifacts: tuple[Artifact, ...] = ()
+    executions: tuple[Execution, ...] = ()
+    contexts: tuple[Context, ...] = ()
+    artifact_types: tuple[ArtifactType, ...] = ()
+    execution_types: tuple[ExecutionType, ...] = ()
+    context_types: tuple[ContextType, ...] = ()
+    events: tuple[Event, ...] = ()
+    attributions: tuple[Attribution, ...] = ()
+    associations: tuple[Association, ...] = ()
+    truncated: frozenset[str] = frozenset()
