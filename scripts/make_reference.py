@@ -22,7 +22,7 @@ from pydantic.fields import FieldInfo
 
 from lakecat import errors
 from lakecat.cli.app import cli
-from lakecat.cli.commands import COMMANDS
+from lakecat.cli.commands import leaves
 from lakecat.cli.options import COMMON_OPTIONS
 from lakecat.config import JobFile, ProjectFile
 from lakecat.transform import Header
@@ -64,19 +64,19 @@ def cli_page() -> str:
         "| `a,b` | what both a and b mean |",
         "",
     ]
-    for command in COMMANDS:
-        lines += command_section(command)
+    for name, command in leaves():
+        lines += command_section(name, command)
     return "\n".join(lines)
 
 
-def command_section(command: click.Command) -> list[str]:
+def command_section(name: str, command: click.Command) -> list[str]:
     """One command."""
-    with click.Context(command, info_name=f"lakecat {command.name}") as context:
+    with click.Context(command, info_name=f"lakecat {name}") as context:
         usage = " ".join(command.collect_usage_pieces(context))
     own = [option for option in command.params if option.name not in COMMON_OPTIONS]
     table = options_table(own)
     text = inspect.cleandoc(command.help or "")
-    return [f"## lakecat {command.name}", "", f"    lakecat {command.name} {usage}", "", text, "", *table, ""]
+    return [f"## lakecat {name}", "", f"    lakecat {name} {usage}", "", text, "", *table, ""]
 
 
 def options_table(parameters: Sequence[click.Parameter]) -> list[str]:

@@ -1,9 +1,11 @@
 """One module for each command; none of them imports anything heavy before it runs."""
 
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 import click
 
+from lakecat.cli.commands.catalog import catalog
 from lakecat.cli.commands.diff import diff
 from lakecat.cli.commands.doctor import doctor
 from lakecat.cli.commands.gc import gc
@@ -30,4 +32,15 @@ COMMANDS: Final[list[click.Command]] = [
     status,
     doctor,
     gc,
+    catalog,
 ]
+
+
+def leaves(commands: Iterable[click.Command] = COMMANDS, above: str = "") -> Iterator[tuple[str, click.Command]]:
+    """Every command that does something, with its whole name: ``catalog backup``."""
+    for command in commands:
+        name = f"{above} {command.name}".strip()
+        if isinstance(command, click.Group):
+            yield from leaves(command.commands.values(), name)
+        else:
+            yield name, command

@@ -1,0 +1,15 @@
+"""``lakecat catalog …``: care of the catalog database. One module for each sub-command."""
+
+from typing import Final
+
+import click
+
+from lakecat.cli.options import common_options
+
+COMMANDS: Final[list[click.Command]] = []
+
+
+@click.group(commands=COMMANDS, short_help="Back up, restore, import into, or clean the catalog.")
+@common_options
+def catalog() -> None:
+    """Take care of the catalog database."""
