@@ -237,7 +237,8 @@ def report(results: dict[int, dict[str, tuple[float, float]]], *, server: bool) 
         (cpu, wall), (cpu_last, wall_last) = results[first][name], results[last][name]
         ratio = cpu_last / cpu
         verdict = "held" if ratio <= AIM else "MISSED"
-        text = f"{name:14} {cpu:.3f} ms CPU at {first:,}, {cpu_last:.3f} at {last:,}: {ratio:.2f} × (≤ {AIM:g}: {verdict})"
+        text = f"{name:14} {cpu:.3f} ms CPU at {first:,}, {cpu_last:.3f} at {last:,}: {ratio:.2f} ×"
+        text += f" (aim ≤ {AIM:g} ×: {verdict})"
         print(text + (f"; wall {wall:.2f} and {wall_last:.2f} ms: {wall_last / wall:.2f} ×" if server else ""))
 
 
