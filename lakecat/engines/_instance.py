@@ -9,6 +9,7 @@ statement of such a kind is ever run.)
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -95,6 +96,24 @@ def populate(con: Connection, store: LakeStore, relations: Iterable[Relation]) -
     con.execute("SET enable_external_access = false")
     define_all(con, store, relations)
     con.execute("SET lock_configuration = true")
+
+
+def scratch_folder(parent: Path | None) -> Path:
+    """A new folder for spilled data, in ``parent`` or the system's.
+
+    Raises:
+        EngineError: none can be made.
+    """
+    try:
+        if parent is not None:
+            parent.mkdir(parents=True, exist_ok=True)
+        # mkdtemp makes the folder for this user only: spilled rows are nobody else's business.
+        return Path(tempfile.mkdtemp(prefix="lakecat-engine-", dir=parent))
+    except OSError as err:
+        raise EngineError(
+            f"no folder for spilled data can be made in {parent or tempfile.gettempdir()}: {err.strerror}",
+            hint="set engine.temp_directory in lakecat.yaml to a folder that can be written",
+        ) from err
 
 
 def _config(settings: EngineSettings, scratch: Path | None) -> dict[str, str | bool | int | float | list[str]]:

@@ -52,6 +52,7 @@ _PREDICATES: Final[Mapping[type[exp.Expr], Any]] = {
     exp.GT: GreaterThan,
     exp.GTE: GreaterThanOrEqual,
 }
+_EXACT: Final = (exp.EQ, exp.LT, exp.LTE, exp.GT, exp.GTE, exp.In, exp.Is)
 _IN: Final[Any] = In
 _IS_NULL: Final[Any] = IsNull
 _NOT_NULL: Final[Any] = NotNull
@@ -129,7 +130,7 @@ class _Pruning:
 
     def _select(self, select: exp.Select) -> None:
         """Take up the conjuncts of a SELECT's own WHERE and ONs."""
-        sources = self._sources(select)
+        sources = self.sources(select)
         if sources is None:
             return
         self._where(select, sources, _conjuncts(select.args.get("where")))
@@ -160,12 +161,12 @@ class _Pruning:
         inner = source.query
         if inner is None or not (conditions.nulls or conjunct.find(exp.Is) is None):
             return
-        inner_sources = self._sources(inner)
+        inner_sources = self.sources(inner)
         handed = _handed_through(conjunct, inner, inner_sources) if inner_sources else None
         if inner_sources and handed is not None:
             self._where(inner, inner_sources, [handed])
 
-    def _sources(self, select: exp.Select) -> dict[str, _Source] | None:
+    def sources(self, select: exp.Select) -> dict[str, _Source] | None:
         """The names in this FROM clause; None when the SELECT holds what the analysis does not know."""
         joins = select.args.get("joins") or []
         unknown = any(select.args.get(key) for key in ("sample", "laterals", "pivots", "match", "connect"))
@@ -414,3 +415,26 @@ def _all(parts: Sequence[BooleanExpression]) -> BooleanExpression:
 
 def _any(parts: Sequence[BooleanExpression]) -> BooleanExpression:
     return parts[0] if len(parts) == 1 else Or(*parts)
+
+
+def exact_predicate(
+    con: Any, select: exp.Select, schemas: Mapping[DatasetName, Schema], parameters: Mapping[str, object]
+) -> bool:
+    """Whether what :func:`pruning_predicates` says of this SELECT over one table is all that its WHERE says.
+
+    Only comparisons of columns with constants, IN and IS NULL, under AND, are.
+    """
+    pruning = _Pruning(select, schemas, Constants(con, parameters))
+    sources = pruning.sources(select)
+    if sources is None or len(sources) != 1:
+        return False
+    ((alias, source),) = sources.items()
+    conditions = _Conditions(sources, Constants(con, parameters), nulls=True)
+    for conjunct in _conjuncts(select.args.get("where")):
+        test = conjunct.this.unnest() if isinstance(conjunct, exp.Not) else conjunct.unnest()
+        simple = isinstance(test, exp.Is) if isinstance(conjunct, exp.Not) else isinstance(test, _EXACT)
+        if not simple or conditions.only_source(conjunct) != alias or source.schema is None:
+            return False
+        if conditions.predicate(conjunct, source.schema) is None:
+            return False
+    return True

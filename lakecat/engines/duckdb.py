@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,7 +17,17 @@ from pyiceberg.expressions import BooleanExpression
 from lakecat.config import EngineSettings
 from lakecat.engines._binding import Describer, Result, bind, fitted
 from lakecat.engines._errors import translate
-from lakecat.engines._instance import Connection, Relation, connect, define, divided, one_statement, populate, sql_name
+from lakecat.engines._instance import (
+    Connection,
+    Relation,
+    connect,
+    define,
+    divided,
+    one_statement,
+    populate,
+    scratch_folder,
+    sql_name,
+)
 from lakecat.engines._modify import (
     FILE_COLUMN,
     Change,
@@ -228,7 +237,7 @@ class DuckDBSession:
             if self._closed:
                 raise EngineError("the session has ended")
             if self._scratch is None:
-                self._scratch = _scratch_folder(self._settings.temp_directory)
+                self._scratch = scratch_folder(self._settings.temp_directory)
             con = connect(self._settings, self._scratch)
             self._live[id(con)] = con
         return con
@@ -273,16 +282,3 @@ def _outcome(
         if con.execute(f"SELECT count(*) FROM ({new})").fetchall() == [(counts.inserted,)]:
             return (), con.sql(new)
     return concerned, con.sql(f"SELECT * FROM {table}")
-
-
-def _scratch_folder(parent: Path | None) -> Path:
-    try:
-        if parent is not None:
-            parent.mkdir(parents=True, exist_ok=True)
-        # mkdtemp makes the folder for this user only: spilled rows are nobody else's business.
-        return Path(tempfile.mkdtemp(prefix="lakecat-engine-", dir=parent))
-    except OSError as err:
-        raise EngineError(
-            f"no folder for spilled data can be made in {parent or tempfile.gettempdir()}: {err.strerror}",
-            hint="set engine.temp_directory in lakecat.yaml to a folder that can be written",
-        ) from err

@@ -264,27 +264,42 @@ class Lake:
         return sample(self.catalog, self.store, self.engine, _ref(ref), rows)
 
     def query(
-        self, sql: str, parameters: Mapping[str, object] | None = None, *, dialect: str | None = None
+        self,
+        sql: str,
+        parameters: Mapping[str, object] | None = None,
+        *,
+        dialect: str | None = None,
+        catalog: bool = False,
     ) -> pa.Table:
-        """The result of one SELECT. ``raw.orders@v7`` reads an old version; ``$name`` takes a parameter."""
-        with self.stream(sql, parameters, dialect=dialect) as reader:
+        """The result of one SELECT. ``raw.orders@v7`` reads an old version; ``$name`` takes a parameter.
+
+        With ``catalog`` it reads the catalog's views: ``SELECT * FROM executions WHERE state = 'FAILED'``.
+        """
+        with self.stream(sql, parameters, dialect=dialect, catalog=catalog) as reader:
             return reader.read_all()
 
     @contextmanager
     def stream(
-        self, sql: str, parameters: Mapping[str, object] | None = None, *, dialect: str | None = None
+        self,
+        sql: str,
+        parameters: Mapping[str, object] | None = None,
+        *,
+        dialect: str | None = None,
+        catalog: bool = False,
     ) -> Iterator[pa.RecordBatchReader]:
         """Like ``query``, in batches, for results that may be larger than memory."""
+        language = dialect or self.settings.dialect
+        if catalog:
+            from lakecat.lake.catalog_sql import query_catalog
+
+            with query_catalog(
+                self.catalog, self.settings.engine, sql, dialect=language, now=self._clock(), parameters=parameters
+            ) as reader:
+                yield reader
+            return
         from lakecat.lake.querying import run_query
 
-        with run_query(
-            self.catalog,
-            self.store,
-            self.engine,
-            sql,
-            dialect=dialect or self.settings.dialect,
-            parameters=parameters,
-        ) as reader:
+        with run_query(self.catalog, self.store, self.engine, sql, dialect=language, parameters=parameters) as reader:
             yield reader
 
     def doctor(self, *, deep: bool = False) -> tuple[Check, ...]:

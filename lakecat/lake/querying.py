@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import pyarrow as pa
 from sqlglot import exp
 
 from lakecat.catalog import Catalog
-from lakecat.engines import Engine, Session
+from lakecat.engines import Engine
 from lakecat.errors import TableError
 from lakecat.lake.answers import Difference, RowDifference
 from lakecat.lake.differ import except_all, shared_columns
@@ -22,6 +22,13 @@ from lakecat.tables import Scan, load_state
 from lakecat.types import DatasetName, Version, VersionRef
 
 T = TypeVar("T")
+
+
+class Interruptible(Protocol):
+    """What works in an engine and can be stopped."""
+
+    def interrupt(self) -> None:
+        """Stop it, from any thread."""
 
 
 def scan_of(catalog: Catalog, store: LakeStore, version: Version) -> Scan:
@@ -55,16 +62,17 @@ def run_query(
     query = read_query(sql, dialect=dialect, engine_dialect=engine.dialect)
     relations = {name: scan_of(catalog, store, catalog.resolve(ref)) for name, ref in query.relations.items()}
     with engine.session(relations) as session, ThreadPoolExecutor(1, "lakecat-query") as pool:
-        reader = _wait(pool, session, lambda: session.query(query.sql, parameters, storable=False))
-        yield pa.RecordBatchReader.from_batches(reader.schema, _batches(pool, session, reader))
+        reader = wait_for(pool, session, lambda: session.query(query.sql, parameters, storable=False))
+        yield pa.RecordBatchReader.from_batches(reader.schema, batches_of(pool, session, reader))
 
 
-def _batches(pool: Executor, session: Session, reader: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
-    while (batch := _wait(pool, session, lambda: next(reader, None))) is not None:
+def batches_of(pool: Executor, session: Interruptible, reader: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
+    """The reader's batches, each waited for as ``wait_for`` does."""
+    while (batch := wait_for(pool, session, lambda: next(reader, None))) is not None:
         yield batch
 
 
-def _wait(pool: Executor, session: Session, work: Callable[[], T]) -> T:
+def wait_for(pool: Executor, session: Interruptible, work: Callable[[], T]) -> T:
     """Do the work in another thread: Ctrl-C reaches Python only while this one is not inside the engine."""
     future = pool.submit(work)
     try:

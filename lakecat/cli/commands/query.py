@@ -26,6 +26,7 @@ from lakecat.cli.work import read_variables
 )
 @click.option("--dialect", help="SQL dialect of the query. [default: the project's]")
 @click.option("--var", "variables", multiple=True, metavar="NAME=VALUE", help="A parameter $NAME of the query.")
+@click.option("--catalog", is_flag=True, help="Query the catalog's views (executions, versions, …), not tables.")
 @common_options
 @click.pass_obj
 def query(
@@ -36,6 +37,8 @@ def query(
     form: str,
     dialect: str | None,
     variables: tuple[str, ...],
+    *,
+    catalog: bool,
 ) -> None:
     """Run one SELECT over the tables; raw.orders@v7 or FOR TIMESTAMP AS OF reads old versions."""
     if (sql is None) == (file is None):
@@ -43,7 +46,7 @@ def query(
     text = sql if sql is not None else file.read() if file else ""
     with (
         common.connect() as lake,
-        lake.stream(text, read_variables(variables) or None, dialect=dialect) as reader,
+        lake.stream(text, read_variables(variables) or None, dialect=dialect, catalog=catalog) as reader,
     ):
         from lakecat.cli.rows import print_csv, print_document, print_lines, print_table
 

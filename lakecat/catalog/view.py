@@ -1,0 +1,226 @@
+"""What a view of the catalog is: named, typed columns, and the statement that fetches the wanted ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+MILLI: Final = 1_000
+MICRO: Final = 1_000_000
+
+
+class ViewType(StrEnum):
+    """SQL types of view columns."""
+
+    TEXT = "text"
+    INTEGER = "bigint"
+    DOUBLE = "double"
+    BOOLEAN = "boolean"
+    TIMESTAMP = "timestamp with time zone"
+
+
+@dataclass(frozen=True, slots=True)
+class ViewColumn:
+    """A column of a view.
+
+    ``value`` is what is fetched; ``joins`` names what it needs beside the view's base. A timestamp is fetched as a
+    number since 1970 UTC, ``per_second`` of it in a second. ``decode`` makes the value of what was fetched; such a
+    column cannot be compared in the database. ``plain``: the database compares it as the engine does. ``ordered``: it
+    also sorts it so, and it is never NULL.
+    """
+
+    name: str
+    type: ViewType
+    doc: str
+    value: sa.ColumnElement[Any]
+    joins: tuple[str, ...] = ()
+    per_second: int = MILLI
+    decode: Callable[[Any], Any] | None = None
+    plain: bool = True
+    ordered: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Join:
+    """A table that some columns of a view need; ``after`` names joins that must come before."""
+
+    target: sa.FromClause
+    on: sa.ColumnElement[bool]
+    outer: bool = False
+    after: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A view. ``always`` are joins that decide which rows there are."""
+
+    name: str
+    doc: str
+    columns: tuple[ViewColumn, ...]
+    base: sa.FromClause
+    joins: Mapping[str, Join] = field(default_factory=dict)
+    where: sa.ColumnElement[bool] | None = None
+    always: tuple[str, ...] = ()
+
+    def column(self, name: str) -> ViewColumn:
+        """The column of this name."""
+        return next(column for column in self.columns if column.name == name)
+
+    def source(self, columns: Sequence[ViewColumn]) -> sa.Select[Any]:
+        """A statement over the base and what these columns need."""
+        source = self.base
+        for name in self._needed(columns):
+            join = self.joins[name]
+            source = source.join(join.target, join.on, isouter=join.outer)
+        statement = sa.select(sa.literal(1)).select_from(source)
+        return statement if self.where is None else statement.where(self.where)
+
+    def _needed(self, columns: Sequence[ViewColumn]) -> list[str]:
+        found: list[str] = []
+
+        def add(name: str) -> None:
+            if name not in found:
+                for before in self.joins[name].after:
+                    add(before)
+                found.append(name)
+
+        for name in (*self.always, *(name for column in columns for name in column.joins)):
+            add(name)
+        return found
+
+
+_TIMES: Final = range(-62_135_596_800 * MICRO, 253_402_300_800 * MICRO)
+"""Microseconds from year 1 to 9999; MLMD takes any number as a time."""
+
+
+def value_of(column: ViewColumn, value: Any) -> Any:
+    """A fetched value as Python's own of the column's type; a timestamp as microseconds since 1970, UTC."""
+    if value is None:
+        return None
+    if column.decode is not None:
+        return column.decode(value)
+    return _PYTHON[column.type](column, value)
+
+
+def _microseconds(column: ViewColumn, value: Any) -> int | None:
+    found = int(value) * (MICRO // column.per_second)
+    return found if found in _TIMES else None
+
+
+_PYTHON: Final[Mapping[ViewType, Callable[[ViewColumn, Any], Any]]] = {
+    ViewType.TEXT: lambda _column, value: str(value),
+    ViewType.INTEGER: lambda _column, value: int(value),
+    ViewType.DOUBLE: lambda _column, value: float(value),
+    ViewType.BOOLEAN: lambda _column, value: bool(value),
+    ViewType.TIMESTAMP: _microseconds,
+}
+
+
+def compared(column: ViewColumn, operator: str, values: Sequence[object]) -> sa.ColumnElement[bool] | None:
+    """A condition that every row meets for which the comparison is true; None when the database cannot tell.
+
+    ``operator`` is ``=``, ``<``, ``<=``, ``>``, ``>=`` (with one value), ``in``, ``null`` or ``not null``.
+    """
+    if column.decode is not None or not column.plain:
+        return None
+    value = column.value
+    if operator == "not null":
+        return value.is_not(None)
+    if operator == "null":
+        # Times that are out of reach are shown as NULL.
+        return None if column.type is ViewType.TIMESTAMP else value.is_(None)
+    if column.type is ViewType.TIMESTAMP:
+        return _times(column, operator, [item for item in values if isinstance(item, datetime)])
+    if column.type is ViewType.INTEGER:
+        return _numbers(value, operator, [item for item in values if isinstance(item, int)])
+    return _equal(column, values) if operator in ("=", "in") else None
+
+
+def _equal(column: ViewColumn, values: Sequence[object]) -> sa.ColumnElement[bool] | None:
+    """Text and booleans are compared for equality only: orders of text differ between databases."""
+    if column.type is ViewType.BOOLEAN:
+        return sa.or_(*(column.value == sa.literal(bool(item)) for item in values))
+    texts = [item for item in values if isinstance(item, str)]
+    # Not every text can be sent to a database.
+    return column.value.in_(texts) if all(_can_be_sent(text) for text in texts) else None
+
+
+def _can_be_sent(text: str) -> bool:
+    return "\x00" not in text and not any("\ud800" <= letter <= "\udfff" for letter in text)
+
+
+def _numbers(value: sa.ColumnElement[Any], operator: str, numbers: Sequence[int]) -> sa.ColumnElement[bool] | None:
+    if operator == "in":
+        return value.in_(numbers)
+    conditions: dict[str, Callable[[], sa.ColumnElement[bool]]] = {
+        "=": lambda: value == numbers[0],
+        "<": lambda: value < numbers[0],
+        "<=": lambda: value <= numbers[0],
+        ">": lambda: value > numbers[0],
+        ">=": lambda: value >= numbers[0],
+    }
+    return conditions[operator]()
+
+
+def _times(column: ViewColumn, operator: str, times: Sequence[datetime]) -> sa.ColumnElement[bool] | None:
+    """Moments have microseconds, and the columns may have milliseconds: bounds are widened to whole ones."""
+    step = MICRO // column.per_second
+    whole = [_since_1970(time) for time in times]
+    if operator in ("=", "in"):
+        return _numbers(column.value, "in", [moment // step for moment in whole])
+    below, rest = divmod(whole[0], step)
+    if rest and operator in (">", ">="):
+        return _numbers(column.value, ">", [below])
+    if rest and operator in ("<", "<="):
+        return _numbers(column.value, "<=", [below])
+    return _numbers(column.value, operator, [below])
+
+
+def _since_1970(moment: datetime) -> int:
+    passed = moment - datetime(1970, 1, 1, tzinfo=UTC)
+    return (passed.days * 86_400 + passed.seconds) * MICRO + passed.microseconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fetch:
+    """What is wanted of a view: columns, a condition that may let too much through, and the first rows by an order."""
+
+    view: View
+    columns: tuple[str, ...]
+    condition: sa.ColumnElement[bool] | None = None
+    condition_columns: tuple[str, ...] = ()
+    order: tuple[tuple[str, bool], ...] = ()
+    limit: int | None = None
+
+    def statement(self) -> sa.Select[Any]:
+        """The SELECT; ``order`` holds names of columns and whether they descend."""
+        view = self.view
+        used = [view.column(name) for name in (*self.columns, *self.condition_columns, *(n for n, _ in self.order))]
+        shown = [view.column(name) for name in self.columns]
+        query = view.source(used).with_only_columns(
+            *(column.value.label(column.name) for column in shown) if shown else [sa.literal(1).label("one")]
+        )
+        if self.condition is not None:
+            query = query.where(self.condition)
+        for name, descending in self.order:
+            value = view.column(name).value
+            query = query.order_by(value.desc() if descending else value)
+        return query.limit(self.limit)
+
+
+def batches(connection: sa.Connection, fetch: Fetch, size: int) -> Iterator[list[list[Any]]]:
+    """The columns of the rows, ``size`` rows at a time, as they come from the database."""
+    columns = [fetch.view.column(name) for name in fetch.columns]
+    streaming = connection.execution_options(stream_results=True, yield_per=size)
+    with streaming.execute(fetch.statement()) as result:
+        for rows in result.partitions(size):
+            if columns:
+                by_column = zip(columns, zip(*rows, strict=True), strict=True)
+                yield [[value_of(column, value) for value in values] for column, values in by_column]
+            else:
+                yield [[1] * len(rows)]
