@@ -1,0 +1,81 @@
+"""Filters: SQL-like conditions on artifacts, executions and contexts, as SQLAlchemy conditions with bound values.
+
+The grammar and meaning are told in ``docs/filters.md``; they are those of ML Metadata's ``filter_query``, made right
+where a property is missing.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from threading import Lock
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from lakecat.catalog.metadata_store.filters.grammar import parse
+from lakecat.catalog.metadata_store.filters.lexer import Tokens, tokenize
+from lakecat.catalog.metadata_store.filters.names import NODES
+from lakecat.catalog.metadata_store.filters.statement import Getter, Statement
+from lakecat.catalog.metadata_store.filters.tree import push_negations, quantify
+
+_CACHED: Final = 512
+_CACHED_LENGTH: Final = 4_000
+"""Longer filters are not kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """A filter ready for use: ``condition`` is the same object for all filters that differ in their literals only.
+
+    It is TRUE where a node fits, else FALSE or NULL. Give ``parameters`` to ``execute`` beside it.
+    """
+
+    condition: sa.ColumnElement[bool]
+    parameters: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Template:
+    condition: sa.ColumnElement[bool]
+    binds: Mapping[str, Getter]
+
+    def fill(self, tokens: Tokens) -> Filter:
+        return Filter(self.condition, {name: value(tokens.values) for name, value in self.binds.items()})
+
+
+_templates: OrderedDict[tuple[str, ...], _Template] = OrderedDict()
+_lock = Lock()
+
+
+def prepare(kind: str, text: str, dialect: str, *, prefix: str = "filter") -> Filter:
+    """The filter for nodes of a kind (``artifact``, ``execution``, ``context``) in a dialect of SQLAlchemy.
+
+    ``prefix`` begins the names of its parameters: give two filters of one statement two prefixes. Raises FilterError,
+    which says where the text is wrong and which names exist.
+    """
+    tokens = tokenize(text)
+    key = (kind, dialect, prefix, tokens.shape)
+    template = _templates.get(key)
+    if template is not None:
+        return template.fill(tokens)
+    tree, frozen = parse(tokens, NODES[kind])
+    statement = Statement(tokens, NODES[kind], NODES[kind].table, dialect, prefix)
+    template = _Template(statement.condition(quantify(push_negations(tree))), statement.binds)
+    filled = template.fill(tokens)
+    if not (frozen or statement.frozen) and len(text) <= _CACHED_LENGTH:
+        with _lock:
+            _templates[key] = template
+            while len(_templates) > _CACHED:
+                _templates.popitem(last=False)
+    return filled
+
+
+def condition(kind: str, text: str, dialect: str) -> sa.ColumnElement[bool]:
+    """The filter as one condition that holds its values. Raises FilterError."""
+    found = prepare(kind, text, dialect)
+    return found.condition.params(dict(found.parameters)) if found.parameters else found.condition
+
+
+__all__ = ["Filter", "condition", "prepare"]

@@ -1,0 +1,344 @@
+"""A filter's tree as an SQL condition: every value bound, every table and column from this program."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+
+import sqlalchemy as sa
+
+from lakecat.catalog import schema as s
+from lakecat.catalog.metadata_store.filters.lexer import Tokens, Value, fail
+from lakecat.catalog.metadata_store.filters.lowering import Lowering
+from lakecat.catalog.metadata_store.filters.names import NODES, Link, Node
+from lakecat.catalog.metadata_store.filters.tree import (
+    And,
+    Argument,
+    Constant,
+    Exists,
+    Literal,
+    Operand,
+    Or,
+    Some,
+    Test,
+    Tree,
+    conjunction,
+    disjunction,
+    operands,
+    without_row,
+)
+
+Condition: TypeAlias = "sa.ColumnElement[bool]"
+Getter: TypeAlias = Callable[[Sequence[Value]], Any]
+MAX_PATTERN: Final = 10_000
+"""Characters of a LIKE pattern: SQLite takes 50,000 bytes."""
+
+_SQL_TYPES: Final[dict[str, sa.types.TypeEngine[Any]]] = {
+    "int": sa.BigInteger(),
+    "enum": sa.BigInteger(),
+    "double": sa.Double(),
+    "string": sa.Text(),
+    "bool": sa.Boolean(),
+}
+_COLUMNS: Final = {"int": "int_value", "double": "double_value", "string": "string_value", "bool": "bool_value"}
+_VALUES: Final = ("int_value", "double_value", "string_value", "byte_value", "proto_value", "bool_value")
+_ESCAPE: Final = "/"
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A row in scope: the node itself or a linked one."""
+
+    node: Node
+    columns: sa.FromClause
+    id: sa.ColumnElement[int]
+
+
+class Statement:
+    """Builds the condition. ``binds`` says where the value of each parameter comes from."""
+
+    def __init__(self, tokens: Tokens, node: Node, base: sa.FromClause, dialect: str, prefix: str) -> None:
+        self._tokens = tokens
+        self._dialect = dialect
+        self._prefix = prefix
+        self._lowering = Lowering(tokens)
+        self._rows = {"": _Row(node, base, base.c.id)}
+        self._unique = False
+        self.binds: dict[str, Getter] = {}
+
+    @property
+    def frozen(self) -> bool:
+        """Whether the condition holds for these values of the literals only."""
+        return self._lowering.frozen
+
+    def condition(self, tree: Tree) -> Condition:
+        """The condition for a tree without NOT, whose linked rows all have their place."""
+        tree = self._lowered(tree)
+        # Where an id says which rows are meant, properties are looked up for these; else they say which.
+        parts = tree.children if isinstance(tree, And) else (tree,)
+        self._unique = any(_is_unique(part) for part in parts)
+        return self._condition(tree)
+
+    def _lowered(self, tree: Tree) -> Tree:
+        match tree:
+            case Test():
+                return self._lowering.lower(tree)
+            case And(children):
+                return conjunction(self._lowered(child) for child in children)
+            case Or(children):
+                return disjunction(self._lowered(child) for child in children)
+            case Some(alias, child):
+                lowered = self._lowered(child)
+                return lowered if isinstance(lowered, Constant) else Some(alias, lowered)
+            case Exists(child, names, negated):
+                return Exists(self._lowered(child), names, negated)
+            case _:
+                return tree
+
+    def _condition(self, tree: Tree) -> Condition:
+        match tree:
+            case Constant(value):
+                return sa.true() if value else sa.false()
+            case And(children):
+                return sa.and_(*self._members(children, sa.and_))
+            case Or(children):
+                return sa.or_(*self._members(children, sa.or_))
+            case Some(alias, child):
+                return self._some(alias, child)
+            case Exists(child, names, negated):
+                return self._exists(child, names, negated=negated)
+            case Test():
+                return self._on_property([tree], sa.and_) if _in_row(tree) else self._on_columns(tree)
+            case _:
+                raise AssertionError(tree)
+
+    def _members(self, children: Iterable[Tree], join: Callable[..., Condition]) -> list[Condition]:
+        """The conditions to join; those on the same property become one, as there is one row of it."""
+        found: list[Condition] = []
+        by_property: dict[tuple[str, str, bool | None], list[Test]] = {}
+        for child in children:
+            if isinstance(child, Test) and _in_row(child):
+                operand = child.operand
+                by_property.setdefault((operand.owner, operand.name, operand.custom), []).append(child)
+            else:
+                found.append(self._condition(child))
+        return [self._on_property(tests, join) for tests in by_property.values()] + found
+
+    # linked rows
+
+    def _some(self, alias: str, child: Tree) -> Condition:
+        owner, link = self._rows[""], self._link(alias)
+        row, source, key = self._linked(link)
+        alone = _speaks_only_of(child, alias)
+        self._rows[alias] = row
+        condition = self._condition(child)
+        del self._rows[alias]
+        if alone and not self._unique:
+            there: Condition = owner.id.in_(sa.select(key).select_from(source).where(condition))
+        else:
+            there = sa.exists(sa.select(sa.literal_column("1")).select_from(source).where(key == owner.id, condition))
+        missing = without_row(child, alias)
+        if missing == Constant(False):
+            return there
+        return sa.or_(there, sa.and_(sa.not_(self._has_link(link)), self._condition(missing)))
+
+    def _has_link(self, link: Link) -> Condition:
+        other = link.link.alias()
+        return sa.exists(
+            sa.select(sa.literal_column("1")).select_from(other).where(other.c[link.owner] == self._rows[""].id)
+        )
+
+    def _exists(self, child: Tree, names: Sequence[str], *, negated: bool) -> Condition:
+        query: sa.Select[Any] = sa.select(sa.literal_column("1"))
+        for name in names:
+            row, source, key = self._linked(self._link(name))
+            query = query.select_from(source).where(key == self._rows[""].id)
+            self._rows[name] = row
+        found: Condition = sa.exists(query.where(self._condition(child)))
+        for name in names:
+            del self._rows[name]
+        return sa.not_(found) if negated else found
+
+    def _link(self, alias: str) -> Link:
+        return next(link for link in self._rows[""].node.links.values() if alias.startswith(f"{link.prefix}_"))
+
+    def _linked(self, link: Link) -> tuple[_Row, sa.FromClause, sa.ColumnElement[int]]:
+        """A linked row, what to select it from, and the column that refers to the node."""
+        join, target = link.link.alias(), NODES[link.target]
+        if link.other is None:
+            return _Row(target, join, join.c.id), join, join.c[link.owner]
+        columns = target.table.alias()
+        source = join.join(columns, columns.c.id == join.c[link.other])
+        return _Row(target, columns, columns.c.id), source, join.c[link.owner]
+
+    # properties
+
+    def _on_property(
+        self, tests: Sequence[Test], join: Callable[..., Condition], *, correlated: bool = False
+    ) -> Condition:
+        """Whether the row has the property, with a value that fits."""
+        operand = tests[0].operand
+        row = self._rows[operand.owner]
+        if row.node.properties is None or operand.custom is None:
+            raise AssertionError(operand)
+        table = row.node.properties.alias()
+        key = table.c[row.node.property_key]
+        is_custom = sa.true() if operand.custom else sa.false()
+        query = sa.select(key).where(table.c.name == operand.name, table.c.is_custom_property == is_custom)
+        query = query.where(join(*(self._of_property(test, table) for test in tests)))
+        if correlated or (operand.owner == "" and self._unique):
+            return sa.exists(query.where(key == row.id))
+        return row.id.in_(query)
+
+    def _of_property(self, test: Test, table: sa.FromClause) -> Condition:
+        if test.operand.kind == "any":  # only IS NOT NULL is left of these
+            return sa.or_(*(table.c[name].is_not(None) for name in _VALUES))
+        return self._compare(table.c[_COLUMNS[test.operand.kind]], test)
+
+    def _property_value(self, operand: Operand) -> sa.ColumnElement[Any]:
+        """A property's value; NULL where it is missing."""
+        row = self._rows[operand.owner]
+        if row.node.properties is None:
+            raise AssertionError(operand)
+        table = row.node.properties.alias()
+        query = sa.select(table.c[_COLUMNS[operand.kind]]).where(
+            table.c[row.node.property_key] == row.id,
+            table.c.name == operand.name,
+            table.c.is_custom_property == (sa.true() if operand.custom else sa.false()),
+        )
+        return query.scalar_subquery()
+
+    # comparisons
+
+    def _on_columns(self, test: Test) -> Condition:
+        operand = test.operand
+        if any(isinstance(one, Operand) for one in test.arguments):
+            return self._compare(self._value(operand), test)
+        row = self._rows[operand.owner]
+        if operand.is_property:  # IS NULL: no such row
+            return sa.not_(self._on_property([Test(operand, "is not null")], sa.and_, correlated=True))
+        if operand.name != "type" or row.node.type_kind is None:
+            return self._compare(row.columns.c[operand.name], test)
+        types = s.type_.alias()
+        fitting = sa.select(types.c.id).where(types.c.type_kind == int(row.node.type_kind))
+        return row.columns.c.type_id.in_(fitting.where(self._compare(types.c.name, test)))
+
+    def _value(self, operand: Operand) -> sa.ColumnElement[Any]:
+        if operand.is_property:
+            return self._property_value(operand)
+        row = self._rows[operand.owner]
+        if operand.name != "type" or row.node.type_kind is None:
+            return row.columns.c[operand.name]
+        types = s.type_.alias()
+        return sa.select(types.c.name).where(types.c.id == row.columns.c.type_id).scalar_subquery()
+
+    def _compare(self, column: sa.ColumnElement[Any], test: Test) -> Condition:
+        kind, op = test.operand.kind, test.op
+        if op in ("is null", "is not null"):
+            return column.is_(None) if op == "is null" else column.is_not(None)
+        if op in ("like", "not like"):
+            found = self._like(column, test.arguments)
+            return sa.not_(found) if op == "not like" else found
+        kinds = {kind, *(one.kind for one in test.arguments if isinstance(one, Operand))}
+        if kinds in ({"int", "double"}, {"enum", "double"}):
+            # Databases differ in how they compare the two.
+            column, kind = sa.cast(column, sa.Double()), "double"
+        values = [self._argument(one, kind) for one in test.arguments]
+        if op in ("in", "not in"):
+            return column.in_(values) if op == "in" else column.not_in(values)
+        if kind == "string" and op not in ("=", "!=") and self._dialect == "postgresql":
+            column = sa.collate(column, "C")  # by code point, as everywhere else
+        if op in ("between", "not between"):
+            found = column.between(values[0], values[1])
+            return sa.not_(found) if op == "not between" else found
+        compare = {"=": "__eq__", "!=": "__ne__", "<": "__lt__", "<=": "__le__", ">": "__gt__", ">=": "__ge__"}
+        result: Condition = getattr(column, compare[op])(values[0])
+        return result
+
+    def _argument(self, argument: Argument, kind: str) -> sa.ColumnElement[Any]:
+        if isinstance(argument, Operand):
+            value = self._value(argument)
+            return sa.cast(value, sa.Double()) if kind == "double" and argument.kind != "double" else value
+        if isinstance(argument, bool):
+            return sa.true() if argument else sa.false()
+        if isinstance(argument, Literal):
+            index = argument.index
+            if kind == "double":
+                return self._bind(kind, lambda values: float(values[index].value))
+            return self._bind(kind, lambda values: values[index].value)
+        return self._bind(kind, lambda _values: argument)
+
+    def _bind(self, kind: str, getter: Getter) -> sa.BindParameter[Any]:
+        name = f"{self._prefix}_{len(self.binds)}"
+        self.binds[name] = getter
+        return sa.bindparam(name, type_=_SQL_TYPES[kind], required=True)
+
+    def _like(self, column: sa.ColumnElement[Any], arguments: Sequence[Argument]) -> Condition:
+        indexes = [one.index for one in arguments if isinstance(one, Literal)]
+        text, glob = self._tokens.text, self._dialect == "sqlite"
+
+        def pattern(values: Sequence[Value]) -> str:
+            escape = values[indexes[1]] if len(indexes) > 1 else None
+            return _pattern(text, values[indexes[0]], escape, glob=glob)
+
+        bound = self._bind("string", pattern)
+        # SQLite's LIKE does not tell a from A; its GLOB does.
+        return column.op("GLOB", is_comparison=True)(bound) if glob else column.like(bound, escape=_ESCAPE)
+
+
+def _pattern(text: str, pattern: Value, escape: Value | None, *, glob: bool) -> str:
+    """A LIKE pattern as GLOB's, or as LIKE's with ``_ESCAPE``. Raises FilterError."""
+    if escape is not None and len(escape.text) != 1:
+        fail(text, escape.offset, "ESCAPE needs one character")
+    if len(pattern.text) > MAX_PATTERN:
+        fail(text, pattern.offset, f"a pattern has at most {MAX_PATTERN:,} characters")
+    wild = {"%": "*", "_": "?"} if glob else {"%": "%", "_": "_"}
+    special = "*?[" if glob else f"%_{_ESCAPE}"
+    result: list[str] = []
+    characters = iter(pattern.text)
+    for one in characters:
+        if escape is not None and one == escape.text:
+            literal = next(characters, None)
+            if literal is None:
+                fail(text, pattern.offset, "the pattern ends with the escape character")
+        elif one in wild:
+            result.append(wild[one])
+            continue
+        else:
+            literal = one
+        quoted = f"[{literal}]" if glob else f"{_ESCAPE}{literal}"
+        result.append(quoted if literal in special else literal)
+    return "".join(result)
+
+
+def _in_row(test: Test) -> bool:
+    """Whether a test is answered by one property's row."""
+    return (
+        test.operand.is_property
+        and test.op != "is null"
+        and not any(isinstance(one, Operand) for one in test.arguments)
+    )
+
+
+def _is_unique(tree: Tree) -> bool:
+    """Whether few rows can fit, and the database finds them by an index of the node's own table."""
+    return (
+        isinstance(tree, Test)
+        and tree.operand.owner == ""
+        and not tree.operand.is_property
+        and tree.operand.name in ("id", "external_id")
+        and tree.op in ("=", "in")
+        and not any(isinstance(one, Operand) for one in tree.arguments)
+    )
+
+
+def _speaks_only_of(tree: Tree, alias: str) -> bool:
+    """Whether a tree is about one linked row alone, so that it can be answered without the node."""
+    match tree:
+        case And(children) | Or(children):
+            return all(_speaks_only_of(child, alias) for child in children)
+        case Some() | Exists():
+            return False
+        case _:
+            return all(one.owner == alias for one in operands(tree))
