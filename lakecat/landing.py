@@ -276,8 +276,8 @@ def land(
 
     ``produce`` is called again, on the table's new state, when somebody changed the table under a rewrite; a few
     times, then CommitConflictError is raised. Whatever else is raised fails the execution and leaves no files. Raises
-    LeaseLostError, CatalogError, TableError, StoreError, and what ``produce`` raises. The project's git commit is
-    recorded with the execution.
+    LeaseLostError, CatalogError, TableError, StoreError, and what ``produce`` raises. Recorded with the
+    execution are the project's git commit, what ran it, and how much it read and wrote.
     """
     held.check()
     uuid = str(uuid4())
@@ -322,7 +322,7 @@ def _produce_and_commit(services: Services, work: Work, produce: Callable[[Work]
             positions=harvest.positions,
             files=harvest.files,
             edges=harvest.edges,
-            properties=harvest.properties,
+            properties={**_amounts(work.execution.start, harvest), **harvest.properties},
         )
         try:
             result = commit(
@@ -340,6 +340,18 @@ def _produce_and_commit(services: Services, work: Work, produce: Callable[[Work]
             harvest=harvest,
         )
     raise AssertionError("unreachable")
+
+
+def _amounts(start: ExecutionStart, harvest: Harvest) -> dict[str, Json]:
+    """How much was read (all of the sources and pinned versions) and written, in rows, bytes and files."""
+    added = [file for change in harvest.changes for file in change.added]
+    return {
+        "rows_read": sum(source.rows for source in harvest.sources) + sum(version.rows for version in start.inputs),
+        "bytes_read": sum(x.bytes or 0 for x in harvest.sources) + sum(version.bytes for version in start.inputs),
+        "rows_written": sum(file.record_count for file in added),
+        "bytes_written": sum(file.file_size_in_bytes for file in added),
+        "files_written": len(added),
+    }
 
 
 def _is_interrupt(error: BaseException) -> bool:

@@ -29,6 +29,7 @@ from lakecat.errors import (
 )
 from lakecat.failpoints import failpoint
 from lakecat.landing import Held, Services, hold
+from lakecat.provenance import provenance
 from lakecat.store import StoredObject
 from lakecat.tables import Reach, TableState, load_state, reachable, sidecar_location, table_location, unreferenced
 from lakecat.types import DatasetName, ExecutionState, ExecutionType, Json
@@ -135,7 +136,13 @@ def collect_garbage(
         return _report(_survey(services, most, pretend=True), applied=False)
     with hold(services, LEASE) as held:
         canceled = services.catalog.cancel_expired()
-        start = ExecutionStart(type=ExecutionType.MAINTENANCE, job=LEASE, run_key=None, targets=())
+        start = ExecutionStart(
+            type=ExecutionType.MAINTENANCE,
+            job=LEASE,
+            run_key=None,
+            targets=(),
+            properties=provenance(services.settings.root),
+        )
         execution = services.catalog.begin(held.lease, start)
         if isinstance(execution, CompletedExecution):  # only a run key can be complete
             raise AssertionError

@@ -1,11 +1,13 @@
-"""Which code ran: the project's git commit, if it is under git."""
+"""Which code ran, and where: the project's git commit, if it is under git, and the versions of what ran it."""
 
 from __future__ import annotations
 
 import os
+import platform
 import subprocess
 import time
 from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final
 
@@ -16,9 +18,26 @@ _FRESH: Final = 5.0
 
 
 def provenance(root: Path) -> dict[str, Json]:
-    """Properties of an execution that say which state of the project it ran: ``git_commit``, ``-dirty`` if changed."""
+    """Properties of an execution that say what ran it.
+
+    ``git_commit``, the state of the project (``-dirty`` behind it if tracked files had changed); ``lakecat_version``,
+    ``python_version``, ``platform``.
+    """
     commit = _git_commit(root, int(time.monotonic() / _FRESH))
-    return {} if commit is None else {"git_commit": commit}
+    return {**({} if commit is None else {"git_commit": commit}), **_environment()}
+
+
+@lru_cache(maxsize=1)
+def _environment() -> dict[str, Json]:
+    try:
+        ours = version("lakecat")
+    except PackageNotFoundError:  # run from a source tree that is not installed
+        ours = "unknown"
+    return {
+        "lakecat_version": ours,
+        "python_version": platform.python_version(),
+        "platform": f"{platform.system()}-{platform.machine()}",
+    }
 
 
 @lru_cache(maxsize=16)
