@@ -17,7 +17,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, SQLAlchemy
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 
-from lakecat.catalog import sqlite
+from lakecat.catalog import sqlite, trips
 from lakecat.errors import CatalogError, CatalogUnavailableError, ConfigError, LakecatError
 
 T = TypeVar("T")
@@ -150,9 +150,8 @@ def build_engine(url: URL) -> sa.Engine:
     for name in ("connect_timeout",):
         if name in url.query:
             arguments.pop(name)
-    engine = sa.create_engine(
-        url, connect_args=arguments, isolation_level="READ COMMITTED", pool_pre_ping=True, pool_recycle=1800
-    )
+    engine = sa.create_engine(url, connect_args=arguments, isolation_level="READ COMMITTED", pool_recycle=1800)
+    trips.ping_at_checkout(engine)
     if backend == "mysql":
         sa.event.listen(engine, "connect", _lift_recursion_limit)
     return engine
@@ -243,7 +242,9 @@ class Database:
 
         Driver errors pass as they are, for the retry around it to judge.
         """
-        with self.connect() as connection:
+        with trips.unpinged():
+            taken = self.connect()
+        with taken as connection:
             connection.execution_options(**{sqlite.WRITE: True})
             connection.begin()
             yield connection
