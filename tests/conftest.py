@@ -191,7 +191,9 @@ def mariadb_server() -> Iterator[DatabaseServer]:
     port = free_port()
     admin = URL.create("mysql+pymysql", "lakecat", "p@ss:w/rd", "127.0.0.1", port, "mysql")
     init = folder / "init.sql"
-    init.write_text("CREATE USER 'lakecat'@'%' IDENTIFIED BY 'p@ss:w/rd';\nGRANT ALL ON *.* TO 'lakecat'@'%';\n")
+    init.write_text(
+        "CREATE USER 'lakecat'@'%' IDENTIFIED BY 'p@ss:w/rd';\nGRANT ALL ON *.* TO 'lakecat'@'%' WITH GRANT OPTION;\n"
+    )
     command = [
         server, "--no-defaults", *user, data, f"--socket={folder}/socket", "--bind-address=127.0.0.1",
         f"--port={port}", f"--pid-file={folder}/pid", f"--init-file={init}", "--innodb-flush-log-at-trx-commit=0",

@@ -59,12 +59,14 @@ class Catalog:
             self._floor = opening.high_water_mark(connection)
 
     @classmethod
-    def open(cls, url: str | URL, *, create: bool = False) -> Self:
+    def open(cls, url: str | URL, *, create: bool = False, adopt: bool = False) -> Self:
         """Open the catalog at ``url``, upgrading an older schema; ``create`` makes it where it is missing.
 
-        Raises ConfigError, CatalogUnavailableError, CatalogVersionError.
+        With ``adopt`` a database of ML Metadata's (schema 10) becomes a catalog where it lies; ml-metadata can open
+        it afterwards, too. Raises ConfigError, CatalogUnavailableError, CatalogVersionError, and ForeignDatabaseError
+        where the database is another program's.
         """
-        return cls(opening.open_database(url, create=create))
+        return cls(opening.open_database(url, create=create, adopt=adopt))
 
     @property
     def kind(self) -> str:

@@ -49,11 +49,20 @@ def locked(database: Database) -> Iterator[sa.Connection]:
 
 def upgrade(connection: sa.Connection) -> None:
     """Upgrade to the newest revision; in the caller's transaction, but MySQL commits at each DDL statement."""
+    command.upgrade(_config(connection), "head")
+
+
+def stamp(connection: sa.Connection, revision: str) -> None:
+    """Note that the database is at a revision which something else than its migration made."""
+    command.stamp(_config(connection), revision)
+
+
+def _config(connection: sa.Connection) -> Config:
     config = Config()
     config.set_main_option("script_location", str(_FOLDER).replace("%", "%%"))
     config.attributes["connection"] = connection
     config.attributes["catalog_uuid"] = str(uuid.uuid4())
-    command.upgrade(config, "head")
+    return config
 
 
 def _lock(connection: sa.Connection) -> None:

@@ -18,8 +18,11 @@ WRITER_VERSION: Final = 1
 """Grows when a program older than this one would write a catalog wrongly; compared with ``min_writer_version``."""
 
 
-def open_database(url: str | URL, *, create: bool) -> Database:
-    """Open, and where needed create or upgrade, the database. Raises CatalogError, ConfigError."""
+def open_database(url: str | URL, *, create: bool, adopt: bool = False) -> Database:
+    """Open, and where needed create or upgrade, the database; ``adopt`` makes ML Metadata's own one a catalog.
+
+    Raises CatalogError, ConfigError.
+    """
     parsed = parse_url(url)
     if parsed.get_backend_name() == "sqlite":
         _prepare_file(Path(parsed.database or ""), create=create)
@@ -29,7 +32,7 @@ def open_database(url: str | URL, *, create: bool) -> Database:
             with database.connect() as connection:
                 revision = _revision(connection)
             if revision != s.HEAD:
-                _migrate(database, create=create)
+                _migrate(database, create=create, adopt=adopt)
             _check_settings(database)
     except BaseException:
         database.close()
@@ -63,13 +66,18 @@ def _revision(connection: sa.Connection) -> str | None:
     return connection.execute(sa.select(table.c.version_num)).scalar_one_or_none()
 
 
-def _migrate(database: Database, *, create: bool) -> None:
+def _migrate(database: Database, *, create: bool, adopt: bool) -> None:
     # Alembic takes 0.2 s to import, and is needed once in a catalog's life.
+    from lakecat.catalog import adopt as adopting
     from lakecat.catalog import migrate
 
     with migrate.locked(database) as connection:
         revision = _revision(connection)
-        if revision is None:
+        if revision is None and adopting.mlmd_version(connection) is not None:
+            if not adopt:
+                raise adopting.refuse(database)
+            adopting.adopt(connection, database.display)
+        elif revision is None:
             _check_empty(database, connection, create=create)
         elif revision not in migrate.known_revisions():
             raise CatalogVersionError(
