@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
 from sqlalchemy.sql import quoted_name
 
-HEAD: Final = "0002"
+HEAD: Final = "0003"
 """Newest Alembic revision; a test compares it with ``migrations/versions``."""
 
 VERSION_TABLE: Final = "lakecat_alembic_version"
@@ -171,7 +171,8 @@ def _mlmd_indexes() -> None:
     for table in (artifact, execution, context):
         for column in ("create_time_since_epoch", "last_update_time_since_epoch"):
             sa.Index(f"idx_{table.name.lower()}_{column}", table.c[column])
-    sa.Index("idx_event_execution_id", event.c.execution_id)
+    # With the artifact, so that lineage walks the index alone.
+    sa.Index("idx_event_execution", event.c.execution_id, event.c.type, event.c.artifact_id)
     sa.Index("idx_eventpath_event_id", event_path.c.event_id)
     sa.Index("idx_parentcontext_parent_context_id", parent_context.c.parent_context_id)
     sa.Index("idx_type_name", type_.c.name)
