@@ -86,7 +86,9 @@ def test_a_first_migration_interrupted_on_mysql_is_begun_again(mariadb_url: URL)
     Catalog.open(mariadb_url, create=True).close()
     engine = sa.create_engine(mariadb_url, poolclass=sa.NullPool)
     with engine.begin() as connection:
+        # Rows are committed together with the revision, tables at once.
         connection.exec_driver_sql(f"DELETE FROM {s.VERSION_TABLE}")
+        connection.execute(sa.delete(s.mlmd_env))
         connection.exec_driver_sql("DROP TABLE lakecat_column_edge")
     with Catalog.open(mariadb_url, create=True) as catalog:
         assert catalog.integrity() == ()
