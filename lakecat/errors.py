@@ -13,8 +13,14 @@
     │   └── ObjectExistsError    put-if-absent found something
     ├── CatalogError             the catalog database
     │   ├── CatalogUnavailableError
-    │   │   ├── CatalogReadOnlyError  the database may be read, not written
-    │   │   └── CatalogFullError      the database's disk or quota is full
+    │   │   ├── CatalogUnreachableError  no such host, nobody listening there, or no database server
+    │   │   ├── CatalogLostError         the connection broke off in the midst
+    │   │   ├── CatalogMissingError      no such database, or no catalog in it yet
+    │   │   ├── CatalogAccessError       a wrong password, or rights that are missing
+    │   │   ├── CatalogBusyError         somebody else held a lock for too long
+    │   │   ├── CatalogReadOnlyError     the database may be read, not written
+    │   │   └── CatalogFullError         the database's disk or quota is full
+    │   ├── CatalogDamagedError  the database's own files are damaged
     │   ├── CatalogVersionError  written by a newer or unknown program
     │   │   └── ForeignDatabaseError  the database of another program
     │   ├── MetadataError        what was put into, or asked of, the metadata store; has ``field`` and ``value``
@@ -29,6 +35,7 @@
     │   ├── LeaseHeldError       somebody else runs this job
     │   ├── LeaseLostError       we were taken for dead; our work is refused
     │   ├── CommitConflictError  the table changed under a rewrite
+    │   ├── CatalogBehindError   the lake holds versions that the catalog does not know
     │   └── CommitUnknownError   the database did not say whether it committed
     ├── TableError               Iceberg tables
     │   ├── SchemaError          a schema change that Iceberg does not allow
@@ -134,12 +141,36 @@ class CatalogVersionError(CatalogError):
     """The catalog was written by a newer lakecat, or by another program."""
 
 
+class CatalogUnreachableError(CatalogUnavailableError):
+    """No database server answers: no such host, nobody listening there, or something else that listens."""
+
+
+class CatalogLostError(CatalogUnavailableError):
+    """The connection to the database broke off in the midst; what was not committed was taken back."""
+
+
+class CatalogMissingError(CatalogUnavailableError):
+    """There is no such database, or no catalog in it yet."""
+
+
+class CatalogAccessError(CatalogUnavailableError):
+    """The database refuses this user: a wrong password, or rights that are missing."""
+
+
+class CatalogBusyError(CatalogUnavailableError):
+    """Somebody else held a lock for longer than is waited, or the database takes no more connections."""
+
+
 class CatalogReadOnlyError(CatalogUnavailableError):
     """The catalog database may be read, not written."""
 
 
 class CatalogFullError(CatalogUnavailableError):
     """The disk or quota of the catalog database is full; nothing was written."""
+
+
+class CatalogDamagedError(CatalogError):
+    """The files of the catalog's database are damaged."""
 
 
 class ForeignDatabaseError(CatalogVersionError):
@@ -206,6 +237,10 @@ class LeaseLostError(CatalogError):
 
 class CommitConflictError(CatalogError):
     """The table changed in a way that this commit's rewrite did not see."""
+
+
+class CatalogBehindError(CatalogError):
+    """The catalog is older than the lake: it was restored, and must catch up before anything is written."""
 
 
 class CommitUnknownError(CatalogError):

@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final, TypeAlias, TypeVar
+from urllib.parse import quote, quote_plus
 
 import sqlalchemy as sa
 import tenacity
@@ -18,7 +19,8 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 
 from lakecat.catalog import sqlite, trips
-from lakecat.errors import CatalogError, CatalogUnavailableError, ConfigError, LakecatError
+from lakecat.catalog.driver_errors import code_of, meaning_of
+from lakecat.errors import CatalogError, CatalogUnreachableError, ConfigError, LakecatError
 
 T = TypeVar("T")
 Row: TypeAlias = "sa.Row[*tuple[Any, ...]]"
@@ -67,6 +69,7 @@ _SQLITE_TRANSIENT: Final = frozenset({5, 261, 517, 773, 6, 262, 518})
 """SQLITE_BUSY and SQLITE_LOCKED with their extended codes; MySQL's numbers begin at 1000."""
 _UNIQUE: Final = frozenset({"23505", 1062, 1555, 2067})
 _RACES: Final = 5
+_SAID_CHARACTERS: Final = 300
 
 
 class now_ms(sa.sql.functions.FunctionElement[int]):  # noqa: N801 - it is written like an SQL function
@@ -119,7 +122,14 @@ def parse_url(url: str | URL) -> URL:
             )
     if not parsed.database or parsed.database == ":memory:":
         raise ConfigError("the catalog's URL names no database", hint="sqlite:///catalog.db")
+    if not _is_plain(f"{parsed.database}{parsed.host or ''}{parsed.username or ''}"):
+        raise ConfigError("the catalog's URL holds a character that no database, host or user has in its name")
     return parsed
+
+
+def _is_plain(text: str) -> bool:
+    """Whether the text is Unicode without NUL, as drivers and file systems need it."""
+    return "\0" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def build_engine(url: URL) -> sa.Engine:
@@ -171,7 +181,7 @@ def is_transient(error: BaseException) -> bool:
         return False
     if error.connection_invalidated:
         return True
-    code = _code(error)
+    code = code_of(error)
     if isinstance(code, str):
         return code in _PG_TRANSIENT
     return code in _MYSQL_TRANSIENT or code in _SQLITE_TRANSIENT
@@ -179,16 +189,7 @@ def is_transient(error: BaseException) -> bool:
 
 def _is_race(error: BaseException) -> bool:
     """Whether somebody else made the same row at the same moment; the second time it is there to be found."""
-    return isinstance(error, IntegrityError) and _code(error) in _UNIQUE
-
-
-def _code(error: DBAPIError) -> int | str | None:
-    """The database's own error code: SQLite's and MySQL's numbers, PostgreSQL's SQLSTATE."""
-    original = error.orig
-    number = getattr(original, "sqlite_errorcode", None)
-    if number is None and original is not None and original.args and isinstance(original.args[0], int):
-        number = original.args[0]
-    return number if number is not None else getattr(original, "sqlstate", None)
+    return isinstance(error, IntegrityError) and code_of(error) in _UNIQUE
 
 
 def _may_retry(state: tenacity.RetryCallState) -> bool:
@@ -203,7 +204,13 @@ class Database:
 
     def __init__(self, url: URL) -> None:
         self.url = url
-        self.engine = build_engine(url)
+        try:
+            self.engine = build_engine(url)
+        except ModuleNotFoundError as err:
+            extra = "postgres" if url.get_backend_name() == "postgresql" else "mysql"
+            raise ConfigError(
+                f"the catalog {self.display} needs the driver {err.name}", hint=f"pip install 'lakecat[{extra}]'"
+            ) from err
         self._pid = os.getpid()
 
     @property
@@ -225,7 +232,16 @@ class Database:
         if os.getpid() != self._pid:
             self.engine.dispose(close=False)
             self._pid = os.getpid()
-        return self.engine.connect()
+        try:
+            return self.engine.connect()
+        except (SQLAlchemyError, LakecatError):
+            raise
+        except Exception as err:  # drivers raise anything when what answers is no database, or the host is no name
+            raise CatalogUnreachableError(
+                f"catalog {self.display}: what answers there is no database server ({type(err).__name__})",
+                hint="check host and port in the catalog's URL",
+                next_command="lakecat doctor",
+            ) from err
 
     @contextmanager
     def reading(self, *, snapshot: bool = False) -> Iterator[sa.Connection]:
@@ -290,16 +306,16 @@ class Database:
 
     def translate(self, error: SQLAlchemyError) -> CatalogError:
         """The CatalogError that tells of a driver's error, without secrets."""
-        original = getattr(error, "orig", None)
-        text = str(original or error).strip().splitlines() or [type(error).__name__]
-        message = f"catalog {self.display}: {self.redact(text[0])}"
-        if isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError) or getattr(
-            error, "connection_invalidated", False
-        ):
-            return CatalogUnavailableError(message, next_command="lakecat doctor")
-        return CatalogError(message, next_command="lakecat doctor")
+        meaning = meaning_of(error, self.backend)
+        lines = str(getattr(error, "orig", None) or error).strip().splitlines() or [type(error).__name__]
+        said = self.redact(lines[0])[:_SAID_CHARACTERS]
+        return meaning.error(
+            f"catalog {self.display} {meaning.what} ({said})", hint=meaning.hint, next_command=meaning.next_command
+        )
 
     def redact(self, text: str) -> str:
-        """``text`` without the URL's password."""
-        password = self.url.password
-        return text.replace(str(password), "***") if password else text
+        """``text`` without the URL's password, plain or as it stands in a URL."""
+        password = str(self.url.password or "")
+        for secret in {password, quote(password, safe=""), quote_plus(password)}:
+            text = text.replace(secret, "***") if secret else text
+        return text

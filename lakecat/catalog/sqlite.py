@@ -6,12 +6,14 @@ used from 3.51.3 on, and in the patched 3.50.7 and 3.44.6; TRUNCATE with synchro
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import sqlite3
 import time
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote
 
 import sqlalchemy as sa
 from sqlalchemy import event
@@ -19,7 +21,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from lakecat.errors import CatalogUnavailableError
+from lakecat.errors import CatalogFullError, CatalogReadOnlyError, CatalogUnavailableError
 
 WRITE: Final = "lakecat_write"
 """Execution option of a connection whose next transaction writes."""
@@ -76,16 +78,64 @@ def create_file(path: Path) -> None:
     except FileExistsError:
         return
     except OSError as err:
-        raise CatalogUnavailableError(f"cannot create the catalog {path}: {err.strerror}") from err
+        raise _creating(path, err) from err
+
+
+def _creating(path: Path, err: OSError) -> CatalogUnavailableError:
+    what = f"cannot create the catalog {path}: {err.strerror}"
+    if err.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return CatalogReadOnlyError(what, hint="choose a folder that may be written")
+    if err.errno in (errno.ENOSPC, errno.EDQUOT):
+        return CatalogFullError(what, hint="make room, and do it again")
+    return CatalogUnavailableError(what)
+
+
+def is_read_only(path: Path) -> bool:
+    """Whether this process may not write an existing database file, or not make a journal beside it."""
+    return path.exists() and not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK))
 
 
 def build_engine(url: URL) -> sa.Engine:
-    """An engine for a database file, whose transactions begin as ``WRITE`` says."""
+    """An engine for a database file, whose transactions begin as ``WRITE`` says; read-only where the file is."""
+    path = Path(url.database or "")
     # The driver's own timeout is for readers and for COMMIT; writers queue in _begin_immediate.
-    engine = sa.create_engine(url, connect_args={"timeout": _READ_WAIT_SECONDS})
-    event.listen(engine, "connect", _configure)
+    if is_read_only(path):
+        address = _read_only_address(path)
+        engine = sa.create_engine(
+            url,
+            creator=lambda: sqlite3.connect(address, uri=True, timeout=_READ_WAIT_SECONDS, check_same_thread=False),
+        )
+        event.listen(engine, "connect", _configure_reader)
+    else:
+        engine = sa.create_engine(url, connect_args={"timeout": _READ_WAIT_SECONDS})
+        event.listen(engine, "connect", _configure)
     event.listen(engine, "begin", _begin)
     return engine
+
+
+def _read_only_address(path: Path) -> str:
+    """The file as an SQLite URI that never writes (https://sqlite.org/uri.html).
+
+    In WAL mode SQLite makes files beside the database even to read it. Where the mount itself is read-only, and nothing
+    is left in the log, the database cannot change: then it is read without.
+    """
+    address = f"file:{quote(str(path.absolute()))}?mode=ro"
+    log = path.with_name(path.name + "-wal")
+    frozen = os.statvfs(path).f_flag & os.ST_RDONLY and not (log.exists() and log.stat().st_size)
+    return f"{address}&immutable=1" if frozen and _in_wal_mode(path) else address
+
+
+def _in_wal_mode(path: Path) -> bool:
+    """Whether the header's file format versions, bytes 18 and 19, say WAL (https://sqlite.org/fileformat2.html)."""
+    try:
+        with path.open("rb") as file:
+            return file.read(20)[18:] == b"\x02\x02"
+    except OSError:  # opening it tells what is wrong
+        return False
+
+
+def _configure_reader(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
+    connection.isolation_level = None  # as in _configure; nothing here is written, not even a journal mode
 
 
 def _configure(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
