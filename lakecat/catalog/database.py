@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Final, TypeAlias, TypeVar
 from urllib.parse import quote, quote_plus
 
@@ -217,6 +218,11 @@ class Database:
     def backend(self) -> str:
         """``sqlite``, ``postgresql`` or ``mysql``."""
         return self.engine.dialect.name
+
+    @property
+    def read_only(self) -> bool:
+        """Whether it is a file that this process may only read; a server tells only when something is written."""
+        return self.backend == "sqlite" and sqlite.is_read_only(Path(self.url.database or ""))
 
     @property
     def display(self) -> str:

@@ -96,7 +96,8 @@ TROUBLE: Final = Meaning(CatalogUnavailableError, "does not answer as it should"
 REFUSED: Final = Meaning(CatalogError, "refused a statement", None, "lakecat doctor")
 
 SQLITE: Final[dict[int, Meaning]] = {
-    3: ACCESS, 5: BUSY, 6: BUSY, 7: TROUBLE, 8: READ_ONLY, 9: LOST, 10: INPUT_OUTPUT, 11: DAMAGED, 13: FULL,
+    1: REFUSED, 3: ACCESS, 5: BUSY, 6: BUSY, 7: TROUBLE, 8: READ_ONLY, 9: LOST, 10: INPUT_OUTPUT, 11: DAMAGED,
+    13: FULL, 19: REFUSED,
     14: INPUT_OUTPUT, 15: BUSY, 17: INCOMPLETE, 18: VALUE, 20: VALUE, 22: FULL, 23: ACCESS, 24: FOREIGN, 26: FOREIGN,
     1032: Meaning(CatalogUnavailableError, "was moved or removed while it was open", "open it again"),
     776: Meaning(
@@ -183,10 +184,14 @@ def meaning_of(error: SQLAlchemyError, backend: str) -> Meaning:
     found: Meaning | None = None
     if backend == "sqlite" and isinstance(code, int):
         found = SQLITE.get(code) or SQLITE.get(code & 0xFF)
+        if code == 1 and text.startswith(("no such table", "no such column")):
+            found = INCOMPLETE
     elif backend == "postgresql":
         found = _postgresql(code, text, statement=error.statement)
     elif isinstance(code, int):
         found = MYSQL.get(code)
+    if error.connection_invalidated and found in (None, UNREACHABLE, TROUBLE):
+        return LOST
     if found in (INPUT_OUTPUT, REFUSED, LOST) and any(sign in text for sign in _NO_SPACE):
         return FULL
     if found is READ_ONLY and code in (1142, 1143, "42501") and _only_reads(error.statement):
@@ -212,8 +217,6 @@ def _only_reads(statement: str | None) -> bool:
 
 
 def _unknown(error: DBAPIError) -> Meaning:
-    if error.connection_invalidated:
-        return LOST
     if isinstance(error, sa.exc.DataError):
         return VALUE
     if isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError):

@@ -12,7 +12,15 @@ from sqlalchemy.exc import SQLAlchemyError
 from lakecat.catalog import schema as s
 from lakecat.catalog import sqlite
 from lakecat.catalog.database import Database, parse_url
-from lakecat.errors import CatalogUnavailableError, CatalogVersionError
+from lakecat.catalog.driver_errors import meaning_of
+from lakecat.errors import (
+    CatalogError,
+    CatalogMissingError,
+    CatalogReadOnlyError,
+    CatalogUnavailableError,
+    CatalogVersionError,
+    ForeignDatabaseError,
+)
 
 WRITER_VERSION: Final = 1
 """Grows when a program older than this one would write a catalog wrongly; compared with ``min_writer_version``."""
@@ -49,13 +57,18 @@ def high_water_mark(connection: sa.Connection) -> int:
 
 
 def _prepare_file(path: Path, *, create: bool) -> None:
-    if not path.parent.is_dir():
-        raise CatalogUnavailableError(f"there is no folder {path.parent} for the catalog", hint="make it first")
-    sqlite.check_place(path)
-    if create:
-        sqlite.create_file(path)
-    elif not path.exists():
-        raise CatalogUnavailableError(f"there is no catalog {path}", next_command="lakecat init")
+    try:
+        if not path.parent.is_dir():
+            raise CatalogMissingError(f"there is no folder {path.parent} for the catalog", hint="make it first")
+        sqlite.check_place(path)
+        if create:
+            sqlite.create_file(path)
+        elif not path.exists():
+            raise CatalogMissingError(f"there is no catalog {path}", next_command="lakecat init")
+        if not path.is_file():
+            raise ForeignDatabaseError(f"{path} is no file, so no catalog", hint="check the catalog's URL")
+    except OSError as err:
+        raise CatalogUnavailableError(f"the catalog {path} cannot be opened: {err.strerror}") from err
 
 
 def _revision(connection: sa.Connection) -> str | None:
@@ -71,32 +84,48 @@ def _migrate(database: Database, *, create: bool, adopt: bool) -> None:
     from lakecat.catalog import adopt as adopting
     from lakecat.catalog import migrate
 
+    if database.read_only:
+        with database.reading() as connection:
+            _check_upgradable(database, connection, create=create)
+        raise CatalogReadOnlyError(
+            f"{database.display} must be brought up to schema {s.HEAD} first, and may only be read here",
+            hint="open it once where it may be written",
+        )
     with migrate.locked(database) as connection:
-        revision = _revision(connection)
-        if revision is None and adopting.mlmd_version(connection) is not None:
-            if not adopt:
-                raise adopting.refuse(database)
+        if adopt and _revision(connection) is None and adopting.mlmd_version(connection) is not None:
             adopting.adopt(connection, database.display)
-        elif revision is None:
-            _check_empty(database, connection, create=create)
-        elif revision not in migrate.known_revisions():
-            raise CatalogVersionError(
-                f"{database.display} was written by a newer lakecat (schema {revision}; this one knows {s.HEAD})",
-                hint="upgrade lakecat",
-            )
+        else:
+            _check_upgradable(database, connection, create=create)
         migrate.upgrade(connection)
+
+
+def _check_upgradable(database: Database, connection: sa.Connection, *, create: bool) -> None:
+    """Refuse what is not there, a newer lakecat's, ML Metadata's or another program's database."""
+    from lakecat.catalog import adopt as adopting
+    from lakecat.catalog import migrate
+
+    revision = _revision(connection)
+    if revision is None and adopting.mlmd_version(connection) is not None:
+        raise adopting.refuse(database)
+    if revision is None:
+        _check_empty(database, connection, create=create)
+    elif revision not in migrate.known_revisions():
+        raise CatalogVersionError(
+            f"{database.display} was written by a newer lakecat (schema {revision}; this one knows {s.HEAD})",
+            hint="upgrade lakecat",
+        )
 
 
 def _check_empty(database: Database, connection: sa.Connection, *, create: bool) -> None:
     present = set(sa.inspect(connection).get_table_names())
     # Tables of ours without a revision: MySQL, which cannot take DDL back, was interrupted in the first migration.
     if present and s.VERSION_TABLE not in present:
-        raise CatalogVersionError(
+        raise ForeignDatabaseError(
             f"{database.display} holds tables of another program ({', '.join(sorted(present)[:3])}, …)",
             hint="give the catalog a database of its own",
         )
     if not create:
-        raise CatalogUnavailableError(f"{database.display} holds no catalog yet", next_command="lakecat init")
+        raise CatalogMissingError(f"{database.display} holds no catalog yet", next_command="lakecat init")
 
 
 def _check_settings(database: Database) -> None:
@@ -107,6 +136,8 @@ def _check_settings(database: Database) -> None:
                 sa.select(s.setting.c.value).where(s.setting.c.name == "min_writer_version")
             ).scalar_one_or_none()
         except SQLAlchemyError as err:
+            if meaning_of(err, database.backend).error not in (CatalogVersionError, CatalogError):
+                raise
             raise CatalogVersionError(
                 f"{database.display} is no whole catalog: tables are missing", hint="restore it from a backup"
             ) from err
