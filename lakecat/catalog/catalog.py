@@ -6,7 +6,7 @@ The commit itself is ``lakecat.catalog.commit.commit``: it needs Iceberg, which 
 from __future__ import annotations
 
 import uuid as uuids
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Final, Self
 
@@ -14,7 +14,18 @@ import sqlalchemy as sa
 from sqlalchemy.engine import URL
 
 from lakecat.catalog import column_lineage as column_lineages
-from lakecat.catalog import executions, integrity, leases, lineage, opening, origins, queries, registry
+from lakecat.catalog import (
+    executions,
+    impact,
+    integrity,
+    leases,
+    lineage,
+    opening,
+    origins,
+    queries,
+    registry,
+    whereabouts,
+)
 from lakecat.catalog import schema as s
 from lakecat.catalog.database import Database
 from lakecat.catalog.values import (
@@ -175,6 +186,25 @@ class Catalog:
         with self.database.reading() as connection:
             return queries.execution(connection, execution_id)
 
+    def find_executions(self, text: str) -> tuple[int, ...]:
+        """The ids of executions with this id, or whose UUID begins so (8 characters at least); 2 at most."""
+        with self.database.reading() as connection:
+            return queries.find_executions(connection, text)
+
+    def executions_of(self, execution_ids: Iterable[int]) -> dict[int, ExecutionInfo]:
+        """These executions by id, without their properties."""
+        with self.database.reading() as connection:
+            return queries.executions_of(connection, execution_ids)
+
+    def scripts_of(self, execution_ids: Iterable[int]) -> dict[int, str]:
+        """The paths of the scripts that these executions ran, by execution."""
+        with self.database.reading() as connection:
+            return queries.scripts_of(connection, execution_ids)
+
+    def jobs_of(self, execution_ids: Iterable[int]) -> dict[int, str]:
+        """The jobs of these executions."""
+        return {key: info.job for key, info in self.executions_of(execution_ids).items()}
+
     def latest_execution(self, job: str, state: ExecutionState | None = None) -> ExecutionInfo | None:
         """The newest execution of a job, in this state where one is given."""
         with self.database.reading() as connection:
@@ -224,6 +254,26 @@ class Catalog:
         """The URIs of all sources whose rows may be in ``version``, through all transforms, sorted."""
         with self.database.reading() as connection:
             return origins.source_uris(connection, version)
+
+    def impact(self, version: Version, field_id: int | None) -> tuple[impact.Affected, ...]:
+        """What is affected by the column of this field id (None: by the dataset), by what holds now, nearest first."""
+        with self.database.reading() as connection:
+            return impact.impact(connection, version, field_id)
+
+    def source_uris_like(self, text: str, exact: Sequence[str]) -> tuple[str, ...]:
+        """The URIs of sources that are one of ``exact``; where none is, those that end in ``/text``."""
+        with self.database.reading() as connection:
+            return whereabouts.source_uris_like(connection, text, exact)
+
+    def source_loads(self, uri: str) -> tuple[whereabouts.SourceLoad, ...]:
+        """Every time that a state of a source was read, in order."""
+        with self.database.reading() as connection:
+            return whereabouts.loads(connection, uri)
+
+    def holdings(self, execution_ids: Iterable[int]) -> tuple[whereabouts.Holding, ...]:
+        """The versions that may hold what these executions read from sources, nearest first."""
+        with self.database.reading() as connection:
+            return whereabouts.holdings(connection, execution_ids)
 
     def abandoned_prefixes(self, limit: int) -> tuple[str, ...]:
         """Where the newest executions that failed or were canceled said they would write: ``limit`` at most."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
@@ -18,6 +19,7 @@ from lakecat.catalog.reading import (
     VERSIONS,
     dataset_id,
     execution_of,
+    id_chunks,
     properties_of,
     version_of,
     versions_of_artifacts,
@@ -201,6 +203,43 @@ def execution(connection: sa.Connection, execution_id: int) -> ExecutionDetail:
         sources=tuple(_source(i.uri, known[i.id]) for i in told if i.type == registry.SOURCE),
         script=next((_script(i.uri, known[i.id]) for i in told if i.type == registry.SCRIPT), None),
     )
+
+
+def find_executions(connection: sa.Connection, text: str) -> tuple[int, ...]:
+    """The ids of executions with this id, or whose UUID begins so (8 characters at least); 2 at most."""
+    table = s.lake_execution
+    key = sa.select(table.c.execution_id).order_by(table.c.execution_id).limit(2)
+    if text.isascii() and text.isdigit() and len(text) < 19:
+        found = tuple(connection.execute(key.where(table.c.execution_id == int(text))).scalars())
+        if found or len(text) < 8:
+            return found
+    if not re.fullmatch(r"[0-9a-f-]{8,36}", text.lower()):
+        return ()
+    return tuple(connection.execute(key.where(table.c.uuid.startswith(text.lower()))).scalars())
+
+
+def executions_of(connection: sa.Connection, execution_ids: Iterable[int]) -> dict[int, ExecutionInfo]:
+    """These executions by id, without their properties."""
+    table = s.lake_execution
+    found: dict[int, ExecutionInfo] = {}
+    for part in id_chunks(execution_ids):
+        rows = connection.execute(sa.select(table).where(table.c.execution_id.in_(part)))
+        found.update((row.execution_id, execution_of(row)) for row in rows)
+    return found
+
+
+def scripts_of(connection: sa.Connection, execution_ids: Iterable[int]) -> dict[int, str]:
+    """The paths of the scripts that these executions ran, by execution."""
+    found: dict[int, str] = {}
+    for part in id_chunks(execution_ids):
+        rows = connection.execute(
+            sa.select(s.event.c.execution_id, s.artifact.c.uri)
+            .join(s.artifact, s.artifact.c.id == s.event.c.artifact_id)
+            .join(s.type_, s.type_.c.id == s.artifact.c.type_id)
+            .where(s.event.c.execution_id.in_(part), s.type_.c.name == registry.SCRIPT)
+        )
+        found.update((row.execution_id, row.uri) for row in rows)
+    return found
 
 
 def latest_execution(connection: sa.Connection, job: str, state: ExecutionState | None = None) -> ExecutionInfo | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 import sqlalchemy as sa
@@ -25,6 +25,13 @@ def dataset_id(name: str) -> sa.ScalarSelect[int]:
         sa.select(sa.func.min(s.type_.c.id)).where(s.type_.c.name == DATASET, s.type_.c.version.is_(None))
     ).scalar_subquery()
     return sa.select(s.context.c.id).where(s.context.c.type_id == type_id, s.context.c.name == name).scalar_subquery()
+
+
+def id_chunks(ids: Iterable[int]) -> Iterator[list[int]]:
+    """The distinct ids in order, in lists that fit an IN."""
+    ordered = sorted(set(ids))
+    for start in range(0, len(ordered), CHUNK):
+        yield ordered[start : start + CHUNK]
 
 
 def version_of(row: Row) -> Version:
@@ -58,10 +65,9 @@ def versions_of_execution(connection: sa.Connection, execution_id: int) -> tuple
 
 def versions_of_artifacts(connection: sa.Connection, artifact_ids: Iterable[int]) -> tuple[Version, ...]:
     """The versions among these artifacts, in name order."""
-    ids = sorted(set(artifact_ids))
     found: list[Version] = []
-    for start in range(0, len(ids), CHUNK):
-        rows = connection.execute(VERSIONS.where(s.version.c.artifact_id.in_(ids[start : start + CHUNK])))
+    for part in id_chunks(artifact_ids):
+        rows = connection.execute(VERSIONS.where(s.version.c.artifact_id.in_(part)))
         found += (version_of(row) for row in rows)
     return tuple(sorted(found, key=lambda version: (version.dataset, version.version)))
 
@@ -86,8 +92,7 @@ def properties_of(connection: sa.Connection, table: sa.Table, owners: Iterable[i
     """The properties of artifacts or executions, by id and name."""
     key = next(iter(table.primary_key.columns))
     found: dict[int, dict[str, Json]] = {owner: {} for owner in owners}
-    ids = sorted(found)
-    for start in range(0, len(ids), CHUNK):
+    for part in id_chunks(found):
         rows = connection.execute(
             sa.select(
                 key.label("owner"),
@@ -97,7 +102,7 @@ def properties_of(connection: sa.Connection, table: sa.Table, owners: Iterable[i
                 table.c.string_value,
                 table.c.bool_value,
             )
-            .where(key.in_(ids[start : start + CHUNK]))
+            .where(key.in_(part))
             .order_by(key, table.c.name)
         )
         for row in rows:

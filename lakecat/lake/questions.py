@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
-from lakecat.catalog import Catalog, ColumnPath
+from lakecat.catalog import Catalog
 from lakecat.config import IngestJob
 from lakecat.errors import NotFoundError, SelectorError
 from lakecat.lake.answers import DatasetStatus, Description, Difference, Lineage
@@ -104,14 +104,9 @@ def trace(catalog: Catalog, text: str, *, up: bool, depth: int | None) -> Lineag
         direction=direction,
         graph=catalog.lineage(version, direction, depth),
         columns=paths,
-        scripts=_scripts(catalog, paths),
+        scripts=catalog.scripts_of({path.execution_id for path in paths}),
         sources=catalog.source_uris(version) if up else (),
     )
-
-
-def _scripts(catalog: Catalog, paths: Iterable[ColumnPath]) -> dict[int, str]:
-    details = (catalog.execution(execution_id) for execution_id in sorted({path.execution_id for path in paths}))
-    return {detail.info.execution_id: detail.script.path for detail in details if detail.script is not None}
 
 
 def status(

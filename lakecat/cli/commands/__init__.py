@@ -6,9 +6,14 @@ from typing import Final
 import click
 
 from lakecat.cli.commands.catalog import catalog
+from lakecat.cli.commands.compare import compare
 from lakecat.cli.commands.diff import diff
 from lakecat.cli.commands.doctor import doctor
+from lakecat.cli.commands.execution import execution
+from lakecat.cli.commands.executions import executions
 from lakecat.cli.commands.gc import gc
+from lakecat.cli.commands.history import history
+from lakecat.cli.commands.impact import impact
 from lakecat.cli.commands.ingest import ingest
 from lakecat.cli.commands.init import init
 from lakecat.cli.commands.lineage import lineage
@@ -18,6 +23,7 @@ from lakecat.cli.commands.query import query
 from lakecat.cli.commands.run import run
 from lakecat.cli.commands.show import show
 from lakecat.cli.commands.status import status
+from lakecat.cli.commands.where import where
 
 COMMANDS: Final[list[click.Command]] = [
     init,
@@ -27,7 +33,13 @@ COMMANDS: Final[list[click.Command]] = [
     ls,
     show,
     diff,
+    history,
     lineage,
+    impact,
+    where,
+    executions,
+    execution,
+    compare,
     query,
     status,
     doctor,
