@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from lakecat.catalog import leases, registry
+from lakecat.catalog import leases, registry, restored
 from lakecat.catalog import schema as s
 from lakecat.catalog.database import Database, now_ms
 from lakecat.catalog.reading import versions_of_execution
@@ -26,7 +26,7 @@ def begin(
 ) -> RunningExecution | CompletedExecution:
     """Record a RUNNING execution with its write intent, pinned inputs and script.
 
-    Raises LeaseLostError; answers with the completed execution where the run key has been done.
+    Raises LeaseLostError, CatalogBehindError; answers with the completed execution where the run key has been done.
     """
     if start.run_key is not None and len(start.run_key) > 255:
         raise UsageError("a run key has at most 255 characters", hint="hash it")
@@ -37,6 +37,7 @@ def begin(
         row, now = leases.lock(connection, lease.resource)
         if row is None or row.fence != lease.fence or not row.held:
             raise leases.lost(lease)
+        restored.refuse(row.restored)
         if tried and _begun(connection, uuid) == tried[-1].execution_id:
             return tried[-1]  # an attempt whose COMMIT was not answered had been applied
         if start.run_key is not None and (done := _completed(connection, start.run_key)):

@@ -12,6 +12,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from lakecat.catalog import restored
 from lakecat.catalog import schema as s
 from lakecat.catalog.database import Database, Row, now_ms
 from lakecat.catalog.registry import MlmdState
@@ -134,7 +135,9 @@ def cancel_expired(database: Database) -> tuple[int, ...]:
 def lock(connection: sa.Connection, resource: str) -> tuple[Row | None, int]:
     """Lock the lease's row for this transaction; the row and the database's time after that."""
     row = connection.execute(
-        sa.select(s.lease, now_ms().label("now")).where(s.lease.c.resource == resource).with_for_update()
+        sa.select(s.lease, now_ms().label("now"), restored.note().label("restored"))
+        .where(s.lease.c.resource == resource)
+        .with_for_update()
     ).one_or_none()
     if row is None:
         return None, connection.execute(sa.select(now_ms())).scalar_one()
