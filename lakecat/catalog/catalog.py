@@ -191,6 +191,11 @@ class Catalog:
         with self.database.reading() as connection:
             return queries.find_executions(connection, text)
 
+    def last_runs(self) -> dict[DatasetName, ExecutionInfo]:
+        """By dataset the newest execution that was to write it."""
+        with self.database.reading() as connection:
+            return queries.last_runs(connection)
+
     def executions_of(self, execution_ids: Iterable[int]) -> dict[int, ExecutionInfo]:
         """These executions by id, without their properties."""
         with self.database.reading() as connection:

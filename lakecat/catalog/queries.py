@@ -16,8 +16,9 @@ from lakecat.catalog import registry
 from lakecat.catalog import schema as s
 from lakecat.catalog.leases import moment
 from lakecat.catalog.reading import (
-    VERSIONS,
+    VERSION_COLUMNS,
     dataset_id,
+    dataset_type,
     execution_of,
     id_chunks,
     properties_of,
@@ -52,25 +53,47 @@ def uri_hash(uri: str) -> str:
 
 
 def datasets(connection: sa.Connection, name: DatasetName | None = None) -> tuple[DatasetInfo, ...]:
-    """Every dataset that has a version, in name order; or the one of this name."""
-    newest = (
-        sa.select(
-            s.version.c.dataset_id,
-            sa.func.max(s.version.c.version).label("version"),
-            sa.func.min(s.version.c.committed_ms).label("first_ms"),
-        )
-        .where(sa.true() if name is None else s.version.c.dataset_id == dataset_id(str(name)))
-        .group_by(s.version.c.dataset_id)
-        .subquery()
+    """Every dataset that has a version, in name order; or the one of this name.
+
+    The newest and the first version of each are looked up by key: what it costs does not grow with the versions.
+    """
+    context, version = s.context, s.version
+    newest, first = version.alias("newest"), version.alias("first")
+    top = sa.select(sa.func.max(newest.c.version)).where(newest.c.dataset_id == context.c.id).scalar_subquery()
+    low = sa.select(sa.func.min(first.c.version)).where(first.c.dataset_id == context.c.id).scalar_subquery()
+    oldest = version.alias("oldest")
+    query = (
+        sa.select(*VERSION_COLUMNS, oldest.c.committed_ms.label("first_ms"))
+        .select_from(context)
+        .join(version, sa.and_(version.c.dataset_id == context.c.id, version.c.version == top))
+        .join(oldest, sa.and_(oldest.c.dataset_id == context.c.id, oldest.c.version == low))
+        .where(context.c.type_id == dataset_type())
+        .order_by(context.c.name)
     )
-    query = VERSIONS.add_columns(newest.c.first_ms).join(
-        newest, sa.and_(newest.c.dataset_id == s.version.c.dataset_id, newest.c.version == s.version.c.version)
-    )
+    if name is not None:
+        query = query.where(context.c.name == str(name))
     found = []
-    for row in connection.execute(query.order_by(s.context.c.name)):
+    for row in connection.execute(query):
         latest = version_of(row)
         found.append(DatasetInfo(latest.dataset, latest, latest.version, moment(row.first_ms)))
     return tuple(found)
+
+
+def last_runs(connection: sa.Connection) -> dict[DatasetName, ExecutionInfo]:
+    """By dataset the newest execution that was to write it."""
+    context, association, execution = s.context, s.association, s.lake_execution
+    last = (
+        sa.select(sa.func.max(association.c.execution_id))
+        .where(association.c.context_id == context.c.id)
+        .scalar_subquery()
+    )
+    rows = connection.execute(
+        sa.select(context.c.name.label("dataset"), *execution.c)
+        .select_from(context)
+        .join(execution, execution.c.execution_id == last)
+        .where(context.c.type_id == dataset_type())
+    )
+    return {DatasetName.parse(row.dataset): execution_of(row) for row in rows}
 
 
 def dataset(connection: sa.Connection, name: DatasetName) -> DatasetInfo:

@@ -19,12 +19,17 @@ VERSIONS: Final = sa.select(*VERSION_COLUMNS).join_from(s.version, s.context, s.
 """Every version with its dataset's name."""
 
 
-def dataset_id(name: str) -> sa.ScalarSelect[int]:
-    """The id of the dataset's context, to compare with. The type is named so that the index on both is used."""
-    type_id = (
+def dataset_type() -> sa.ScalarSelect[int]:
+    """The id of the type of dataset contexts."""
+    return (
         sa.select(sa.func.min(s.type_.c.id)).where(s.type_.c.name == DATASET, s.type_.c.version.is_(None))
     ).scalar_subquery()
-    return sa.select(s.context.c.id).where(s.context.c.type_id == type_id, s.context.c.name == name).scalar_subquery()
+
+
+def dataset_id(name: str) -> sa.ScalarSelect[int]:
+    """The id of the dataset's context, to compare with. The type is named so that the index on both is used."""
+    context = s.context
+    return sa.select(context.c.id).where(context.c.type_id == dataset_type(), context.c.name == name).scalar_subquery()
 
 
 def id_chunks(ids: Iterable[int]) -> Iterator[list[int]]:

@@ -118,10 +118,10 @@ def status(
     everything: list[IngestJob | Script] = [*jobs, *scripts]
     for item in everything:
         work.setdefault(item.target, []).append(item)
+    runs = catalog.last_runs()
     found = []
     for name in sorted(work):
         info = infos.get(name)
-        runs = catalog.executions(dataset=name, limit=1)
         instants = [instant for item in work[name] if item.schedule and (instant := next_instant(item.schedule, now))]
         found.append(
             DatasetStatus(
@@ -129,7 +129,7 @@ def status(
                 version=info.latest if info else None,
                 age=now - info.latest.committed_at if info else None,
                 job=", ".join(item.name for item in work[name]) or None,
-                last_run=runs[0] if runs else None,
+                last_run=runs.get(name),
                 next_due=min(instants, default=None),
             )
         )
