@@ -1,0 +1,246 @@
+"""Walking the lineage inside the database: which artifacts and executions are reached, how far away, over which events.
+
+One recursion over events reaches any depth. In it a node is one number: an artifact its id, an execution its id
+negated; so each node is expanded once, however many paths lead to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
+
+import sqlalchemy as sa
+
+from lakecat.catalog import schema as s
+from lakecat.catalog.metadata_store import ids as id_lists
+from lakecat.catalog.metadata_store.values import INPUT_EVENTS, OUTPUT_EVENTS
+
+Way: TypeAlias = Literal["up", "down", "around"]
+"""``around`` follows every event of every node, up and down by turns."""
+
+COUNTED_HOPS: Final = 32
+"""Up to this many hops the recursion counts them, and may pass a node once for each distance; beyond it walks to the
+end, passing each node once, and distances are counted from the events."""
+_FEW_HOPS: Final = 16
+"""So far a walk goes first that is limited by the number of nodes only."""
+
+_INPUTS: Final = sorted(map(int, INPUT_EVENTS))
+_OUTPUTS: Final = sorted(map(int, OUTPUT_EVENTS))
+_FROM_ARTIFACTS: Final[Mapping[Way, list[int]]] = {"up": _OUTPUTS, "down": _INPUTS, "around": _INPUTS + _OUTPUTS}
+_FROM_EXECUTIONS: Final[Mapping[Way, list[int]]] = {"up": _INPUTS, "down": _OUTPUTS, "around": _INPUTS + _OUTPUTS}
+_EVENTS: Final = sa.select(
+    s.event.c.id, s.event.c.artifact_id, s.event.c.execution_id, s.event.c.type, s.event.c.milliseconds_since_epoch
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Where a walk ends. ``artifacts``, ``executions``: conditions on nodes from which it goes no further.
+
+    ``parameters`` are those of the conditions. ``include_…``: whether such nodes are part of what is found.
+    """
+
+    artifacts: sa.ColumnElement[bool] | None = None
+    executions: sa.ColumnElement[bool] | None = None
+    include_artifacts: bool = True
+    include_executions: bool = True
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    hops: int | None = None
+    nodes: int | None = None
+
+
+class Edge(NamedTuple):
+    """An event that was walked over."""
+
+    event_id: int
+    artifact_id: int
+    execution_id: int
+    type: int
+    milliseconds_since_epoch: int | None
+
+    @property
+    def ends(self) -> tuple[int, int]:
+        """Both nodes, as numbers."""
+        return self.artifact_id, -self.execution_id
+
+
+@dataclass(frozen=True, slots=True)
+class Walk:
+    """What was reached: nodes as numbers, the events walked over, and which limits cut it."""
+
+    nodes: frozenset[int]
+    edges: Mapping[int, Edge]
+    truncated: frozenset[str]
+
+
+def walk(connection: sa.Connection, starts: Collection[int], way: Way, limits: Limits) -> Walk:
+    """Everything that is reached from the nodes ``starts``, nearest first where ``limits.nodes`` cuts."""
+    if not starts:
+        return Walk(frozenset(), {}, frozenset())
+    hops = _FEW_HOPS if limits.hops is None and limits.nodes is not None else limits.hops
+    counted = hops is not None and hops <= COUNTED_HOPS
+    found = _recursion(connection, starts, way, limits, hops if counted else None)
+    ends = _ends(connection, found, limits)
+    if counted and limits.hops is None and max(found.values()) > _FEW_HOPS and not _too_many(found, ends, limits):
+        counted, found = False, _recursion(connection, starts, way, limits, None)
+        ends = _ends(connection, found, limits)
+    left = (node for node in found if node not in ends)
+    if counted and limits.hops is not None:
+        most = limits.hops
+        left = (node for node in left if found[node] < most)
+    edges = _edges_from(connection, left, way)
+    if not counted and (limits.hops is not None or _too_many(found, ends, limits)):
+        found = _distances(starts, edges.values(), way, ends)
+    return _cut(connection, found, edges, ends, way, limits)
+
+
+def _too_many(found: Mapping[int, int], ends: Mapping[int, bool], limits: Limits) -> bool:
+    return limits.nodes is not None and sum(ends.get(node, True) for node in found) > limits.nodes
+
+
+def _recursion(
+    connection: sa.Connection, starts: Collection[int], way: Way, limits: Limits, hops: int | None
+) -> dict[int, int]:
+    """Every node that is reached, and in how many hops (0 where they are not counted).
+
+    It goes one hop further than ``hops``, so that it is known whether something was cut.
+    """
+    base, parameters = id_lists.numbers(connection, starts)
+    listed = base.subquery()
+    first = sa.select(listed.c.node)
+    if hops is not None:
+        first = first.add_columns(sa.literal(0, sa.BigInteger).label("hops"))
+    seen = first.cte("seen", recursive=True)
+    lateral = connection.dialect.name == "postgresql"
+    steps = [_hop(seen, way, limits, artifacts=artifacts, lateral=lateral) for artifacts in (True, False)]
+    if lateral:  # PostgreSQL lets a recursion refer to itself only once
+        onwards = sa.union_all(*(step.correlate(seen) for step in steps)).lateral("onwards")
+        steps = [sa.select(onwards.c.node).select_from(seen.join(onwards, sa.true()))]
+    if hops is not None:
+        steps = [step.add_columns(seen.c.hops + 1).where(seen.c.hops <= hops) for step in steps]
+    seen = seen.union(*steps)
+    parameters = {**limits.parameters, **parameters}
+    if hops is None:
+        return dict.fromkeys(connection.execute(sa.select(seen.c.node), parameters).scalars(), 0)
+    query = sa.select(seen.c.node, sa.func.min(seen.c.hops)).group_by(seen.c.node)
+    return {int(node): int(distance) for node, distance in connection.execute(query, parameters)}
+
+
+def _hop(seen: sa.CTE, way: Way, limits: Limits, *, artifacts: bool, lateral: bool) -> sa.Select[Any]:
+    """One hop from artifacts to executions, or from executions to artifacts."""
+    event = s.event.alias()
+    near: sa.ColumnElement[int] = event.c.artifact_id if artifacts else event.c.execution_id
+    far: sa.ColumnElement[int] = -event.c.execution_id if artifacts else event.c.artifact_id
+    # An expression, so that SQLite looks the events up by it, and does not read all events to look them up here.
+    key = seen.c.node + 0 if artifacts else -seen.c.node
+    types = _FROM_ARTIFACTS[way] if artifacts else _FROM_EXECUTIONS[way]
+    query = sa.select(far.label("node")).where(event.c.type.in_(types))
+    source: sa.FromClause = event if lateral else seen.join(event, near == key)
+    if lateral:
+        query = query.where(near == key)
+    ends = limits.artifacts if artifacts else limits.executions
+    if ends is not None:
+        table = s.artifact if artifacts else s.execution
+        source = source.join(table, table.c.id == near)
+        query = query.where(ends.is_not(sa.true()))
+    # MySQL's optimizer knows nothing of the size of a recursion; the only sensible order is this one.
+    return query.select_from(source).prefix_with("STRAIGHT_JOIN", dialect="mysql")
+
+
+def _ends(connection: sa.Connection, found: Iterable[int], limits: Limits) -> dict[int, bool]:
+    """Those of the nodes where the walk ended by condition, and whether they are part of what is found."""
+    ends: dict[int, bool] = {}
+    nodes = list(found)
+    for condition, table, ids, sign, included in (
+        (limits.artifacts, s.artifact, [n for n in nodes if n > 0], 1, limits.include_artifacts),
+        (limits.executions, s.execution, [-n for n in nodes if n < 0], -1, limits.include_executions),
+    ):
+        if condition is not None:
+            query = sa.select(table.c.id).where(condition)
+            rows = id_lists.rows_by_ids(connection, query, table.c.id, ids, limits.parameters)
+            ends.update((sign * row.id, included) for row in rows)
+    return ends
+
+
+def _edges_from(connection: sa.Connection, nodes: Iterable[int], way: Way) -> dict[int, Edge]:
+    """The events that lead on from these nodes, by id."""
+    nodes = list(nodes)
+    found: dict[int, Edge] = {}
+    for key, ids, types in (
+        (s.event.c.artifact_id, [node for node in nodes if node > 0], _FROM_ARTIFACTS[way]),
+        (s.event.c.execution_id, [-node for node in nodes if node < 0], _FROM_EXECUTIONS[way]),
+    ):
+        rows = id_lists.rows_by_ids(connection, _EVENTS.where(s.event.c.type.in_(types)), key, ids)
+        found.update((row[0], Edge._make(row)) for row in rows)
+    return found
+
+
+def _distances(starts: Collection[int], edges: Iterable[Edge], way: Way, ends: Mapping[int, bool]) -> dict[int, int]:
+    """In how many hops each node is reached, counted from the events."""
+    onwards: dict[int, list[int]] = {}
+    for edge in edges:
+        for near in _near(edge, way):
+            onwards.setdefault(near, []).append(sum(edge.ends) - near)
+    found = dict.fromkeys(starts, 0)
+    level, hops = list(found), 0
+    while level:
+        hops += 1
+        ahead = (other for node in level if node not in ends for other in onwards.get(node, ()))
+        level = [other for other in dict.fromkeys(ahead) if other not in found]
+        found.update(dict.fromkeys(level, hops))
+    return found
+
+
+def _cut(
+    connection: sa.Connection,
+    found: Mapping[int, int],
+    edges: Mapping[int, Edge],
+    ends: Mapping[int, bool],
+    way: Way,
+    limits: Limits,
+) -> Walk:
+    """What lies within the limits, and which of them left something out."""
+    truncated = set()
+    kept = [node for node in found if ends.get(node, True)]
+    if len(kept) < len(found):
+        truncated.add("ending_nodes")
+    if limits.hops is not None:
+        within = [node for node in kept if found[node] <= limits.hops]
+        if len(within) < len(kept):
+            truncated.add("max_num_hops")
+        kept = within
+    if limits.nodes is not None and len(kept) > limits.nodes:
+        truncated.add("max_nodes")
+        kept = sorted(kept, key=lambda node: (found[node], abs(node), node))[: limits.nodes]
+    nodes = frozenset(kept)
+    stopped = [node for node in nodes if node in ends]
+    if stopped and "ending_nodes" not in truncated:
+        beyond = _edges_from(connection, stopped, way).values()
+        if any(not nodes.issuperset(edge.ends) for edge in beyond):
+            truncated.add("ending_nodes")
+    # An event counts where the walk took it, not where both its ends happen to be found.
+    left = nodes.difference(ends)
+    if limits.hops is not None:
+        left = frozenset(node for node in left if found[node] < limits.hops)
+    walked = {
+        key: edge
+        for key, edge in edges.items()
+        if nodes.issuperset(edge.ends) and not left.isdisjoint(_near(edge, way))
+    }
+    return Walk(nodes, walked, frozenset(truncated))
+
+
+def _near(edge: Edge, way: Way) -> tuple[int, ...]:
+    """The ends from which the walk may take an event."""
+    artifact, execution = edge.ends
+    if way == "around":
+        return edge.ends
+    return (artifact,) if edge.type in _FROM_ARTIFACTS[way] else (execution,)
+
+
+def join(walks: Sequence[Walk]) -> Walk:
+    """What any of the walks reached."""
+    nodes = frozenset[int]().union(*(one.nodes for one in walks))
+    edges = {key: edge for one in walks for key, edge in one.edges.items()}
+    return Walk(nodes, edges, frozenset[str]().union(*(one.truncated for one in walks)))
