@@ -2,7 +2,8 @@
 
 The protocol, in order: lock the lease and check its fence; lock the execution; lock the tables' rows in name order;
 stage each table (manifests, metadata, sidecar) on what the locked pointer shows; swap the pointers by compare-and-set;
-record versions, events, edges, positions and files; set the execution COMPLETE by compare-and-set; COMMIT.
+record versions, events, edges, positions and files; set the execution COMPLETE by compare-and-set; COMMIT; leave a
+receipt beside each table's metadata, by which the lake itself knows what was committed.
 
 An error of COMMIT itself does not say whether it was applied. ``_settle`` asks on a new connection: a compare-and-set
 on the execution's ``attempt`` either finds it COMPLETE, or makes sure that the attempt can never be applied any more;
@@ -24,7 +25,7 @@ import tenacity
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from lakecat import tables
-from lakecat.catalog import leases, recording
+from lakecat.catalog import leases, recording, sidecars
 from lakecat.catalog import schema as s
 from lakecat.catalog.catalog import Catalog
 from lakecat.catalog.database import Database
@@ -79,8 +80,9 @@ def commit(
     with catalog.database.translating():
         for attempt in catalog.database.retrying():
             with attempt:
-                versions = work.run()
+                staged, versions = work.run()
                 failpoint("commit.after")
+                work.acknowledge(staged)
                 return CommitResult(versions, attempt.retry_state.attempt_number)
     raise AssertionError  # the retrying loop returns or raises
 
@@ -94,7 +96,7 @@ class _Work:
     now: datetime
     unknown_wait: float
 
-    def run(self) -> tuple[Version, ...]:
+    def run(self) -> tuple[list[StagedTable], tuple[Version, ...]]:
         """One attempt: one transaction. Once COMMIT was sent, only ``_settle`` may say that it did not happen."""
         staged: list[StagedTable] = []
         sent = False
@@ -112,7 +114,13 @@ class _Work:
             error = err
         if error is not None:
             self._conclude(attempt, staged, error)
-        return versions
+        return staged, versions
+
+    def acknowledge(self, staged: list[StagedTable]) -> None:
+        """Leave the receipts. What has happened has happened, so nothing that goes wrong here is an error."""
+        for table in staged:
+            with contextlib.suppress(LakecatError):
+                self.store.mark(tables.receipt_location(table.metadata_location))
 
     def _fill(self, connection: sa.Connection, staged: list[StagedTable]) -> tuple[int, tuple[Version, ...]]:
         execution = self.plan.execution
@@ -120,8 +128,9 @@ class _Work:
         pointers = _lock_pointers(connection, self.plan.changes)
         failpoint("commit.locked")
         numbers = recording.contexts(connection, self.catalog.type_ids, self.plan.execution, self._names())
+        attempt_uuid = str(uuids.uuid4())
         for change in self.plan.changes:
-            one = self._stage(change, pointers.get(str(change.dataset)), numbers)
+            one = self._stage(change, pointers.get(str(change.dataset)), numbers, attempt_uuid)
             staged.append(one)  # at once: if the next one raises, this one is removed
         _swap(connection, staged)
         failpoint("commit.pointer_swapped")
@@ -141,19 +150,21 @@ class _Work:
             edges=plan.edges, properties=plan.properties, whole=whole,
         )  # fmt: skip
 
-    def _stage(self, change: TableChange, pointer: str | None, numbers: recording.Numbers) -> StagedTable:
-        execution = self.plan.execution
-        number = numbers.latest.get(str(change.dataset), 0) + 1
+    def _stage(
+        self, change: TableChange, pointer: str | None, numbers: recording.Numbers, attempt_uuid: str
+    ) -> StagedTable:
         base = None if pointer is None else tables.load_state(self.store, pointer)
         return tables.stage(
             self.store,
             base,
-            replace(change, properties={**change.properties, **_summary(execution)}),
+            replace(change, properties={**change.properties, **_summary(self.plan.execution)}),
             retention=self.retention,
             now_ms=milliseconds(self.now),
             snapshot_id=secrets.randbits(62) + 1,
             uuid=str(uuids.uuid4()),
-            sidecar=recording.sidecar(self._record(), str(change.dataset), number),
+            sidecar=sidecars.encode(
+                self._record(), numbers, str(change.dataset), commit=attempt_uuid, tables=self._names()
+            ),
         )
 
     def _conclude(self, attempt: int, staged: list[StagedTable], error: BaseException) -> None:

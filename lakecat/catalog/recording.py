@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import sqlalchemy as sa
 
@@ -18,11 +18,12 @@ from lakecat.catalog.queries import uri_hash
 from lakecat.catalog.registry import EventType, NewArtifact, NewEvent
 from lakecat.catalog.values import ColumnInfo, RunningExecution
 from lakecat.errors import UsageError
-from lakecat.types import ColumnEdge, Json, LoadedFile, Position, SourceRead, Version
+from lakecat.types import ColumnEdge, DatasetName, Json, LoadedFile, Position, SourceRead, Version
 
 if TYPE_CHECKING:
-    from lakecat.tables import StagedTable
+    from lakecat.tables import StagedTable, Totals
 
+Written: TypeAlias = "StagedTable | ReplayedTable"
 POSITION_BYTES: Final = 64 * 1024
 
 
@@ -52,6 +53,21 @@ class Numbers:
     latest: Mapping[str, int]
     schemas: Mapping[str, str]
     now: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplayedTable:
+    """One table of a commit that was made long ago, with what is recorded of it; see ``StagedTable``."""
+
+    dataset: DatasetName
+    metadata_location: str
+    base_location: str | None
+    snapshot_id: int
+    timestamp_ms: int
+    operation: str
+    totals: Totals
+    expired_snapshot_ids: tuple[int, ...]
+    columns: tuple[ColumnInfo, ...]
 
 
 def check_positions(positions: Mapping[str, Position]) -> None:
@@ -109,7 +125,7 @@ def record(
     connection: sa.Connection,
     types: Mapping[str, int],
     numbers: Numbers,
-    staged: Sequence[StagedTable],
+    staged: Sequence[Written],
     what: Record,
 ) -> tuple[Version, ...]:
     """Write every row of the commit; the new versions, in the order of ``staged``."""
@@ -141,59 +157,19 @@ def record(
     return versions
 
 
-def sidecar(what: Record, dataset: str, version: int) -> dict[str, Json]:
-    """What the catalog could be rebuilt from, to be left beside the metadata."""
-    execution, start = what.execution, what.execution.start
-    script = start.script
-    return {
-        "execution": execution.uuid,
-        "type": start.type.value,
-        "job": start.job,
-        "run_key": start.run_key,
-        "fence": execution.lease.fence,
-        "started_at": execution.started_at.isoformat(),
-        "holder": str(execution.lease.holder),
-        "version": version,
-        "whole": dataset in what.whole,
-        "properties": {**start.properties, **what.properties},
-        "inputs": [
-            {"dataset": str(v.dataset), "version": v.version, "snapshot_id": v.snapshot_id} for v in start.inputs
-        ],
-        "script": None
-        if script is None
-        else {"sha256": script.sha256, "path": script.path, "dialect": script.dialect, "text": script.text},
-        "sources": [
-            {"uri": x.uri, "rows": x.rows, "bytes": x.bytes, "properties": dict(x.properties)} for x in what.sources
-        ],
-        "positions": {stream: dict(position.value) for stream, position in what.positions.items()},
-        "files": {
-            stream: [
-                {"uri": f.file.uri, "size": f.file.size, "etag": f.file.etag, "rows": f.rows, "sha256": f.sha256,
-                 "mtime": None if f.file.mtime is None else f.file.mtime.isoformat()}
-                for f in files
-            ]
-            for stream, files in what.files.items()
-        },
-        "edges": [
-            {"output_column": e.output_column, "input_dataset": e.input_dataset, "input_column": e.input_column,
-             "kind": e.kind.value, "expression": e.expression, "line": e.line, "masked": e.masked}
-            for e in what.edges
-            if e.output_dataset == dataset
-        ],
-    }  # fmt: skip
-
-
 @dataclass(frozen=True, slots=True)
 class _Schema:
     fingerprint: str
     columns: tuple[ColumnInfo, ...]
 
 
-def _schema(staged: StagedTable) -> _Schema:
+def _schema(one: Written) -> _Schema:
+    if isinstance(one, ReplayedTable):
+        return _Schema(fingerprint(one.columns), one.columns)
     columns = tuple(
-        ColumnInfo(f.name, str(f.field_type), f.field_id, f.required, f.doc) for f in staged.state.schema.fields
+        ColumnInfo(f.name, str(f.field_type), f.field_id, f.required, f.doc) for f in one.state.schema.fields
     )
-    return _Schema(_fingerprint(columns), columns)
+    return _Schema(fingerprint(columns), columns)
 
 
 def _schema_artifact(schema: _Schema) -> NewArtifact:
@@ -221,12 +197,12 @@ def _plain(columns: Sequence[ColumnInfo]) -> list[Json]:
     ]
 
 
-def _fingerprint(columns: Sequence[ColumnInfo]) -> str:
+def fingerprint(columns: Sequence[ColumnInfo]) -> str:
     """SHA-256 of the columns as canonical JSON; equal columns in equal order give equal fingerprints."""
     return hashlib.sha256(_json(_plain(columns)).encode()).hexdigest()
 
 
-def _version_artifact(one: StagedTable, numbers: Numbers, schema: _Schema) -> NewArtifact:
+def _version_artifact(one: Written, numbers: Numbers, schema: _Schema) -> NewArtifact:
     name = str(one.dataset)
     number = numbers.latest.get(name, 0) + 1
     return NewArtifact(
@@ -242,7 +218,7 @@ def _version_artifact(one: StagedTable, numbers: Numbers, schema: _Schema) -> Ne
 
 
 def _version(
-    one: StagedTable, numbers: Numbers, ids: Mapping[tuple[str, str], int], what: Record, schema: _Schema
+    one: Written, numbers: Numbers, ids: Mapping[tuple[str, str], int], what: Record, schema: _Schema
 ) -> Version:
     number = numbers.latest.get(str(one.dataset), 0) + 1
     return Version(
@@ -266,7 +242,7 @@ def _version(
 def _insert_versions(
     connection: sa.Connection,
     numbers: Numbers,
-    staged: Sequence[StagedTable],
+    staged: Sequence[Written],
     versions: Sequence[Version],
     what: Record,
 ) -> None:

@@ -150,6 +150,13 @@ class LakeStore(ABC):
         ``if_absent`` raises ObjectExistsError when there is one already. Raises StoreUnavailableError, StoreError.
         """
 
+    def mark(self, location: str) -> None:
+        """Leave an empty file whose presence alone says something; a power cut may take it back.
+
+        Raises StoreUnavailableError, StoreError.
+        """
+        self.write(location, b"")
+
     def write_all(self, files: Mapping[str, bytes]) -> None:
         """Write several files; all are durable when it returns. Raises as ``write``; then some may be there."""
         for location, data in files.items():

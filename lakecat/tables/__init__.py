@@ -15,7 +15,16 @@ from lakecat.tables.evolution import (
     new_table,
 )
 from lakecat.tables.garbage import Reach, reachable, unreferenced
-from lakecat.tables.layout import data_prefix, metadata_prefix, sidecar_location, table_location
+from lakecat.tables.layout import (
+    METADATA_SUFFIX,
+    RECEIPT_SUFFIX,
+    SIDECAR_SUFFIX,
+    data_prefix,
+    metadata_prefix,
+    receipt_location,
+    sidecar_location,
+    table_location,
+)
 from lakecat.tables.partitions import parse_partition
 from lakecat.tables.reading import read
 from lakecat.tables.rewrite import Rewrite, delete_keys, merge_upsert
@@ -27,7 +36,10 @@ from lakecat.tables.write import WrittenFiles, write_files
 
 __all__ = [
     "ALL",
+    "METADATA_SUFFIX",
     "PARTITIONS",
+    "RECEIPT_SUFFIX",
+    "SIDECAR_SUFFIX",
     "AddColumn",
     "ColumnChange",
     "DropColumn",
@@ -62,6 +74,7 @@ __all__ = [
     "plan",
     "reachable",
     "read",
+    "receipt_location",
     "sidecar_location",
     "stage",
     "table_location",

@@ -5,6 +5,7 @@
     <location>/data/<execution>/…                                data files of one execution
     <location>/metadata/<execution>/<version>-<uuid>.metadata.json   table metadata, as other Iceberg catalogs name it
     <location>/metadata/<execution>/<version>-<uuid>.lakecat.json    the commit's sidecar
+    <location>/metadata/<execution>/<version>-<uuid>.lakecat.committed   its receipt: the commit has happened
     <location>/metadata/<execution>/<uuid>-m<n>.avro                 manifests
     <location>/metadata/<execution>/snap-<snapshot>-<uuid>.avro      manifest list
 
@@ -20,6 +21,7 @@ from lakecat.types import DatasetName
 
 METADATA_SUFFIX: Final = ".metadata.json"
 SIDECAR_SUFFIX: Final = ".lakecat.json"
+RECEIPT_SUFFIX: Final = ".lakecat.committed"
 _VERSION: Final = re.compile(r"(\d+)-[0-9A-Za-z-]+\.metadata\.json\Z")
 
 
@@ -46,6 +48,11 @@ def metadata_location(prefix: str, version: int, uuid: str) -> str:
 def sidecar_location(metadata: str) -> str:
     """The sidecar beside a metadata file."""
     return metadata.removesuffix(METADATA_SUFFIX) + SIDECAR_SUFFIX
+
+
+def receipt_location(metadata: str) -> str:
+    """The receipt of the commit that published a metadata file: an empty file, left once the commit has happened."""
+    return metadata.removesuffix(METADATA_SUFFIX) + RECEIPT_SUFFIX
 
 
 def metadata_version(location: str | None) -> int:

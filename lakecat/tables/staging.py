@@ -7,7 +7,7 @@ snapshots. (Iceberg table specification: "Snapshots", "Table Metadata", "Sequenc
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any, Final
 
 from pydantic_core import to_json
@@ -25,7 +25,8 @@ from lakecat.tables.snapshots import build_manifests, check_conflict, summarize
 from lakecat.tables.state import TableState, make_state
 from lakecat.types import Json
 
-SIDECAR_FORMAT: Final = 1
+SIDECAR_FORMAT: Final = 2
+"""1 had neither totals nor columns, and commits of that time left no receipt."""
 
 
 def stage(
@@ -80,16 +81,17 @@ def stage(
         written=(*builder.files, location, sidecar_location(location)),
         state=replace(provisional, metadata_location=location, history=history),
     )
-    _write(store, builder.files, staged, sidecar)
+    columns = _columns(provisional) if base is None or change.schema is not None else None
+    _write(store, builder.files, staged, {**_sidecar(staged, sidecar), "columns": columns})
     return staged
 
 
-def _write(store: LakeStore, manifests: Mapping[str, bytes], staged: StagedTable, sidecar: Mapping[str, Json]) -> None:
+def _write(store: LakeStore, manifests: Mapping[str, bytes], staged: StagedTable, sidecar: Mapping[str, Any]) -> None:
     store.write_all(manifests)
     failpoint("commit.manifest_written")
     store.write(staged.metadata_location, encode(staged.state.head, staged.state.history))
     failpoint("commit.metadata_written")
-    store.write(sidecar_location(staged.metadata_location), to_json(_sidecar(staged, sidecar)))
+    store.write(sidecar_location(staged.metadata_location), to_json(sidecar))
     failpoint("commit.sidecar_written")
 
 
@@ -108,6 +110,14 @@ def _snapshot(
     return snapshot if parent is None else snapshot | {"parent-snapshot-id": parent}
 
 
+def _columns(state: TableState) -> list[Json]:
+    """The columns as they are from this commit on."""
+    return [
+        {"name": f.name, "type": str(f.field_type), "field_id": f.field_id, "required": f.required, "doc": f.doc}
+        for f in state.schema.fields
+    ]
+
+
 def _sidecar(staged: StagedTable, record: Mapping[str, Json]) -> dict[str, Json]:
     """What a catalog can be rebuilt from, together with the metadata beside it."""
     return {
@@ -121,5 +131,6 @@ def _sidecar(staged: StagedTable, record: Mapping[str, Json]) -> dict[str, Json]
         "metadata_location": staged.metadata_location,
         "base_location": staged.base_location,
         "expired_snapshot_ids": list(staged.expired_snapshot_ids),
+        "totals": asdict(staged.totals),
         "commit": dict(record),
     }
