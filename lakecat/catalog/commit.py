@@ -29,9 +29,7 @@ from lakecat.catalog import leases, recording, sidecars
 from lakecat.catalog import schema as s
 from lakecat.catalog.catalog import Catalog
 from lakecat.catalog.database import Database
-from lakecat.catalog.executions import set_state
 from lakecat.catalog.queries import milliseconds
-from lakecat.catalog.registry import MlmdState
 from lakecat.catalog.values import CommitResult, RunningExecution
 from lakecat.config import Retention
 from lakecat.errors import CatalogError, CommitConflictError, CommitUnknownError, LakecatError, UsageError
@@ -288,7 +286,6 @@ def _complete(connection: sa.Connection, execution: RunningExecution, attempt: i
         ) from err
     if changed != 1:
         raise leases.lost(execution.lease)
-    set_state(connection, execution.execution_id, MlmdState.COMPLETE, now)
 
 
 def _try_commit(connection: sa.Connection) -> BaseException | None:

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import sqlalchemy as sa
 
-from lakecat.catalog import registry
+from lakecat.catalog import registry, trips
 from lakecat.catalog import schema as s
 from lakecat.catalog.database import now_ms
+from lakecat.catalog.executions import set_state
 from lakecat.catalog.leases import moment
 from lakecat.catalog.queries import uri_hash
-from lakecat.catalog.registry import EventType, NewArtifact, NewEvent
+from lakecat.catalog.registry import EventType, MlmdState, NewArtifact, NewEvent
 from lakecat.catalog.values import ColumnInfo, RunningExecution
 from lakecat.errors import UsageError
 from lakecat.types import ColumnEdge, DatasetName, Json, LoadedFile, Position, SourceRead, Version
@@ -128,14 +129,14 @@ def record(
     staged: Sequence[Written],
     what: Record,
 ) -> tuple[Version, ...]:
-    """Write every row of the commit; the new versions, in the order of ``staged``."""
+    """Write every row of the commit, MLMD's state too; the new versions, in the order of ``staged``."""
     schemas = {str(one.dataset): _schema(one) for one in staged}
     changed = {
         schema.fingerprint: schema
         for name, schema in schemas.items()
         if numbers.schemas.get(name) != schema.fingerprint
     }
-    ids = registry.add_artifacts(
+    ids, properties = registry.add_artifacts(
         connection,
         types,
         [
@@ -145,15 +146,18 @@ def record(
         ],
         numbers.now,
     )
-    _describe(connection, {f: ids[registry.SCHEMA, f] for f in changed}, changed)
     versions = tuple(_version(one, numbers, ids, what, schemas[str(one.dataset)]) for one in staged)
-    _insert_versions(connection, numbers, staged, versions, what)
-    _relate(connection, numbers, versions, ids, what)
     execution_id = what.execution.execution_id
-    _edges(connection, execution_id, {str(v.dataset): v.artifact_id for v in versions}, what.edges)
-    _positions(connection, execution_id, what.positions, numbers.now)
-    _files(connection, execution_id, what.files)
-    _properties(connection, execution_id, what)
+    with trips.together(connection):
+        registry.insert_absent(connection, s.artifact_property, properties)
+        _describe(connection, {f: ids[registry.SCHEMA, f] for f in changed}, changed)
+        _insert_versions(connection, numbers, staged, versions, what)
+        _relate(connection, numbers, versions, ids, what)
+        _edges(connection, execution_id, {str(v.dataset): v.artifact_id for v in versions}, what.edges)
+        _positions(connection, execution_id, what.positions, numbers.now)
+        _files(connection, execution_id, what.files)
+        _properties(connection, execution_id, what)
+        set_state(connection, execution_id, MlmdState.COMPLETE, numbers.now)
     return versions
 
 
@@ -334,7 +338,7 @@ def _edges(
         for edge in edges
     ]
     if rows:
-        connection.execute(sa.insert(s.column_edge), rows)
+        connection.execute(sa.insert(s.column_edge).inline(), rows)
 
 
 def _positions(connection: sa.Connection, execution_id: int, positions: Mapping[str, Position], now: int) -> None:

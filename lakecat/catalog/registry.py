@@ -119,7 +119,7 @@ def insert_absent(connection: sa.Connection, table: sa.Table, rows: Sequence[Map
         # Assigning a key column to itself is MySQL's "do nothing"; INSERT IGNORE would hide other errors too.
         connection.execute(statement.on_duplicate_key_update({key.name: key}), rows)
     elif backend == "postgresql":
-        connection.execute(postgresql.insert(table).on_conflict_do_nothing(), rows)
+        connection.execute(postgresql.insert(table).inline().on_conflict_do_nothing(), rows)
     else:
         connection.execute(sqlite.insert(table).on_conflict_do_nothing(), rows)
 
@@ -208,11 +208,14 @@ def ensure_artifacts(
 
 def add_artifacts(
     connection: sa.Connection, types: Mapping[str, int], artifacts: Sequence[NewArtifact], now: int
-) -> dict[tuple[str, str], int]:
-    """The ids by type and name of artifacts that are most likely new, made with their properties where missing."""
+) -> tuple[dict[tuple[str, str], int], list[dict[str, Any]]]:
+    """The ids by type and name of artifacts that are most likely new, made where missing.
+
+    Their properties are the rows beside them, for the caller to insert into ``artifact_property`` where absent.
+    """
     wanted = {(types[a.type], a.name): a for a in artifacts}
     if not wanted:
-        return {}
+        return {}, []
     # In one order for everybody, so that none waits for another in a circle.
     rows = [_artifact_row(wanted[key], types, now) for key in sorted(wanted)]
     made: dict[tuple[int, str], int] = {}
@@ -226,8 +229,7 @@ def add_artifacts(
         names = [name for kind, name in wanted if kind == type_id and (kind, name) not in made]
         made.update({(type_id, n): i for n, i in find_named(connection, s.artifact, type_id, names).items()})
     properties = [row for key, a in sorted(fresh.items()) for row in _artifact_properties([a], {a.name: made[key]})]
-    insert_absent(connection, s.artifact_property, properties)
-    return {(a.type, a.name): made[key] for key, a in wanted.items()}
+    return {(a.type, a.name): made[key] for key, a in wanted.items()}, properties
 
 
 def _insert_returning(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> dict[tuple[int, str], int]:
@@ -275,6 +277,15 @@ def property_rows(
     return rows
 
 
+_PATH_OF_EVENT: Final = sa.insert(s.event_path).values(
+    event_id=sa.select(s.event.c.id)
+    .where(*(s.event.c[name] == sa.bindparam(name) for name in ("artifact_id", "execution_id", "type")))
+    .scalar_subquery(),
+    is_index_step=False,
+    step_key=sa.bindparam("role"),
+)
+
+
 def insert_events(connection: sa.Connection, execution_id: int, events: Sequence[NewEvent], now: int) -> None:
     """Insert events with their paths; of two events with the same artifact and type the first stays."""
     unique = {(e.artifact_id, e.type): e for e in reversed(events)}
@@ -285,6 +296,11 @@ def insert_events(connection: sa.Connection, execution_id: int, events: Sequence
         {"artifact_id": a, "execution_id": execution_id, "type": int(t), "milliseconds_since_epoch": now}
         for a, t in unique
     ]
+    if connection.dialect.driver == "psycopg":  # which sends both at once, so no answer is waited for
+        connection.execute(sa.insert(table).inline(), rows)
+        roles = [{**row, "role": event.role} for row, event in zip(rows, unique.values(), strict=True)]
+        connection.execute(_PATH_OF_EVENT, roles)
+        return
     columns = (table.c.id, table.c.artifact_id, table.c.type)
     if connection.dialect.insert_returning:
         made = connection.execute(sa.insert(table).returning(*columns), rows).all()

@@ -44,8 +44,9 @@ def unpinged() -> Iterator[None]:
 def together(connection: sa.Connection) -> Iterator[None]:
     """Send the statements of the block without waiting for each one's answer, where the driver can (psycopg).
 
-    For statements whose results nobody looks at: their row counts are not known. Their errors come at the latest at
-    the end of the block. Raises DBAPIError, as the statements themselves do.
+    For statements whose results nobody looks at: no rows come back and their counts are not known, so that an INSERT
+    into a table with a counted ``id`` must be ``inline()``. Errors come at the latest at the end of the block. Raises
+    DBAPIError, as the statements themselves do.
     """
     raw = connection.connection.driver_connection
     if connection.dialect.driver != "psycopg" or raw is None:
