@@ -94,33 +94,6 @@ class View:
         return found
 
 
-_TIMES: Final = range(-62_135_596_800 * MICRO, 253_402_300_800 * MICRO)
-"""Microseconds from year 1 to 9999; MLMD takes any number as a time."""
-
-
-def value_of(column: ViewColumn, value: Any) -> Any:
-    """A fetched value as Python's own of the column's type; a timestamp as microseconds since 1970, UTC."""
-    if value is None:
-        return None
-    if column.decode is not None:
-        return column.decode(value)
-    return _PYTHON[column.type](column, value)
-
-
-def _microseconds(column: ViewColumn, value: Any) -> int | None:
-    found = int(value) * (MICRO // column.per_second)
-    return found if found in _TIMES else None
-
-
-_PYTHON: Final[Mapping[ViewType, Callable[[ViewColumn, Any], Any]]] = {
-    ViewType.TEXT: lambda _column, value: str(value),
-    ViewType.INTEGER: lambda _column, value: int(value),
-    ViewType.DOUBLE: lambda _column, value: float(value),
-    ViewType.BOOLEAN: lambda _column, value: bool(value),
-    ViewType.TIMESTAMP: _microseconds,
-}
-
-
 def compared(column: ViewColumn, operator: str, values: Sequence[object]) -> sa.ColumnElement[bool] | None:
     """A condition that every row meets for which the comparison is true; None when the database cannot tell.
 
@@ -213,14 +186,9 @@ class Fetch:
         return query.limit(self.limit)
 
 
-def batches(connection: sa.Connection, fetch: Fetch, size: int) -> Iterator[list[list[Any]]]:
-    """The columns of the rows, ``size`` rows at a time, as they come from the database."""
-    columns = [fetch.view.column(name) for name in fetch.columns]
+def batches(connection: sa.Connection, fetch: Fetch, size: int) -> Iterator[list[tuple[Any, ...]]]:
+    """What the database holds of the columns, by column, ``size`` rows at a time as they come; 1 without columns."""
     streaming = connection.execution_options(stream_results=True, yield_per=size)
     with streaming.execute(fetch.statement()) as result:
         for rows in result.partitions(size):
-            if columns:
-                by_column = zip(columns, zip(*rows, strict=True), strict=True)
-                yield [[value_of(column, value) for value in values] for column, values in by_column]
-            else:
-                yield [[1] * len(rows)]
+            yield list(zip(*rows, strict=True))

@@ -11,15 +11,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from pyiceberg.expressions import BooleanExpression
+from pyiceberg.expressions import AlwaysFalse, And, BooleanExpression, In
 from pyiceberg.schema import Schema
 from sqlglot import exp
 
-from lakecat.engines._pruning import exact_predicate, pruning_predicates
+from lakecat.engines._links import equalities, exact_predicate
+from lakecat.engines._pruning import pruning_predicates
 from lakecat.types import DatasetName
 
 _OPAQUE: Final = (exp.Pivot, exp.Columns, exp.Summarize)
 """Nodes that may take columns without naming them."""
+_IN: Final[Any] = In  # takes names and plain values, which its annotation does not say
 _SIMPLE: Final = frozenset({"kind", "expressions", "from_", "where", "order", "limit", "offset"})
 
 
@@ -38,6 +40,37 @@ class Need:
     predicate: BooleanExpression | None = None
     order: tuple[tuple[str, bool], ...] = ()
     limit: int | None = None
+
+    def narrowed(self, column: str, values: Sequence[object]) -> Need:
+        """The same need of fewer rows: only those whose column has one of these values."""
+        within: BooleanExpression = _IN(column, list(values)) if values else AlwaysFalse()
+        both = within if self.predicate is None else And(self.predicate, within)
+        return Need(columns=self.columns, predicate=both)
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """Only rows of ``target`` whose column equals a value of ``source``'s column can matter."""
+
+    source: DatasetName
+    source_column: str
+    target: DatasetName
+    target_column: str
+
+
+def links(tree: exp.Expr | None, schemas: Mapping[DatasetName, Schema]) -> tuple[Link, ...]:
+    """Equalities between columns of two relations that every row of the result must meet, or that a join demands.
+
+    Of the ON of a LEFT JOIN only the joined relation's rows are bound by it, of that of an inner join both.
+    """
+    if tree is None:
+        return ()
+    found: list[Link] = []
+    for first, second, both in equalities(tree, schemas):
+        found.append(Link(*first, *second))
+        if both:
+            found.append(Link(*second, *first))
+    return tuple(found)
 
 
 def needs(

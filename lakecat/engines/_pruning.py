@@ -52,7 +52,6 @@ _PREDICATES: Final[Mapping[type[exp.Expr], Any]] = {
     exp.GT: GreaterThan,
     exp.GTE: GreaterThanOrEqual,
 }
-_EXACT: Final = (exp.EQ, exp.LT, exp.LTE, exp.GT, exp.GTE, exp.In, exp.Is)
 _IN: Final[Any] = In
 _IS_NULL: Final[Any] = IsNull
 _NOT_NULL: Final[Any] = NotNull
@@ -88,7 +87,7 @@ def pruning_predicates(
         parameters: values of named parameters.
     """
     try:
-        return _Pruning(tree, schemas, Constants(con, parameters)).run()
+        return Pruning(tree, schemas, Constants(con, parameters)).run()
     except (SqlglotError, RecursionError):
         return {}
 
@@ -102,7 +101,9 @@ class _Source:
     query: exp.Select | None = None
 
 
-class _Pruning:
+class Pruning:
+    """The analysis of one statement."""
+
     def __init__(self, tree: exp.Expr, schemas: Mapping[DatasetName, Schema], constants: Constants) -> None:
         self._tree = tree
         self._schemas = schemas
@@ -111,18 +112,22 @@ class _Pruning:
         self._once = _read_once(tree)
 
     def run(self) -> dict[DatasetName, BooleanExpression]:
+        """The predicates by table."""
         for select in self._tree.find_all(exp.Select):
             self._select(select)
         occurrences: dict[DatasetName, list[BooleanExpression | None]] = defaultdict(list)
         for table in self._tree.find_all(exp.Table):
-            name = self._dataset(table)
+            name = self.dataset(table)
             if name is not None:
                 conjuncts = self._found.get(id(table))
                 occurrences[name].append(_all(conjuncts) if conjuncts else None)
         known = {name: [one for one in each if one is not None] for name, each in occurrences.items()}
         return {name: _any(each) for name, each in known.items() if len(each) == len(occurrences[name])}
 
-    def _dataset(self, table: exp.Table) -> DatasetName | None:
+    def dataset(self, table: exp.Expr) -> DatasetName | None:
+        """The table of the session that this node names."""
+        if not isinstance(table, exp.Table):
+            return None
         for name in self._schemas:
             if not table.catalog and (table.db.lower(), table.name.lower()) == (name.namespace, name.name):
                 return name
@@ -133,22 +138,22 @@ class _Pruning:
         sources = self.sources(select)
         if sources is None:
             return
-        self._where(select, sources, _conjuncts(select.args.get("where")))
+        self._where(select, sources, conjuncts_of(select.args.get("where")))
         joins = select.args.get("joins") or []
-        conditions = _Conditions(sources, self._constants, nulls=not _has_outer(select))
+        conditions = Conditions(sources, self._constants, nulls=not _has_outer(select))
         seen = {_alias(select.args["from_"].this)}
         for join in joins:
             allowed = _filtered_by_on(join, seen)
             seen.add(_alias(join.this))
-            for conjunct in _conjuncts(join.args.get("on")):
+            for conjunct in conjuncts_of(join.args.get("on")):
                 self._keep(conditions, conjunct, allowed)
 
     def _where(self, select: exp.Select, sources: Mapping[str, _Source], conjuncts: Iterable[exp.Expr]) -> None:
-        conditions = _Conditions(sources, self._constants, nulls=not _has_outer(select))
+        conditions = Conditions(sources, self._constants, nulls=not _has_outer(select))
         for conjunct in conjuncts:
             self._keep(conditions, conjunct, set(sources))
 
-    def _keep(self, conditions: _Conditions, conjunct: exp.Expr, allowed: set[str]) -> None:
+    def _keep(self, conditions: Conditions, conjunct: exp.Expr, allowed: set[str]) -> None:
         alias = conditions.only_source(conjunct)
         if alias is None or alias not in allowed:
             return
@@ -189,14 +194,14 @@ class _Pruning:
             return _Source(item, query=_plain_select(item.this))
         if not isinstance(item, exp.Table):
             return _Source(item)
-        name = self._dataset(item)
+        name = self.dataset(item)
         if name is not None:
             return _Source(item, schema=self._schemas[name])
         return _Source(item, query=None if item.db else self._once.get(item.name.lower()))
 
 
 @dataclass(frozen=True, slots=True)
-class _Conditions:
+class Conditions:
     """Conditions over the names of one FROM clause. ``nulls``: IS NULL counts too, as no join makes NULLs."""
 
     sources: Mapping[str, _Source]
@@ -224,14 +229,14 @@ class _Conditions:
         # Without a qualifier every other source must be known, and be without that name.
         if any(source.schema is None for source in self.sources.values()):
             return None
-        having = [a for a, s in self.sources.items() if s.schema is not None and _field(s.schema, column.name)]
+        having = [a for a, s in self.sources.items() if s.schema is not None and field_named(s.schema, column.name)]
         return having[0] if len(having) == 1 else None
 
     def predicate(self, condition: exp.Expr, schema: Schema) -> BooleanExpression | None:
         """What rows satisfying the condition satisfy; None when nothing is known."""
         condition = condition.unnest()
         if isinstance(condition, exp.And):
-            parts = [p for p in (self.predicate(c, schema) for c in _conjuncts(condition)) if p is not None]
+            parts = [p for p in (self.predicate(c, schema) for c in conjuncts_of(condition)) if p is not None]
             return _all(parts) if parts else None
         if isinstance(condition, exp.Or):
             left, right = self.predicate(condition.left, schema), self.predicate(condition.right, schema)
@@ -253,7 +258,7 @@ class _Conditions:
     def _compare(
         self, column: exp.Expr, kind: type[exp.Expr], constant: exp.Expr, schema: Schema
     ) -> BooleanExpression | None:
-        found = _typed(column, schema)
+        found = typed_column(column, schema)
         if found is None:
             return None
         name, field_type = found
@@ -274,7 +279,7 @@ class _Conditions:
         return _all(parts) if parts else None
 
     def _in(self, condition: exp.In, schema: Schema) -> BooleanExpression | None:
-        found = _typed(condition.this.unnest(), schema)
+        found = typed_column(condition.this.unnest(), schema)
         others = any(condition.args.get(key) for key in ("query", "unnest", "field", "is_global"))
         if found is None or others or not condition.expressions:
             return None
@@ -289,7 +294,7 @@ class _Conditions:
         test = condition.this.unnest() if negated else condition
         if not isinstance(test, exp.Is) or not isinstance(test.expression, exp.Null):
             return None
-        found = _typed(test.this.unnest(), schema)
+        found = typed_column(test.this.unnest(), schema)
         if found is None:
             return None
         if not negated and not self.nulls:
@@ -375,26 +380,26 @@ def _filtered_by_on(join: exp.Join, left: set[str]) -> set[str]:
     return {"": left | right, "LEFT": right, "RIGHT": set(left), "FULL": set()}[join.side]
 
 
-def _conjuncts(condition: exp.Expr | None) -> list[exp.Expr]:
+def conjuncts_of(condition: exp.Expr | None) -> list[exp.Expr]:
     """What must all be true for the condition to be."""
     if condition is None:
         return []
     if isinstance(condition, exp.Where | exp.Paren):
-        return _conjuncts(condition.this)
+        return conjuncts_of(condition.this)
     if isinstance(condition, exp.And):
-        return [*_conjuncts(condition.left), *_conjuncts(condition.right)]
+        return [*conjuncts_of(condition.left), *conjuncts_of(condition.right)]
     return [condition]
 
 
-def _typed(column: exp.Expr, schema: Schema) -> tuple[str, IcebergType] | None:
+def typed_column(column: exp.Expr, schema: Schema) -> tuple[str, IcebergType] | None:
     """A column's name in the schema and its type."""
     if not isinstance(column, exp.Column) or not isinstance(column.this, exp.Identifier):
         return None
-    field = _field(schema, column.name)
+    field = field_named(schema, column.name)
     return None if field is None else (field.name, field.field_type)
 
 
-def _field(schema: Schema, name: str) -> NestedField | None:
+def field_named(schema: Schema, name: str) -> NestedField | None:
     """The one top-level field of this name, in any case; a dot would be read as a path."""
     found = [field for field in schema.fields if field.name.lower() == name.lower()]
     return found[0] if len(found) == 1 and "." not in name else None
@@ -415,26 +420,3 @@ def _all(parts: Sequence[BooleanExpression]) -> BooleanExpression:
 
 def _any(parts: Sequence[BooleanExpression]) -> BooleanExpression:
     return parts[0] if len(parts) == 1 else Or(*parts)
-
-
-def exact_predicate(
-    con: Any, select: exp.Select, schemas: Mapping[DatasetName, Schema], parameters: Mapping[str, object]
-) -> bool:
-    """Whether what :func:`pruning_predicates` says of this SELECT over one table is all that its WHERE says.
-
-    Only comparisons of columns with constants, IN and IS NULL, under AND, are.
-    """
-    pruning = _Pruning(select, schemas, Constants(con, parameters))
-    sources = pruning.sources(select)
-    if sources is None or len(sources) != 1:
-        return False
-    ((alias, source),) = sources.items()
-    conditions = _Conditions(sources, Constants(con, parameters), nulls=True)
-    for conjunct in _conjuncts(select.args.get("where")):
-        test = conjunct.this.unnest() if isinstance(conjunct, exp.Not) else conjunct.unnest()
-        simple = isinstance(test, exp.Is) if isinstance(conjunct, exp.Not) else isinstance(test, _EXACT)
-        if not simple or conditions.only_source(conjunct) != alias or source.schema is None:
-            return False
-        if conditions.predicate(conjunct, source.schema) is None:
-            return False
-    return True

@@ -7,7 +7,7 @@ that they spill to disk beyond the memory limit, and are at one moment however l
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final, Self, TypeAlias
 
 import duckdb
@@ -18,7 +18,7 @@ from lakecat.config import EngineSettings
 from lakecat.engines._binding import Result, bind
 from lakecat.engines._errors import translate
 from lakecat.engines._instance import connect, scratch_folder, sql_name
-from lakecat.engines._needs import Need, needs
+from lakecat.engines._needs import Link, Need, links, needs
 from lakecat.engines._references import parsed
 from lakecat.engines.protocol import Parameter
 from lakecat.tables.relation import DIALECT, duckdb_type, quoted
@@ -31,6 +31,9 @@ Fetch: TypeAlias = Callable[[DatasetName, Need], Iterable[pa.RecordBatch]]
 
 _BATCH: Final = "lakecat_batch"
 _RESULT_ROWS: Final = 65_536
+_FEW_ROWS: Final = 100_000
+_KEYS: Final = 1_000
+"""Keys that are sent to narrow down a joined relation: far below what any database takes in one statement."""
 
 
 class BatchSession:
@@ -47,6 +50,7 @@ class BatchSession:
             EngineError: the settings are refused.
         """
         self._relations = dict(relations)
+        self._counts: dict[DatasetName, int] = {}
         self._scratch = scratch_folder(settings.temp_directory)
         self._con = connect(settings, self._scratch)
         try:
@@ -84,10 +88,30 @@ class BatchSession:
         """
         # Over all columns, so that an error names what there is, and before anything is fetched.
         bind(self._con, sql, parameters)
-        for name, need in needs(self._con, parsed(sql), self._relations, parameters).items():
+        tree = parsed(sql)
+        wanted = needs(self._con, tree, self._relations, parameters)
+        bound = links(tree, self._relations)
+        # First what the text narrows down by itself; its values may then narrow down what is joined with it.
+        for name in sorted(wanted, key=lambda one: wanted[one].predicate is None):
+            need = self._narrowed(name, wanted[name], bound)
             self._con.execute(f"DROP TABLE {sql_name(name)}")
             self._make(name, need.columns)
             self._fill(name, fetch(name, need))
+            self._counts[name] = self._con.execute(f"SELECT count(*) FROM {sql_name(name)}").fetchall()[0][0]
+
+    def _narrowed(self, name: DatasetName, need: Need, bound: Sequence[Link]) -> Need:
+        """The need with the keys of relations that are there already, where these are few."""
+        for link in bound:
+            if link.target != name or self._counts.get(link.source, _FEW_ROWS + 1) > _FEW_ROWS:
+                continue
+            column = quoted(link.source_column)
+            query = (
+                f"SELECT DISTINCT {column} FROM {sql_name(link.source)} WHERE {column} IS NOT NULL LIMIT {_KEYS + 1}"
+            )
+            keys = [row[0] for row in self._con.execute(query).fetchall()]
+            if len(keys) <= _KEYS and all(isinstance(key, int | str) for key in keys):
+                need = need.narrowed(link.target_column, keys)
+        return need
 
     def run(self, sql: str, parameters: Mapping[str, Parameter]) -> pa.RecordBatchReader:
         """The result, streamed while the session lives.

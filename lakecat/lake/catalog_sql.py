@@ -7,7 +7,7 @@ rows that its text needs, with bound values.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -17,6 +17,7 @@ import pyarrow as pa
 import sqlalchemy as sa
 import sqlglot
 from pyiceberg.expressions import (
+    AlwaysFalse,
     And,
     BooleanExpression,
     EqualTo,
@@ -43,7 +44,7 @@ from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
 from lakecat.catalog import Catalog
-from lakecat.catalog.view import Fetch, View, ViewType, batches, compared
+from lakecat.catalog.view import MICRO, Fetch, View, ViewColumn, ViewType, batches, compared
 from lakecat.catalog.views import VIEWS
 from lakecat.config import EngineSettings
 from lakecat.engines.batches import DIALECT, BatchSession, Need
@@ -64,6 +65,14 @@ _TYPES: Final[Mapping[ViewType, tuple[IcebergType, pa.DataType]]] = {
     ViewType.BOOLEAN: (BooleanType(), pa.bool_()),
     ViewType.TIMESTAMP: (TimestamptzType(), pa.timestamp("us", "UTC")),
 }
+_MAKERS: Final[Mapping[ViewType, Callable[[Any], Any]]] = {
+    ViewType.TEXT: str,
+    ViewType.INTEGER: int,
+    ViewType.DOUBLE: float,
+    ViewType.BOOLEAN: bool,
+}
+_TIMES: Final = range(-62_135_596_800 * MICRO, 253_402_300_800 * MICRO)
+"""Microseconds since 1970 from the year 1 to 9999."""
 _OPERATORS: Final[Mapping[type[BooleanExpression], str]] = {
     EqualTo: "=",
     LessThan: "<",
@@ -192,10 +201,27 @@ def _fetch(connection: sa.Connection, view: View, need: Need) -> Iterator[pa.Rec
         order=need.order if cut and need.limit is not None else (),
         limit=need.limit if cut else None,
     )
-    types = [_TYPES[view.column(name).type][1] for name in need.columns]
-    for columns in batches(connection, fetch, _BATCH_ROWS):
-        arrays = [pa.array(values, type_) for values, type_ in zip(columns, types, strict=True)]
+    shown = [view.column(name) for name in need.columns]
+    for values in batches(connection, fetch, _BATCH_ROWS):
+        arrays = [_array(column, found) for column, found in zip(shown, values, strict=True)]
         yield pa.RecordBatch.from_arrays(arrays, names=list(need.columns))
+
+
+def _array(column: ViewColumn, values: Sequence[Any]) -> pa.Array:
+    """What a database holds as values of the column's type; databases differ in how they give numbers and truth."""
+    kind = _TYPES[column.type][1]
+    if column.decode is not None:
+        return pa.array([None if value is None else column.decode(value) for value in values], kind)
+    if column.type is ViewType.TIMESTAMP:
+        step = MICRO // column.per_second
+        # Integers of any size: ML Metadata takes any number as a time.
+        moments = (None if value is None else int(value) * step for value in values)
+        return pa.array([None if at is None or at not in _TIMES else at for at in moments], kind)
+    try:
+        return pa.array(values, kind)
+    except (pa.ArrowInvalid, pa.ArrowTypeError):
+        make = _MAKERS[column.type]
+        return pa.array([None if value is None else make(value) for value in values], kind)
 
 
 _Condition = tuple[sa.ColumnElement[bool] | None, tuple[str, ...], bool]
@@ -205,6 +231,8 @@ _Condition = tuple[sa.ColumnElement[bool] | None, tuple[str, ...], bool]
 def _condition(view: View, predicate: BooleanExpression | None) -> _Condition:
     if predicate is None:
         return None, (), True
+    if isinstance(predicate, AlwaysFalse):
+        return sa.false(), (), True
     if isinstance(predicate, And | Or):
         left, right = _condition(view, predicate.left), _condition(view, predicate.right)
         parts = [part[0] for part in (left, right) if part[0] is not None]
