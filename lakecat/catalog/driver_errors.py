@@ -157,11 +157,11 @@ _CONNECTING: Final[tuple[tuple[str, Meaning], ...]] = (
     ("is not permitted to log in", ACCESS),
     ("permission denied for database", ACCESS),
     ("role ", ACCESS),
+    ("the database system is", CROWDED),
     ("database ", MISSING),
     ("too many clients", CROWDED),
     ("remaining connection slots", CROWDED),
     ("too many connections", CROWDED),
-    ("the database system is", CROWDED),
     ("terminating connection", LOST),
 )
 """What PostgreSQL says behind FATAL when it refuses a connection; the first that is found counts."""
@@ -219,6 +219,6 @@ def _only_reads(statement: str | None) -> bool:
 def _unknown(error: DBAPIError) -> Meaning:
     if isinstance(error, sa.exc.DataError):
         return VALUE
-    if isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError):
-        return TROUBLE if error.statement is not None else UNREACHABLE
-    return REFUSED
+    if error.statement is None:
+        return UNREACHABLE
+    return TROUBLE if isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError) else REFUSED
