@@ -76,7 +76,7 @@ def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path: Path, co
             Catalog.open(f"sqlite:///{path}", create=create)
         check_told(caught.value)
     assert path.read_bytes() == content
-    assert os.listdir(tmp_path) == ["catalog.db"]
+    assert [path.name for path in tmp_path.iterdir()] == ["catalog.db"]
 
 
 def test_a_folder_is_no_catalog(tmp_path: Path):
@@ -142,7 +142,7 @@ def test_a_read_only_catalog_answers_questions_and_says_so_when_written(tmp_path
     make(URL.create("sqlite", database=f"{folder}/catalog.db"))
     with closing(sqlite3.connect(folder / "catalog.db")) as raw:
         raw.execute(f"PRAGMA journal_mode = {journal}")
-    files, before = sorted(os.listdir(folder)), (folder / "catalog.db").read_bytes()
+    files, before = sorted(item.name for item in folder.iterdir()), (folder / "catalog.db").read_bytes()
     view = frozen(folder)
     with Catalog.open(URL.create("sqlite", database=f"{view}/catalog.db"), create=create) as catalog:
         ask(catalog)
@@ -151,7 +151,7 @@ def test_a_read_only_catalog_answers_questions_and_says_so_when_written(tmp_path
             write(catalog)
         check_told(caught.value)
         ask(catalog)
-    assert sorted(os.listdir(folder)) == files
+    assert sorted(item.name for item in folder.iterdir()) == files
     assert (folder / "catalog.db").read_bytes() == before
 
 
