@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
 from sqlalchemy.sql import quoted_name
 
-HEAD: Final = "0003"
+HEAD: Final = "0004"
 """Newest Alembic revision; a test compares it with ``migrations/versions``."""
 
 VERSION_TABLE: Final = "lakecat_alembic_version"
@@ -30,6 +30,8 @@ _BLOB: Final = sa.LargeBinary().with_variant(mysql.LONGBLOB(), "mysql")
 _HASH: Final = sa.String(64)
 _NAME: Final = sa.String(512)
 """Room for every name lakecat makes (a dataset name has up to 255 characters); MySQL indexes at most 3,072 bytes."""
+_FOLDED: Final = sa.String(512).with_variant(sa.String(512, collation="C"), "postgresql")
+"""Compared byte by byte on every database."""
 
 _OPTIONS: Final[dict[str, Any]] = {
     "sqlite_autoincrement": True,
@@ -334,3 +336,77 @@ column_edge: Final = _table(
     sa.Column("line", sa.Integer),
     sa.Column("masked", sa.Boolean(create_constraint=False), nullable=False),
 )
+annotation: Final = _table(
+    "lakecat_annotation",
+    sa.Column("dataset_id", _BIG, sa.ForeignKey("Context.id"), primary_key=True, autoincrement=False),
+    sa.Column("field_id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("description", _TEXT),
+    sa.Column("fresh_within_ms", _BIG),
+    sa.Column("changed_ms", _BIG, nullable=False),
+    sa.Column("changed_by", _TEXT, nullable=False),
+)
+"""What is said of a dataset (field id 0) or of one of its columns."""
+
+mark: Final = _table(
+    "lakecat_mark",
+    sa.Column("dataset_id", _BIG, sa.ForeignKey("Context.id"), primary_key=True, autoincrement=False),
+    sa.Column("field_id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("kind", sa.String(16), primary_key=True),
+    sa.Column("value", sa.String(255), primary_key=True),
+    sa.Index("idx_lakecat_mark_value", "kind", "value"),
+)
+"""Labels and owners, as ``kind`` says."""
+
+annotation_change: Final = _table(
+    "lakecat_annotation_change",
+    _id(),
+    _ref("dataset_id", "Context", index=True),
+    sa.Column("field_id", sa.Integer, nullable=False),
+    sa.Column("column_name", _TEXT),
+    sa.Column("aspect", sa.String(16), nullable=False),
+    sa.Column("old_value", _TEXT),
+    sa.Column("new_value", _TEXT),
+    sa.Column("changed_ms", _BIG, nullable=False),
+    sa.Column("changed_by", _TEXT, nullable=False),
+)
+tag: Final = _table(
+    "lakecat_tag",
+    sa.Column("dataset_id", _BIG, sa.ForeignKey("Context.id"), primary_key=True, autoincrement=False),
+    sa.Column("name", sa.String(128), primary_key=True),
+    sa.Column("version", _BIG, nullable=False),
+    sa.Column("changed_ms", _BIG, nullable=False),
+    sa.Column("changed_by", _TEXT, nullable=False),
+    sa.ForeignKeyConstraint(["dataset_id", "version"], ["lakecat_version.dataset_id", "lakecat_version.version"]),
+    sa.Index("idx_lakecat_tag_name", "name"),
+)
+tag_change: Final = _table(
+    "lakecat_tag_change",
+    _id(),
+    _ref("dataset_id", "Context", index=True),
+    sa.Column("name", sa.String(128), nullable=False),
+    sa.Column("old_version", _BIG),
+    sa.Column("new_version", _BIG),
+    sa.Column("changed_ms", _BIG, nullable=False),
+    sa.Column("changed_by", _TEXT, nullable=False),
+    _ref("execution_id", "Execution", index=True),
+    sa.Column("newest_version", _BIG, nullable=False),
+    sa.Column("metadata_location", _TEXT, nullable=False),
+)
+"""Every move of a tag, and the table metadata that it was published with."""
+
+search: Final = _table(
+    "lakecat_search",
+    _id(),
+    sa.Column("kind", sa.String(16), nullable=False),
+    sa.Column("key_hash", _HASH, nullable=False, unique=True),
+    sa.Column("name", _TEXT, nullable=False),
+    sa.Column("folded", _FOLDED, nullable=False),
+    sa.Column("leaf", _FOLDED, nullable=False),
+    sa.Column("words", _TEXT, nullable=False),
+    sa.Column("said", _TEXT, nullable=False),
+    _ref("dataset_id", "Context", nullable=True, index=True),
+    sa.Column("field_id", sa.Integer),
+    sa.Index("idx_lakecat_search_folded", "kind", "folded"),
+    sa.Index("idx_lakecat_search_leaf", "kind", "leaf"),
+)
+"""The search index. Each database keeps a full-text index of its own over ``words``, which migration 0004 makes."""
