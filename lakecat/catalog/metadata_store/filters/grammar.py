@@ -58,9 +58,9 @@ class _Reader:
         self._tokens = tokens
         self._node = node
         self._count = 0
-        self._scoped: dict[str, int] = {}
-        """Which EXISTS (0: none) a linked row is spoken of in."""
-        self._scopes = [0]
+        self._places: dict[str, bool] = {}
+        """Whether a linked row is spoken of in an EXISTS."""
+        self._in_exists = False
         self.frozen = False
 
     def tree(self, found: exp.Expr) -> Tree:
@@ -138,11 +138,11 @@ class _Reader:
             self._fail(found, f"the values are {' and '.join(sorted(kinds))}", "compare with values of one kind")
 
     def _exists(self, found: exp.Exists) -> Tree:
-        if len(self._scopes) > 1:
+        if self._in_exists:
             self._fail(found, "EXISTS lies within EXISTS", "write them side by side")
-        self._scopes.append(max([0, *self._scoped.values()]) + 1)
+        self._in_exists = True
         child = self.tree(found.this)
-        self._scopes.pop()
+        self._in_exists = False
         names = tuple(sorted(aliases(child)))
         if not names:
             self._fail(found, "EXISTS speaks of no linked row", "EXISTS (events_0.type = INPUT)")
@@ -307,10 +307,10 @@ class _Reader:
         )
 
     def enter(self, alias: str, offset: int) -> None:
-        """Note that a linked row is spoken of here. Raises FilterError where another EXISTS speaks of it."""
-        if self._scoped.setdefault(alias, self._scopes[-1]) != self._scopes[-1]:
+        """Note where a linked row is spoken of. Raises FilterError where that is inside and outside of EXISTS."""
+        if self._places.setdefault(alias, self._in_exists) != self._in_exists:
             fail(self._tokens.text, offset, f"{alias} is named inside and outside of an EXISTS",
-                 "number them differently: each EXISTS has rows of its own")  # fmt: skip
+                 "number them differently: an EXISTS has rows of its own")  # fmt: skip
 
 
 _LIST: Final = frozenset({"this", "expressions"})

@@ -8,6 +8,7 @@ a doubled quote stands for itself, too.
 from __future__ import annotations
 
 import re
+import sys
 from dataclasses import dataclass
 from typing import Final, Literal, NoReturn, TypeAlias
 
@@ -20,6 +21,8 @@ MAX_DEPTH: Final = 30
 MAX_LITERALS: Final = 10_000
 """Numbers and strings in one filter: SQLite binds at most 32,766 values."""
 
+_LARGEST: Final = sys.float_info.max
+
 LiteralKind: TypeAlias = Literal["int", "double", "huge", "string"]
 """``int`` fits into 64 bits, ``double`` has a fraction or an exponent, ``huge`` fits into neither."""
 
@@ -28,7 +31,7 @@ _KEYWORDS: Final = frozenset(
 )
 _TOKEN: Final = re.compile(
     r"""(?P<space>(?:\s+|--[^\n]*|\#[^\n]*|/\*.*?\*/)+)
-    |(?P<path>(?:[^\W\d]\w*|`(?:[^`\\]|\\.)*`)(?:\s*\.\s*(?:\w+|`(?:[^`\\]|\\.)*`))*)
+    |(?P<path>(?:[^\W\d]\w*|`(?:[^`\\]|\\.)*`)(?:\.(?:\w+|`(?:[^`\\]|\\.)*`))*)
     |(?P<string>'(?:[^'\\]|\\.|'')*'|"(?:[^"\\]|\\.|"")*")
     |(?P<number>(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?(?![\w.]))
     |(?P<sign><=|>=|<>|!=|[=<>(),+-])""",
@@ -63,10 +66,10 @@ class Value:
 
     @property
     def value(self) -> int | float | str:
-        """What is bound in its place; a huge number as the nearest double, or an infinity."""
+        """What is bound in its place: of text and numbers what the catalog keeps of such a one (see its codec)."""
         if self.kind == "string":
-            return self.text
-        return int(self.text) if self.kind == "int" else float(self.text)
+            return self.text.replace("\0", "\ufffd")
+        return int(self.text) if self.kind == "int" else max(-_LARGEST, min(float(self.text), _LARGEST))
 
 
 @dataclass(frozen=True, slots=True)

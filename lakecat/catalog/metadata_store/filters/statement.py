@@ -125,19 +125,24 @@ class Statement:
                 found.append(self._condition(child))
         return [self._on_property(tests, join) for tests in by_property.values()] + found
 
+    def _subquery(self, column: sa.ColumnElement[Any]) -> sa.Select[Any]:
+        """A subquery that sees the rows in scope, however deep it lies: SQLAlchemy finds the nearest by itself only."""
+        return sa.select(column).correlate(*(row.columns for row in self._rows.values()))
+
     # linked rows
 
     def _some(self, alias: str, child: Tree) -> Condition:
         owner, link = self._rows[""], self._link(alias)
         row, source, key = self._linked(link)
         alone = _speaks_only_of(child, alias)
+        query = self._subquery(key).select_from(source)
         self._rows[alias] = row
         condition = self._condition(child)
         del self._rows[alias]
         if alone and not self._unique:
-            there: Condition = owner.id.in_(sa.select(key).select_from(source).where(condition))
+            there: Condition = owner.id.in_(query.where(condition))
         else:
-            there = sa.exists(sa.select(sa.literal_column("1")).select_from(source).where(key == owner.id, condition))
+            there = sa.exists(query.where(key == owner.id, condition))
         missing = without_row(child, alias)
         if missing == Constant(False):
             return there
@@ -145,20 +150,17 @@ class Statement:
 
     def _has_link(self, link: Link) -> Condition:
         other = link.link.alias()
-        return sa.exists(
-            sa.select(sa.literal_column("1")).select_from(other).where(other.c[link.owner] == self._rows[""].id)
-        )
+        return sa.exists(self._subquery(other.c[link.owner]).where(other.c[link.owner] == self._rows[""].id))
 
     def _exists(self, child: Tree, names: Sequence[str], *, negated: bool) -> Condition:
-        query: sa.Select[Any] = sa.select(sa.literal_column("1"))
-        for name in names:
-            row, source, key = self._linked(self._link(name))
-            query = query.select_from(source).where(key == self._rows[""].id)
-            self._rows[name] = row
-        found: Condition = sa.exists(query.where(self._condition(child)))
-        for name in names:
-            del self._rows[name]
-        return sa.not_(found) if negated else found
+        if not names:
+            return self._condition(child)
+        row, source, key = self._linked(self._link(names[0]))
+        query = self._subquery(key).select_from(source)
+        self._rows[names[0]] = row
+        query = query.where(key == self._rows[""].id, self._exists(child, names[1:], negated=False))
+        del self._rows[names[0]]
+        return sa.not_(sa.exists(query)) if negated else sa.exists(query)
 
     def _link(self, alias: str) -> Link:
         return next(link for link in self._rows[""].node.links.values() if alias.startswith(f"{link.prefix}_"))
@@ -185,7 +187,7 @@ class Statement:
         table = row.node.properties.alias()
         key = table.c[row.node.property_key]
         is_custom = sa.true() if operand.custom else sa.false()
-        query = sa.select(key).where(table.c.name == operand.name, table.c.is_custom_property == is_custom)
+        query = self._subquery(key).where(table.c.name == operand.name, table.c.is_custom_property == is_custom)
         query = query.where(join(*(self._of_property(test, table) for test in tests)))
         if correlated or (operand.owner == "" and self._unique):
             return sa.exists(query.where(key == row.id))
@@ -202,7 +204,7 @@ class Statement:
         if row.node.properties is None:
             raise AssertionError(operand)
         table = row.node.properties.alias()
-        query = sa.select(table.c[_COLUMNS[operand.kind]]).where(
+        query = self._subquery(table.c[_COLUMNS[operand.kind]]).where(
             table.c[row.node.property_key] == row.id,
             table.c.name == operand.name,
             table.c.is_custom_property == (sa.true() if operand.custom else sa.false()),
@@ -221,7 +223,7 @@ class Statement:
         if operand.name != "type" or row.node.type_kind is None:
             return self._compare(row.columns.c[operand.name], test)
         types = s.type_.alias()
-        fitting = sa.select(types.c.id).where(types.c.type_kind == int(row.node.type_kind))
+        fitting = self._subquery(types.c.id).where(types.c.type_kind == int(row.node.type_kind))
         return row.columns.c.type_id.in_(fitting.where(self._compare(types.c.name, test)))
 
     def _value(self, operand: Operand) -> sa.ColumnElement[Any]:
@@ -231,7 +233,7 @@ class Statement:
         if operand.name != "type" or row.node.type_kind is None:
             return row.columns.c[operand.name]
         types = s.type_.alias()
-        return sa.select(types.c.name).where(types.c.id == row.columns.c.type_id).scalar_subquery()
+        return self._subquery(types.c.name).where(types.c.id == row.columns.c.type_id).scalar_subquery()
 
     def _compare(self, column: sa.ColumnElement[Any], test: Test) -> Condition:
         kind, op = test.operand.kind, test.op
