@@ -231,3 +231,39 @@ class LineageSubgraph:
     attributions: tuple[Attribution, ...] = ()
     associations: tuple[Association, ...] = ()
     truncated: frozenset[str] = frozenset()
+
+
+class LineageDirection(IntEnum):
+    """``LineageSubgraphQueryOptions.Direction``; what is not specified goes both ways."""
+
+    DIRECTION_UNSPECIFIED = 0
+    UPSTREAM = 1
+    DOWNSTREAM = 2
+    BIDIRECTIONAL = 3
+
+
+@dataclass(frozen=True, slots=True)
+class StartingNodes:
+    """Where a lineage subgraph begins: the nodes that fit a filter."""
+
+    filter_query: str
+
+
+@dataclass(frozen=True, slots=True)
+class EndingNodes:
+    """Where a lineage subgraph goes no further: the nodes that fit a filter; they are left out unless included."""
+
+    filter_query: str
+    include_ending_nodes: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LineageSubgraphQueryOptions:
+    """What ``get_lineage_subgraph`` is asked for. A hop goes from an artifact to an execution, or back."""
+
+    starting_artifacts: StartingNodes | None = None
+    starting_executions: StartingNodes | None = None
+    max_num_hops: int | None = None
+    direction: LineageDirection = LineageDirection.BIDIRECTIONAL
+    ending_artifacts: EndingNodes | None = None
+    ending_executions: EndingNodes | None = None
