@@ -18,6 +18,7 @@ from lakecat.config import Settings
 from lakecat.lake import questions
 from lakecat.lake.answers import Check, DatasetStatus, Description, Difference, Lineage, RunReport, WorkKind, WorkPlan
 from lakecat.lake.asking import Asking
+from lakecat.lake.importing import Importing
 from lakecat.lake.project import Project
 from lakecat.lake.selection import Selection, select_datasets, select_work
 from lakecat.store import LakeStore
@@ -53,7 +54,7 @@ def connect(
     return Lake(Project.open(path, profile=profile, environ=variables), environ=variables)
 
 
-class Lake(Asking):
+class Lake(Asking, Importing):
     """An open project. Use it as a context manager, or call ``close()``. Safe to use from several threads.
 
     Methods raise LakecatError and its children only. What takes ``select`` takes selectors: one text or several,
