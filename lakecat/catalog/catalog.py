@@ -28,6 +28,7 @@ from lakecat.catalog import (
 )
 from lakecat.catalog import schema as s
 from lakecat.catalog.database import Database
+from lakecat.catalog.finding import Finding
 from lakecat.catalog.values import (
     ColumnInfo,
     ColumnPath,
@@ -56,7 +57,7 @@ from lakecat.types import (
 DEFAULT_TTL: Final = timedelta(seconds=60)
 
 
-class Catalog:
+class Catalog(Finding):
     """The catalog database. Safe to use from several threads; in a forked child it opens connections of its own.
 
     Every method raises CatalogError (CatalogUnavailableError where the database does not answer).

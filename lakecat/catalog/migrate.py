@@ -13,7 +13,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 
-from lakecat.catalog import sqlite
+from lakecat.catalog import search_index, sqlite
 from lakecat.catalog.database import Database
 from lakecat.errors import CatalogUnavailableError
 
@@ -50,6 +50,7 @@ def locked(database: Database) -> Iterator[sa.Connection]:
 def upgrade(connection: sa.Connection) -> None:
     """Upgrade to the newest revision; in the caller's transaction, but MySQL commits at each DDL statement."""
     command.upgrade(_config(connection), "head")
+    search_index.rebuild(connection)
 
 
 def stamp(connection: sa.Connection, revision: str) -> None:
