@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import sqlalchemy as sa
 
-from lakecat.catalog import registry, trips
+from lakecat.catalog import registry, search_index, trips
 from lakecat.catalog import schema as s
 from lakecat.catalog.database import now_ms
 from lakecat.catalog.executions import set_state
@@ -148,6 +148,7 @@ def record(
     )
     versions = tuple(_version(one, numbers, ids, what, schemas[str(one.dataset)]) for one in staged)
     execution_id = what.execution.execution_id
+    _index(connection, numbers, {name: schema for name, schema in schemas.items() if schema.fingerprint in changed})
     with trips.together(connection):
         registry.insert_absent(connection, s.artifact_property, properties)
         _describe(connection, {f: ids[registry.SCHEMA, f] for f in changed}, changed)
@@ -193,6 +194,15 @@ def _describe(connection: sa.Connection, artifacts: Mapping[str, int], schemas: 
         for n, c in enumerate(schemas[f].columns)
     ]  # fmt: skip
     registry.insert_absent(connection, s.schema_column, described)
+
+
+def _index(connection: sa.Connection, numbers: Numbers, schemas: Mapping[str, _Schema]) -> None:
+    """Let new datasets, and those whose columns have changed, be found."""
+    for name, schema in schemas.items():
+        if name not in numbers.latest:
+            search_index.add_dataset(connection, numbers.datasets[name], name, schema.columns)
+        elif numbers.schemas.get(name) != schema.fingerprint:
+            search_index.keep_dataset(connection, numbers.datasets[name], name, schema.columns)
 
 
 def _plain(columns: Sequence[ColumnInfo]) -> list[Json]:
