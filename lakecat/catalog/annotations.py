@@ -18,7 +18,7 @@ from lakecat.catalog import queries, registry, search_index
 from lakecat.catalog import schema as s
 from lakecat.catalog.database import Database, Row, now_ms
 from lakecat.catalog.leases import moment
-from lakecat.catalog.reading import dataset_id
+from lakecat.catalog.reading import dataset_id, dataset_type
 from lakecat.catalog.values import ColumnInfo
 from lakecat.errors import NotFoundError, UsageError
 from lakecat.types import DatasetName, VersionRef
@@ -155,6 +155,23 @@ def labels_of_columns(connection: sa.Connection) -> dict[str, frozenset[str]]:
     for name, label in rows:
         found.setdefault(name, set()).add(label)
     return {name: frozenset(labels) for name, labels in found.items()}
+
+
+def columns_of_datasets(connection: sa.Connection) -> dict[str, frozenset[str]]:
+    """The names of every dataset's columns now, by its name."""
+    newest = s.version.alias("newest")
+    top = sa.select(sa.func.max(newest.c.version)).where(newest.c.dataset_id == s.context.c.id).scalar_subquery()
+    rows = connection.execute(
+        sa.select(s.context.c.name, s.schema_column.c.name)
+        .select_from(s.context)
+        .join(s.version, sa.and_(s.version.c.dataset_id == s.context.c.id, s.version.c.version == top))
+        .join(s.schema_column, s.schema_column.c.fingerprint == s.version.c.fingerprint)
+        .where(s.context.c.type_id == dataset_type())
+    )
+    found: dict[str, set[str]] = {}
+    for name, column in rows:
+        found.setdefault(name, set()).add(column)
+    return {name: frozenset(columns) for name, columns in found.items()}
 
 
 def changes(

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
-from lakecat.catalog import annotations, search_index, tags
+from lakecat.catalog import annotations as notes
+from lakecat.catalog import search_index, tags
 from lakecat.catalog.search import SearchResult, search
 from lakecat.catalog.search_index import SearchKind
 from lakecat.errors import UsageError
@@ -44,34 +45,34 @@ class Finding:
 
     def annotate(self, dataset: DatasetName, column: str | None, edit: AnnotationEdit, *, by: str) -> Annotation:
         """Change what is said of a dataset or of one of its columns. Raises NotFoundError, UsageError."""
-        return annotations.annotate(self.database, dataset, column, edit, by=by)
+        return notes.annotate(self.database, dataset, column, edit, by=by)
 
     def annotations(self, dataset: DatasetName) -> DatasetAnnotations:
         """What is said of a dataset and its columns."""
         with self.database.reading() as connection:
-            return annotations.of_dataset(connection, dataset)
+            return notes.of_dataset(connection, dataset)
 
     def annotated(self) -> dict[str, Annotation]:
         """What is said of every dataset, by its name; those of which nothing is said are missing."""
         with self.database.reading() as connection:
-            return annotations.of_datasets(connection)
+            return notes.of_datasets(connection)
 
     def labels_of_columns(self) -> dict[str, frozenset[str]]:
         """The labels of all the columns that a dataset has now, by its name."""
         with self.database.reading() as connection:
-            return annotations.labels_of_columns(connection)
+            return notes.labels_of_columns(connection)
 
     def columns_of_datasets(self) -> dict[str, frozenset[str]]:
         """The names of every dataset's columns now, by its name."""
         with self.database.reading() as connection:
-            return tags.columns_of_datasets(connection)
+            return notes.columns_of_datasets(connection)
 
     def annotation_changes(
         self, dataset: DatasetName, field_id: int | None = None, limit: int | None = None
     ) -> tuple[AnnotationChange, ...]:
         """Every change of what was said of a dataset or column (field id 0: the dataset alone), newest first."""
         with self.database.reading() as connection:
-            return annotations.changes(connection, dataset, field_id, limit)
+            return notes.changes(connection, dataset, field_id, limit)
 
     def tags(self, dataset: DatasetName | None = None) -> tuple[Tag, ...]:
         """The tags of a dataset, or of all, by dataset and name."""

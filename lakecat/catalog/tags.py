@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from lakecat.catalog import schema as s
 from lakecat.catalog.leases import moment
-from lakecat.catalog.reading import dataset_id, dataset_type
+from lakecat.catalog.reading import dataset_id
 from lakecat.types import DatasetName
 
 
@@ -94,20 +94,3 @@ def changes(
         )
         for row in connection.execute(query)
     )
-
-
-def columns_of_datasets(connection: sa.Connection) -> dict[str, frozenset[str]]:
-    """The names of every dataset's columns now, by its name."""
-    newest = s.version.alias("newest")
-    top = sa.select(sa.func.max(newest.c.version)).where(newest.c.dataset_id == s.context.c.id).scalar_subquery()
-    rows = connection.execute(
-        sa.select(s.context.c.name, s.schema_column.c.name)
-        .select_from(s.context)
-        .join(s.version, sa.and_(s.version.c.dataset_id == s.context.c.id, s.version.c.version == top))
-        .join(s.schema_column, s.schema_column.c.fingerprint == s.version.c.fingerprint)
-        .where(s.context.c.type_id == dataset_type())
-    )
-    found: dict[str, set[str]] = {}
-    for name, column in rows:
-        found.setdefault(name, set()).add(column)
-    return {name: frozenset(columns) for name, columns in found.items()}
