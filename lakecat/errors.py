@@ -31,6 +31,7 @@
     │   │   ├── InvalidValueError    a field's value that cannot be meant or kept
     │   │   ├── NameTakenError       a name, external id or relation that is there already
     │   │   ├── StaleEtagError       changed by somebody else since it was read
+    │   │   ├── InUseError           something that cannot be deleted because it is needed
     │   │   └── FilterError          a filter that does not parse or names what does not exist
     │   ├── LeaseHeldError       somebody else runs this job
     │   ├── LeaseLostError       we were taken for dead; our work is refused
@@ -221,6 +222,10 @@ class NameTakenError(MetadataError):
 
 class StaleEtagError(MetadataError):
     """A node that somebody else changed since it was read."""
+
+
+class InUseError(MetadataError):
+    """Something that cannot be deleted, because the lake or what else is in the catalog needs it."""
 
 
 class FilterError(MetadataError):
