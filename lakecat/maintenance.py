@@ -14,10 +14,11 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any, Final
 
-from lakecat.catalog import CompletedExecution, ExecutionStart, garbage
+from lakecat.catalog import CompletedExecution, ExecutionStart, garbage, restored
 from lakecat.catalog.commit import CommitPlan, commit
 from lakecat.catalog.garbage import KnownVersion
 from lakecat.errors import (
+    CatalogBehindError,
     CommitUnknownError,
     LakecatError,
     LeaseLostError,
@@ -31,7 +32,17 @@ from lakecat.failpoints import failpoint
 from lakecat.landing import Held, Services, hold
 from lakecat.provenance import provenance
 from lakecat.store import StoredObject
-from lakecat.tables import Reach, TableState, load_state, reachable, sidecar_location, table_location, unreferenced
+from lakecat.tables import (
+    METADATA_SUFFIX,
+    RECEIPT_SUFFIX,
+    SIDECAR_SUFFIX,
+    Reach,
+    TableState,
+    load_state,
+    reachable,
+    table_location,
+    unreferenced,
+)
 from lakecat.types import DatasetName, ExecutionState, ExecutionType, Json
 
 MAX_DELETE_FRACTION: Final = 0.5
@@ -125,13 +136,16 @@ def collect_garbage(
 
     A dataset of which more than ``max_delete_fraction`` (0.5) of its bytes would go is left alone, and so is one with
     anything that cannot be read; see ``DatasetGarbage.error``. With ``apply`` executions whose process is gone are
-    canceled first. Raises UsageError, LeaseHeldError (another collection runs), LeaseLostError, CatalogError,
-    StoreError (the lake cannot be listed).
+    canceled first. Raises UsageError, LeaseHeldError (another collection runs), LeaseLostError, CatalogBehindError
+    (the lake holds versions that the catalog does not know: nothing is removed), CatalogError, StoreError (the lake
+    cannot be listed).
     """
     most = MAX_DELETE_FRACTION if max_delete_fraction is None else max_delete_fraction
     if not 0 <= most <= 1:
         raise UsageError(f"a fraction of {most} cannot be deleted", hint="give a number from 0 to 1")
     progress = on_progress or (lambda _label, _done, _total: None)
+    with services.catalog.database.reading() as connection:
+        restored.check(connection)
     if not apply:
         return _report(_survey(services, most, pretend=True), applied=False)
     with hold(services, LEASE) as held:
@@ -184,6 +198,8 @@ def _survey(services: Services, most: float, *, pretend: bool) -> _Survey:
         files = tuple(group)
         try:
             plans.append(_Look(services, name, files, pretend=pretend).plan())
+        except CatalogBehindError:
+            raise
         except LakecatError as err:
             plans.append(_Plan(found=DatasetGarbage(dataset=name, total=_count(files), error=err)))
     foreign = frozenset[str]().union(*(plan.foreign for plan in plans))
@@ -223,11 +239,12 @@ class _Look:
         # Who has ended is asked before what is reached: whoever commits in between is not among them.
         writers = garbage.writers(self._services.catalog.database, uuids)
         kept, metadata, expired, collected = self._versions()
+        records = self._records()
         abandoned: list[StoredObject] = []
         stale: list[StoredObject] = []
         unknown: list[StoredObject] = []
         for one in self._files:
-            if one.location in kept or one.location in metadata:
+            if one.location in kept or one.location in metadata or one.location in records:
                 continue
             writer = writers.get(self._folder(one.location) or "")
             if writer is None or self._is_link(one.location):
@@ -265,6 +282,27 @@ class _Look:
         parts = location[len(self._location) + 1 :].split("/")
         return "/".join((self._location, *parts[:2])) if len(parts) > 2 else None
 
+    def _records(self) -> frozenset[str]:
+        """Sidecars and receipts of all versions: they stay for ever, a lost catalog is made again from them.
+
+        Raises CatalogBehindError for the receipt of a commit that the catalog knows nothing of.
+        """
+        found = {
+            location: location.removesuffix(suffix) + METADATA_SUFFIX
+            for location in (one.location for one in self._files)
+            for suffix in (SIDECAR_SUFFIX, RECEIPT_SUFFIX)
+            if location.endswith(suffix)
+        }
+        published = garbage.published(self._services.catalog.database, self._dataset) if found else frozenset()
+        for location, metadata in found.items():
+            if location.endswith(RECEIPT_SUFFIX) and metadata not in published:
+                raise CatalogBehindError(
+                    f"{self._dataset}: the lake has a version that the catalog does not know: {metadata}",
+                    hint="the catalog is older than the lake: let it catch up; nothing was removed",
+                    next_command="lakecat catalog rebuild --yes",
+                )
+        return frozenset(location for location, metadata in found.items() if metadata in published)
+
     def _is_link(self, location: str) -> bool:
         """Whether the file is a link, or lies behind one; lakecat makes none."""
         try:
@@ -291,13 +329,11 @@ class _Look:
         lists = [str(snapshot["manifest-list"]) for snapshot in self._snapshots(due).values()]
         kept = reachable(self._store, state, others=self._needed(hidden))
         metadata = self._metadata(state, rest)
-        # Sidecars stay for ever: they are what a lost catalog is made again from.
-        sidecars = {self._store.canonical(sidecar_location(version.metadata_location)) for version in known}
         only = unreferenced(self._store, kept, lists)
         gone = [version for version in due if version.metadata_location not in metadata]
         ordered = (only.files, only.manifests, only.lists, [version.metadata_location for version in gone])
         expired = {location: turn for turn, locations in enumerate(ordered) for location in locations}
-        return kept, metadata | sidecars, expired, tuple(version.version for version in gone)
+        return kept, metadata, expired, tuple(version.version for version in gone)
 
     def _metadata(self, state: TableState, versions: Iterable[KnownVersion]) -> frozenset[str]:
         """The metadata files that stay."""

@@ -171,6 +171,7 @@ class _Work:
             self._remove(staged)
             raise error
         if not isinstance(error, SQLAlchemyError):
+            self.acknowledge(staged)
             raise CommitUnknownError("interrupted; the commit was applied") from error
 
     def _remove(self, staged: list[StagedTable]) -> None:

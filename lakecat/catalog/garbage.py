@@ -102,6 +102,18 @@ def versions(database: Database, dataset: DatasetName, grace: timedelta) -> tupl
         )
 
 
+def published(database: Database, dataset: DatasetName) -> frozenset[str]:
+    """The metadata location of every version that the dataset ever had."""
+    query = (
+        sa.select(s.version.c.metadata_location)
+        .join(s.context, s.context.c.id == s.version.c.dataset_id)
+        .join(s.type_, s.type_.c.id == s.context.c.type_id)
+        .where(s.type_.c.name == registry.DATASET, s.context.c.name == str(dataset))
+    )
+    with database.reading() as connection:
+        return frozenset(connection.execute(query).scalars())
+
+
 def mark_collected(database: Database, dataset: DatasetName, numbers: Sequence[int]) -> None:
     """Note that nothing is left of these expired versions but their record."""
     table = s.version

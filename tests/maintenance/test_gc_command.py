@@ -26,7 +26,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     with lakecat.connect() as lake:
         for number in range(3):
-            lake.replace("raw.t", pa.table({"id": [number]}))
+            lake.replace("raw.t", pa.table({"id": list(range(number, number + 5000))}))
     return tmp_path
 
 
