@@ -20,6 +20,7 @@ from lakecat.lake.answers import Check, DatasetStatus, Description, Difference, 
 from lakecat.lake.asking import Asking
 from lakecat.lake.importing import Importing
 from lakecat.lake.project import Project
+from lakecat.lake.purging import Purging
 from lakecat.lake.selection import Selection, select_datasets, select_work
 from lakecat.store import LakeStore
 from lakecat.types import DatasetName, Version, VersionRef, WriteMode
@@ -54,7 +55,7 @@ def connect(
     return Lake(Project.open(path, profile=profile, environ=variables), environ=variables)
 
 
-class Lake(Asking, Importing):
+class Lake(Asking, Importing, Purging):
     """An open project. Use it as a context manager, or call ``close()``. Safe to use from several threads.
 
     Methods raise LakecatError and its children only. What takes ``select`` takes selectors: one text or several,

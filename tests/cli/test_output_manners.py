@@ -42,6 +42,7 @@ EVERY_COMMAND = [
     ["status"],
     ["doctor"],
     ["gc"],
+    ["catalog", "purge", "--older-than", "90d"],
 ]
 
 

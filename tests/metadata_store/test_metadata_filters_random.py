@@ -18,6 +18,7 @@ from sqlalchemy.engine import URL
 from lakecat.catalog import Catalog
 from lakecat.catalog import schema as s
 from lakecat.catalog.metadata_store.filters import prepare
+from lakecat.catalog.metadata_store.kinds import KINDS
 from lakecat.catalog.registry import TypeKind
 
 Truth: TypeAlias = bool | None
@@ -30,6 +31,7 @@ TEXTS = ("", "a", "A", "ab", "a ", "a%", "a_", "[a]", "*", "?", "/", "\\", "it's
 NAMES = ("p", "q", "0:b", "o'x.`y`")
 ARTIFACT_STATES = {"UNKNOWN": 0, "PENDING": 1, "LIVE": 2}
 EVENT_TYPES = {"INPUT": 3, "OUTPUT": 4, "DECLARED_INPUT": 2}
+BY_NAME = {kind.name: kind for kind in KINDS}
 
 
 # a store
@@ -150,7 +152,7 @@ class Store:
 
     def matching(self, kind: str, base: int, text: str) -> list[int]:
         table = {"artifact": s.artifact, "execution": s.execution, "context": s.context}[kind]
-        found = prepare(kind, text, self.catalog.database.backend)
+        found = prepare(BY_NAME[kind], text, self.catalog.database.backend)
         query = sa.select(table.c.id).where(table.c.id.between(base, base + 99), found.condition).order_by(table.c.id)
         with self.catalog.database.reading() as connection:
             return [int(key) for key in connection.execute(query, found.parameters).scalars()]

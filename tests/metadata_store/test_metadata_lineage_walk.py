@@ -15,10 +15,13 @@ from sqlalchemy.engine import URL
 from lakecat.catalog import Catalog
 from lakecat.catalog import schema as s
 from lakecat.catalog.metadata_store.filters import prepare
+from lakecat.catalog.metadata_store.kinds import KINDS
+from lakecat.catalog.metadata_store.session import Session
 from lakecat.catalog.metadata_store.walking import COUNTED_HOPS, Limits, Way, walk
 from lakecat.catalog.registry import TypeKind
 
 READS, WRITES = (2, 3, 5), (1, 4, 6, 7)
+BY_NAME = {kind.name: kind for kind in KINDS}
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,7 @@ def search(graph: Graph, way: Way, ends: frozenset[int], included: bool, hops: i
         level = ahead
     cut = set()
     nodes = {n for n in distances if included or n not in ends}
-    if nodes != distances.keys():
+    if any(hops is None or distances[n] <= hops for n in distances.keys() - nodes):
         cut.add("ending_nodes")
     if hops is not None and any(distances[n] > hops for n in nodes):
         cut.add("max_num_hops")
@@ -106,9 +109,7 @@ class Store:
                 sa.insert(s.artifact), [{**artifact, "id": base + n, "uri": f"u{n}"} for n in range(graph.artifacts)]
             )
             execution = {"type_id": self._types[TypeKind.EXECUTION]}
-            connection.execute(
-                sa.insert(s.execution), [{**execution, "id": base + n} for n in range(graph.executions)]
-            )
+            connection.execute(sa.insert(s.execution), [{**execution, "id": base + n} for n in range(graph.executions)])
             if graph.events:
                 keys = ("artifact_id", "execution_id", "type")
                 rows = [dict(zip(keys, (base + a, base + e, t), strict=True)) for a, e, t in graph.events]
@@ -132,7 +133,7 @@ class Store:
         for kind, sign in (("artifact", 1), ("execution", -1)):
             ids = [abs(number(n)) for n in ends if n * sign > 0]
             if ids:
-                filters[kind] = prepare(kind, f"id IN ({', '.join(map(str, ids))})", backend, prefix=kind)
+                filters[kind] = prepare(BY_NAME[kind], f"id IN ({', '.join(map(str, ids))})", backend, prefix=kind)
         limits = Limits(
             artifacts=filters["artifact"].condition if "artifact" in filters else None,
             executions=filters["execution"].condition if "execution" in filters else None,
@@ -143,8 +144,8 @@ class Store:
             nodes=nodes,
         )
         with self.catalog.database.reading() as connection:
-            found = walk(connection, {number(n) for n in graph.starts}, way, limits)
-        events = {(e.artifact_id - base, e.execution_id - base, e.type) for e in found.edges.values()}
+            found = walk(Session(connection), {number(n) for n in graph.starts}, way, limits)
+        events = {(artifact - base, execution - base, kind) for _, artifact, execution, kind, _ in found.edges}
         assert len(events) == len(found.edges)
         return {back(node) for node in found.nodes}, events, found.truncated
 
@@ -191,9 +192,7 @@ def test_a_limit_of_nodes_keeps_the_nearest_and_says_that_it_cut(store: Store, d
     assert nodes <= expected.nodes
     assert ("max_nodes" in cut) == (len(expected.nodes) > most)
     if nodes and nodes != expected.nodes:
-        assert max(expected.distances[n] for n in nodes) <= min(
-            expected.distances[n] for n in expected.nodes - nodes
-        )
+        assert max(expected.distances[n] for n in nodes) <= min(expected.distances[n] for n in expected.nodes - nodes)
     assert events <= {event for event in expected.events if {event[0] + 1, -event[1] - 1} <= nodes}
 
 

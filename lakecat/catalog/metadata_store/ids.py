@@ -10,25 +10,10 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
 from lakecat.catalog import schema as s
+from lakecat.catalog.metadata_store.session import IDS, one_of
 
 _CHUNK: Final = 10_000
 """Ids in one list on MySQL: some hundred kilobytes of text, far below any server's largest packet."""
-
-_IDS: Final = "some_ids"
-_EXECUTION_IDS: Final = "some_execution_ids"
-
-
-def _json(name: str) -> sa.TableValuedAlias:
-    return sa.func.json_each(sa.bindparam(name, type_=sa.Text())).table_valued(sa.column("value", sa.BigInteger))
-
-
-def _array(name: str) -> sa.BindParameter[Any]:
-    return sa.bindparam(name, type_=postgresql.ARRAY(sa.BigInteger()))
-
-
-def _list(name: str) -> sa.BindParameter[Any]:
-    # Integers, so it is safe to write them into the statement; thousands of bound ones cost more than the answer.
-    return sa.bindparam(name, type_=sa.BigInteger(), expanding=True, literal_execute=True)
 
 
 def rows_by_ids(
@@ -39,30 +24,40 @@ def rows_by_ids(
     parameters: Mapping[str, Any] | None = None,
 ) -> Iterator[sa.Row[Any]]:
     """The rows of ``query`` whose ``key`` is one of the ids; each row once, if no id is there twice."""
-    backend, others = connection.dialect.name, dict(parameters or {})
+    backend = connection.dialect.name
     if not ids:
         return
-    if backend == "sqlite":
-        some = sa.select(_json(_IDS).c.value)
-        yield from connection.execute(query.where(key.in_(some)), {**others, _IDS: json.dumps(list(ids))})
-    elif backend == "postgresql":
-        yield from connection.execute(query.where(key == sa.any_(_array(_IDS))), {**others, _IDS: list(ids)})
-    else:
-        query = query.where(key.in_(_list(_IDS)))
-        for start in range(0, len(ids), _CHUNK):
-            yield from connection.execute(query, {**others, _IDS: ids[start : start + _CHUNK]})
+    query, others = query.where(one_of(key, backend)), dict(parameters or {})
+    chunk = _CHUNK if backend == "mysql" else len(ids)
+    for start in range(0, len(ids), chunk):
+        yield from connection.execute(query, {**others, IDS: bound(backend, ids[start : start + chunk])}).all()
+
+
+def bound(backend: str, ids: Collection[int]) -> Any:
+    """Ids as the value of ``one_of``'s parameter."""
+    return json.dumps(list(ids)) if backend == "sqlite" else list(ids) if backend == "postgresql" else tuple(ids)
 
 
 def numbers(
     connection: sa.Connection, nodes: Collection[int]
 ) -> tuple[sa.Select[Any] | sa.CompoundSelect[Any], dict[str, Any]]:
-    """A statement for the nodes as rows ``node`` (artifacts' ids, executions' negated), and its parameters."""
-    if connection.dialect.name == "sqlite":
-        return sa.select(_json(_IDS).c.value.label("node")), {_IDS: json.dumps(list(nodes))}
-    if connection.dialect.name == "postgresql":
-        return sa.select(sa.func.unnest(_array(_IDS)).label("node")), {_IDS: list(nodes)}
-    artifacts, executions = [n for n in nodes if n > 0], [-n for n in nodes if n < 0]
-    return sa.union_all(
-        sa.select(s.artifact.c.id.label("node")).where(s.artifact.c.id.in_(_list(_IDS))),
-        sa.select((-s.execution.c.id).label("node")).where(s.execution.c.id.in_(_list(_EXECUTION_IDS))),
-    ), {_IDS: artifacts, _EXECUTION_IDS: executions}
+    """A statement for nodes as rows ``node`` (an execution is its id negated), and its parameters."""
+    backend, whole = connection.dialect.name, sa.BigInteger()
+    if backend == "sqlite":
+        listed = sa.func.json_each(sa.bindparam(IDS, type_=sa.Text())).table_valued(sa.column("value", whole))
+        return sa.select(listed.c.value.label("node")), {IDS: bound(backend, nodes)}
+    if backend == "postgresql":
+        array = sa.bindparam(IDS, type_=postgresql.ARRAY(whole))
+        return sa.select(sa.func.unnest(array, type_=whole).label("node")), {IDS: bound(backend, nodes)}
+    parts: list[sa.Select[Any]] = []
+    parameters: dict[str, Any] = {}
+    for table, ids, sign in (
+        (s.artifact, [n for n in nodes if n > 0], 1),
+        (s.execution, [-n for n in nodes if n < 0], -1),
+    ):
+        if ids:
+            name = f"{IDS}_{len(parts)}"
+            some = table.c.id.op("IN")(sa.bindparam(name, type_=whole))
+            parts.append(sa.select((table.c.id * sign).label("node")).where(some))
+            parameters[name] = bound(backend, ids)
+    return parts[0] if len(parts) == 1 else sa.union_all(*parts), parameters

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, NamedTuple, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 import sqlalchemy as sa
 
 from lakecat.catalog import schema as s
 from lakecat.catalog.metadata_store import ids as id_lists
+from lakecat.catalog.metadata_store.session import IDS, Query, Session, one_of
 from lakecat.catalog.metadata_store.values import INPUT_EVENTS, OUTPUT_EVENTS
 
 Way: TypeAlias = Literal["up", "down", "around"]
@@ -25,13 +26,25 @@ end, passing each node once, and distances are counted from the events."""
 _FEW_HOPS: Final = 16
 """So far a walk goes first that is limited by the number of nodes only."""
 
-_INPUTS: Final = sorted(map(int, INPUT_EVENTS))
-_OUTPUTS: Final = sorted(map(int, OUTPUT_EVENTS))
-_FROM_ARTIFACTS: Final[Mapping[Way, list[int]]] = {"up": _OUTPUTS, "down": _INPUTS, "around": _INPUTS + _OUTPUTS}
-_FROM_EXECUTIONS: Final[Mapping[Way, list[int]]] = {"up": _INPUTS, "down": _OUTPUTS, "around": _INPUTS + _OUTPUTS}
-_EVENTS: Final = sa.select(
-    s.event.c.id, s.event.c.artifact_id, s.event.c.execution_id, s.event.c.type, s.event.c.milliseconds_since_epoch
-)
+INPUTS: Final = sorted(map(int, INPUT_EVENTS))
+OUTPUTS: Final = sorted(map(int, OUTPUT_EVENTS))
+_FROM_ARTIFACTS: Final[Mapping[Way, list[int]]] = {"up": OUTPUTS, "down": INPUTS, "around": INPUTS + OUTPUTS}
+_FROM_EXECUTIONS: Final[Mapping[Way, list[int]]] = {"up": INPUTS, "down": OUTPUTS, "around": INPUTS + OUTPUTS}
+
+
+def _events(key: sa.Column[int], types: list[int]) -> Query:
+    c = s.event.c
+    columns = (c.id, c.artifact_id, c.execution_id, c.type, c.milliseconds_since_epoch)
+    return Query(
+        lambda backend: sa.select(*columns).where(
+            one_of(key, backend), c.type.in_([sa.literal_column(str(kind)) for kind in types])
+        ),
+        by_ids=True,
+    )
+
+
+_EVENTS_OF_ARTIFACTS: Final = {way: _events(s.event.c.artifact_id, types) for way, types in _FROM_ARTIFACTS.items()}
+_EVENTS_OF_EXECUTIONS: Final = {way: _events(s.event.c.execution_id, types) for way, types in _FROM_EXECUTIONS.items()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,35 +62,36 @@ class Limits:
     hops: int | None = None
     nodes: int | None = None
 
-
-class Edge(NamedTuple):
-    """An event that was walked over."""
-
-    event_id: int
-    artifact_id: int
-    execution_id: int
-    type: int
-    milliseconds_since_epoch: int | None
-
     @property
-    def ends(self) -> tuple[int, int]:
-        """Both nodes, as numbers."""
-        return self.artifact_id, -self.execution_id
+    def cut(self) -> bool:
+        """Whether there is any limit."""
+        return not (self.artifacts is None and self.executions is None and self.hops is None and self.nodes is None)
+
+
+Edge: TypeAlias = tuple[int, int, int, int, int | None]
+"""An event that was walked over: its id, artifact, execution, type and time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Walk:
-    """What was reached: nodes as numbers, the events walked over, and which limits cut it."""
+    """What was reached: nodes as numbers, the events walked over, and which limits cut it.
 
-    nodes: frozenset[int]
-    edges: Mapping[int, Edge]
+    ``nodes`` has the hops to each; 0 where nothing needed them.
+    """
+
+    nodes: Mapping[int, int]
+    edges: Sequence[Edge]
     truncated: frozenset[str]
 
 
-def walk(connection: sa.Connection, starts: Collection[int], way: Way, limits: Limits) -> Walk:
+def walk(session: Session, starts: Collection[int], way: Way, limits: Limits) -> Walk:
     """Everything that is reached from the nodes ``starts``, nearest first where ``limits.nodes`` cuts."""
     if not starts:
-        return Walk(frozenset(), {}, frozenset())
+        return Walk({}, [], frozenset())
+    connection = session.connection
+    if not limits.cut:
+        reached = _recursion(connection, starts, way, limits, None)
+        return Walk(reached, _edges_from(session, reached, way), frozenset())
     hops = _FEW_HOPS if limits.hops is None and limits.nodes is not None else limits.hops
     counted = hops is not None and hops <= COUNTED_HOPS
     found = _recursion(connection, starts, way, limits, hops if counted else None)
@@ -89,10 +103,10 @@ def walk(connection: sa.Connection, starts: Collection[int], way: Way, limits: L
     if counted and limits.hops is not None:
         most = limits.hops
         left = (node for node in left if found[node] < most)
-    edges = _edges_from(connection, left, way)
-    if not counted and (limits.hops is not None or _too_many(found, ends, limits)):
-        found = _distances(starts, edges.values(), way, ends)
-    return _cut(connection, found, edges, ends, way, limits)
+    edges = _edges_from(session, left, way)
+    if not counted and (limits.hops is not None or limits.nodes is not None):
+        found = _distances(starts, edges, way, ends)
+    return _cut(session, found, edges, ends, way, limits)
 
 
 def _too_many(found: Mapping[int, int], ends: Mapping[int, bool], limits: Limits) -> bool:
@@ -163,17 +177,15 @@ def _ends(connection: sa.Connection, found: Iterable[int], limits: Limits) -> di
     return ends
 
 
-def _edges_from(connection: sa.Connection, nodes: Iterable[int], way: Way) -> dict[int, Edge]:
-    """The events that lead on from these nodes, by id."""
+def _edges_from(session: Session, nodes: Iterable[int], way: Way) -> list[Edge]:
+    """The events that lead on from these nodes, each once."""
     nodes = list(nodes)
-    found: dict[int, Edge] = {}
-    for key, ids, types in (
-        (s.event.c.artifact_id, [node for node in nodes if node > 0], _FROM_ARTIFACTS[way]),
-        (s.event.c.execution_id, [-node for node in nodes if node < 0], _FROM_EXECUTIONS[way]),
-    ):
-        rows = id_lists.rows_by_ids(connection, _EVENTS.where(s.event.c.type.in_(types)), key, ids)
-        found.update((row[0], Edge._make(row)) for row in rows)
-    return found
+    artifacts, executions = [node for node in nodes if node > 0], [-node for node in nodes if node < 0]
+    asked = [(_EVENTS_OF_ARTIFACTS[way], {IDS: artifacts})] if artifacts else []
+    asked += [(_EVENTS_OF_EXECUTIONS[way], {IDS: executions})] if executions else []
+    found: list[Any] = [row for rows in session.ask_all(asked) for row in rows]
+    # Up or down, an event leads on from one of its ends only.
+    return list({row[0]: row for row in found}.values()) if way == "around" else found
 
 
 def _distances(starts: Collection[int], edges: Iterable[Edge], way: Way, ends: Mapping[int, bool]) -> dict[int, int]:
@@ -181,7 +193,7 @@ def _distances(starts: Collection[int], edges: Iterable[Edge], way: Way, ends: M
     onwards: dict[int, list[int]] = {}
     for edge in edges:
         for near in _near(edge, way):
-            onwards.setdefault(near, []).append(sum(edge.ends) - near)
+            onwards.setdefault(near, []).append(edge[1] - edge[2] - near)
     found = dict.fromkeys(starts, 0)
     level, hops = list(found), 0
     while level:
@@ -193,54 +205,60 @@ def _distances(starts: Collection[int], edges: Iterable[Edge], way: Way, ends: M
 
 
 def _cut(
-    connection: sa.Connection,
+    session: Session,
     found: Mapping[int, int],
-    edges: Mapping[int, Edge],
+    edges: Sequence[Edge],
     ends: Mapping[int, bool],
     way: Way,
     limits: Limits,
 ) -> Walk:
     """What lies within the limits, and which of them left something out."""
     truncated = set()
-    kept = [node for node in found if ends.get(node, True)]
-    if len(kept) < len(found):
-        truncated.add("ending_nodes")
-    if limits.hops is not None:
-        within = [node for node in kept if found[node] <= limits.hops]
-        if len(within) < len(kept):
-            truncated.add("max_num_hops")
-        kept = within
-    if limits.nodes is not None and len(kept) > limits.nodes:
+    nodes: dict[int, int] = {}
+    for node, hops in found.items():
+        beyond, included = limits.hops is not None and hops > limits.hops, ends.get(node, True)
+        if included and not beyond:
+            nodes[node] = hops
+        elif included or not beyond:
+            truncated.add("max_num_hops" if beyond else "ending_nodes")
+    if limits.nodes is not None and len(nodes) > limits.nodes:
         truncated.add("max_nodes")
-        kept = sorted(kept, key=lambda node: (found[node], abs(node), node))[: limits.nodes]
-    nodes = frozenset(kept)
+        nodes = _nearest(nodes, limits.nodes)
+
+    def inside(edge: Edge) -> bool:
+        return edge[1] in nodes and -edge[2] in nodes
+
     stopped = [node for node in nodes if node in ends]
-    if stopped and "ending_nodes" not in truncated:
-        beyond = _edges_from(connection, stopped, way).values()
-        if any(not nodes.issuperset(edge.ends) for edge in beyond):
-            truncated.add("ending_nodes")
+    if stopped and not all(map(inside, _edges_from(session, stopped, way))):
+        truncated.add("ending_nodes")
     # An event counts where the walk took it, not where both its ends happen to be found.
-    left = nodes.difference(ends)
-    if limits.hops is not None:
-        left = frozenset(node for node in left if found[node] < limits.hops)
-    walked = {
-        key: edge
-        for key, edge in edges.items()
-        if nodes.issuperset(edge.ends) and not left.isdisjoint(_near(edge, way))
-    }
+    left = {node for node, hops in nodes.items() if node not in ends and (limits.hops is None or hops < limits.hops)}
+    walked = [edge for edge in edges if inside(edge) and any(near in left for near in _near(edge, way))]
     return Walk(nodes, walked, frozenset(truncated))
 
 
 def _near(edge: Edge, way: Way) -> tuple[int, ...]:
     """The ends from which the walk may take an event."""
-    artifact, execution = edge.ends
     if way == "around":
-        return edge.ends
-    return (artifact,) if edge.type in _FROM_ARTIFACTS[way] else (execution,)
+        return edge[1], -edge[2]
+    return (edge[1],) if edge[3] in _FROM_ARTIFACTS[way] else (-edge[2],)
 
 
-def join(walks: Sequence[Walk]) -> Walk:
-    """What any of the walks reached."""
-    nodes = frozenset[int]().union(*(one.nodes for one in walks))
-    edges = {key: edge for one in walks for key, edge in one.edges.items()}
-    return Walk(nodes, edges, frozenset[str]().union(*(one.truncated for one in walks)))
+def join(walks: Sequence[Walk], limits: Limits) -> Walk:
+    """What any of the walks reached; the nearest where that is too much."""
+    distances: dict[int, int] = {}
+    for one in walks:
+        for node, hops in one.nodes.items():
+            distances[node] = min(hops, distances.get(node, hops))
+    edges = {edge[0]: edge for one in walks for edge in one.edges}
+    truncated = frozenset[str]().union(*(one.truncated for one in walks))
+    if limits.nodes is not None and len(distances) > limits.nodes:
+        distances = _nearest(distances, limits.nodes)
+        edges = {key: edge for key, edge in edges.items() if edge[1] in distances and -edge[2] in distances}
+        truncated |= {"max_nodes"}
+    return Walk(distances, list(edges.values()), truncated)
+
+
+def _nearest(distances: Mapping[int, int], count: int) -> dict[int, int]:
+    order = sorted(distances, key=lambda node: (distances[node], abs(node), node))
+    return {node: distances[node] for node in order[:count]}

@@ -19,6 +19,7 @@ from lakecat.catalog.metadata_store.filters.lexer import Tokens, tokenize
 from lakecat.catalog.metadata_store.filters.names import NODES
 from lakecat.catalog.metadata_store.filters.statement import Getter, Statement
 from lakecat.catalog.metadata_store.filters.tree import push_negations, quantify
+from lakecat.catalog.metadata_store.kinds import Kind
 
 _CACHED: Final = 512
 _CACHED_LENGTH: Final = 4_000
@@ -27,9 +28,10 @@ _CACHED_LENGTH: Final = 4_000
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """A filter ready for use: ``condition`` is the same object for all filters that differ in their literals only.
+    """A filter ready for use. ``condition`` is TRUE where a node fits, else FALSE or NULL.
 
-    It is TRUE where a node fits, else FALSE or NULL. Give ``parameters`` to ``execute`` beside it.
+    It is the same object for all filters that differ in their literals only, so that what is built around it can be
+    kept with it. Give ``parameters`` to ``execute`` beside it.
     """
 
     condition: sa.ColumnElement[bool]
@@ -49,19 +51,20 @@ _templates: OrderedDict[tuple[str, ...], _Template] = OrderedDict()
 _lock = Lock()
 
 
-def prepare(kind: str, text: str, dialect: str, *, prefix: str = "filter") -> Filter:
-    """The filter for nodes of a kind (``artifact``, ``execution``, ``context``) in a dialect of SQLAlchemy.
+def prepare(kind: Kind, text: str, dialect: str, *, prefix: str = "filter") -> Filter:
+    """The filter for nodes of a kind, in a dialect of SQLAlchemy (``sqlite``, ``postgresql``, ``mysql``).
 
     ``prefix`` begins the names of its parameters: give two filters of one statement two prefixes. Raises FilterError,
     which says where the text is wrong and which names exist.
     """
     tokens = tokenize(text)
-    key = (kind, dialect, prefix, tokens.shape)
+    key = (kind.name, dialect, prefix, tokens.shape)
     template = _templates.get(key)
     if template is not None:
         return template.fill(tokens)
-    tree, frozen = parse(tokens, NODES[kind])
-    statement = Statement(tokens, NODES[kind], NODES[kind].table, dialect, prefix)
+    node = NODES[kind.name]
+    tree, frozen = parse(tokens, node)
+    statement = Statement(tokens, node, node.table, dialect, prefix)
     template = _Template(statement.condition(quantify(push_negations(tree))), statement.binds)
     filled = template.fill(tokens)
     if not (frozen or statement.frozen) and len(text) <= _CACHED_LENGTH:
@@ -72,7 +75,7 @@ def prepare(kind: str, text: str, dialect: str, *, prefix: str = "filter") -> Fi
     return filled
 
 
-def condition(kind: str, text: str, dialect: str) -> sa.ColumnElement[bool]:
+def condition(kind: Kind, text: str, dialect: str) -> sa.ColumnElement[bool]:
     """The filter as one condition that holds its values. Raises FilterError."""
     found = prepare(kind, text, dialect)
     return found.condition.params(dict(found.parameters)) if found.parameters else found.condition

@@ -5,9 +5,10 @@ from typing import Final
 import click
 
 from lakecat.cli.commands.catalog.imports import imports
+from lakecat.cli.commands.catalog.purge import purge
 from lakecat.cli.options import common_options
 
-COMMANDS: Final[list[click.Command]] = [imports]
+COMMANDS: Final[list[click.Command]] = [imports, purge]
 
 
 @click.group(commands=COMMANDS, short_help="Back up, restore, import into, or clean the catalog.")

@@ -1,0 +1,305 @@
+"""What may be removed from the catalog, and how: the rules for one small batch, checked and done in one transaction.
+
+A node takes with it what says something of it alone: its properties, events with their paths, attributions and
+associations, parents, column edges, write intents. Whatever else refers to it keeps it, also in tables that this module
+knows nothing of. Beside that the lineage of every version of the lake is kept whole.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import sqlalchemy as sa
+
+from lakecat.catalog import schema as s
+from lakecat.catalog.database import now_ms
+from lakecat.catalog.metadata_store import walking
+from lakecat.catalog.metadata_store.ids import bound, rows_by_ids
+from lakecat.catalog.metadata_store.kinds import ARTIFACT, CONTEXT, EXECUTION, RESERVED, Kind
+from lakecat.catalog.metadata_store.session import IDS, Session, one_of
+from lakecat.catalog.registry import MlmdState
+from lakecat.types import ExecutionState
+
+IsEmpty = Callable[[str], bool]
+"""Whether nothing lies in a folder of the lake."""
+
+SETTLED_MS: Final = 24 * 60 * 60 * 1000
+"""So long after its end an execution's folders are looked at: its process may have been alive at the end."""
+
+_OWN: Final[Mapping[str, tuple[tuple[str, sa.Column[int]], ...]]] = {
+    "artifact": (
+        ("properties", s.artifact_property.c.artifact_id),
+        ("events", s.event.c.artifact_id),
+        ("attributions", s.attribution.c.artifact_id),
+        ("column edges", s.column_edge.c.output_artifact_id),
+    ),
+    "execution": (
+        ("properties", s.execution_property.c.execution_id),
+        ("events", s.event.c.execution_id),
+        ("associations", s.association.c.execution_id),
+        ("column edges", s.column_edge.c.execution_id),
+        ("write intents", s.intent.c.execution_id),
+        ("runs", s.lake_execution.c.execution_id),
+    ),
+    "context": (
+        ("properties", s.context_property.c.context_id),
+        ("attributions", s.attribution.c.context_id),
+        ("associations", s.association.c.context_id),
+        ("parent contexts", s.parent_context.c.context_id),
+        ("parent contexts", s.parent_context.c.parent_context_id),
+        ("search entries", s.search.c.dataset_id),
+    ),
+}
+"""What a node takes with it, in this order."""
+
+_REASONS: Final = {
+    "lakecat_version": "explains a version of the lake",
+    "lakecat_schema": "is the schema of a version",
+    "lakecat_position": "set the position of a stream",
+    "lakecat_file": "loaded files, which would be loaded again",
+    "lakecat_tag_change": "moved a tag",
+    "lakecat_tag": "has tags",
+    "lakecat_annotation": "has annotations",
+    "lakecat_mark": "has labels or owners",
+    "lakecat_annotation_change": "had annotations",
+}
+RUNNING: Final = "is running, or belongs to what is"
+LINEAGE: Final = "is where a version of the lake came from"
+FOLDERS: Final = "may have left files in the lake"
+NEWEST: Final = "is the newest of its job, which says when the job is due"
+NEWER: Final = "was used since this purge began"
+
+
+def _references(kind: Kind) -> tuple[sa.Column[Any], ...]:
+    """The columns of tables that keep a node of this kind."""
+    own = {column for _, column in _OWN[kind.name]}
+    target = kind.table.c.id
+    return tuple(
+        key.parent
+        for table in s.metadata.sorted_tables
+        for key in sorted(table.foreign_keys, key=lambda one: one.parent.name)
+        if key.column is target and key.parent not in own
+    )
+
+
+REFERENCES: Final = {kind.name: _references(kind) for kind in (ARTIFACT, EXECUTION, CONTEXT)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """What is known before the first batch.
+
+    ``protected``: nodes (an execution is its id negated) that versions of the lake came from. ``newest``: the newest
+    execution there was.
+    """
+
+    protected: Collection[int]
+    newest: int
+    is_empty: IsEmpty | None
+
+
+def rules(session: Session, kind: Kind, ids: Sequence[int], is_empty: IsEmpty | None) -> Rules:
+    """What must be known before nodes of this kind are removed."""
+    connection = session.connection
+    newest = connection.execute(sa.select(sa.func.max(s.execution.c.id))).scalar_one_or_none() or 0
+    protected: Collection[int] = ()
+    if kind is not CONTEXT and ids and _may_lead_on(connection, kind, ids):
+        versions = connection.execute(sa.select(s.version.c.artifact_id)).scalars().all()
+        protected = walking.walk(session, versions, "up", walking.Limits()).nodes
+    return Rules(protected=protected, newest=newest, is_empty=is_empty)
+
+
+def _may_lead_on(connection: sa.Connection, kind: Kind, ids: Sequence[int]) -> bool:
+    """Whether anything can come from these nodes at all: most executions that are removed have failed."""
+    if kind is ARTIFACT:
+        return True
+    query = sa.select(s.event.c.execution_id).where(s.event.c.type.in_(walking.OUTPUTS)).limit(1)
+    return any(rows_by_ids(connection, query, s.event.c.execution_id, ids))
+
+
+def lock(connection: sa.Connection, kind: Kind, ids: Sequence[int]) -> list[int]:
+    """Lock those of the nodes that are still there, and what executions wrote, until the transaction ends."""
+    if kind is EXECUTION and connection.dialect.name != "sqlite":
+        query = sa.select(s.event.c.artifact_id).distinct()
+        written = sorted(row[0] for row in rows_by_ids(connection, query, s.event.c.execution_id, ids))
+        _lock(connection, s.artifact, written)
+    return _lock(connection, kind.table, ids)
+
+
+def _lock(connection: sa.Connection, table: sa.Table, ids: Sequence[int]) -> list[int]:
+    # In one order for everybody, so that none waits for another in a circle.
+    query = sa.select(table.c.id).order_by(table.c.id).with_for_update()
+    return [int(row[0]) for row in rows_by_ids(connection, query, table.c.id, ids)]
+
+
+def kept(connection: sa.Connection, kind: Kind, ids: Sequence[int], known: Rules) -> dict[int, str]:
+    """Those of the nodes that stay, and why."""
+    sign = -1 if kind is EXECUTION else 1
+    found = {key: LINEAGE for key in ids if sign * key in known.protected} if kind is not CONTEXT else {}
+    for column in REFERENCES[kind.name]:
+        reason = _REASONS.get(str(column.table.name), f"is needed by {column.table.name}")
+        query = sa.select(column).distinct()
+        found.update((row[0], reason) for row in rows_by_ids(connection, query, column, ids))
+    if kind is EXECUTION:
+        found |= _kept_executions(connection, ids, known)
+    elif kind is ARTIFACT:
+        found |= _kept_artifacts(connection, ids, known)
+    else:
+        found |= _kept_contexts(connection, ids)
+    return found
+
+
+def _kept_executions(connection: sa.Connection, ids: Sequence[int], known: Rules) -> dict[int, str]:
+    ours, mine, written = s.lake_execution, s.event.alias("mine"), s.event.alias("written")
+    found = _with_folders(connection, ids, known.is_empty)
+    used = (
+        sa.select(mine.c.execution_id)
+        .distinct()
+        .join(written, written.c.artifact_id == mine.c.artifact_id)
+        .where(mine.c.type.in_(walking.OUTPUTS), written.c.execution_id > known.newest)
+    )
+    found.update((row[0], NEWER) for row in rows_by_ids(connection, used, mine.c.execution_id, ids))
+    later = ours.alias("later")
+    newer = sa.exists().where(later.c.job == ours.c.job, later.c.execution_id > ours.c.execution_id)
+    newer_complete = newer.where(later.c.state == ExecutionState.COMPLETE.value)
+    complete = ours.c.state == ExecutionState.COMPLETE.value
+    newest = sa.select(ours.c.execution_id).where(sa.or_(sa.not_(newer), sa.and_(complete, sa.not_(newer_complete))))
+    found.update((row[0], NEWEST) for row in rows_by_ids(connection, newest, ours.c.execution_id, ids))
+    table = s.execution
+    running = (
+        sa.select(table.c.id)
+        .outerjoin(ours, ours.c.execution_id == table.c.id)
+        .where(
+            sa.or_(
+                ours.c.state == ExecutionState.RUNNING.value,
+                sa.and_(ours.c.state.is_(None), table.c.last_known_state == int(MlmdState.RUNNING)),
+            )
+        )
+    )
+    found.update((row[0], RUNNING) for row in rows_by_ids(connection, running, table.c.id, ids))
+    return found
+
+
+def _with_folders(connection: sa.Connection, ids: Sequence[int], is_empty: IsEmpty | None) -> dict[int, str]:
+    """Executions whose folders in the lake may hold files: without their intents nobody could remove these any more."""
+    ours = s.lake_execution
+    query = sa.select(
+        s.intent.c.execution_id,
+        s.intent.c.prefix,
+        sa.func.coalesce(ours.c.finished_ms <= now_ms() - SETTLED_MS, sa.false()).label("settled"),
+    ).outerjoin(ours, ours.c.execution_id == s.intent.c.execution_id)
+    found: dict[int, str] = {}
+    for row in rows_by_ids(connection, query, s.intent.c.execution_id, ids):
+        if row.execution_id not in found and (is_empty is None or not row.settled or not is_empty(row.prefix)):
+            found[row.execution_id] = FOLDERS
+    return found
+
+
+def _kept_artifacts(connection: sa.Connection, ids: Sequence[int], known: Rules) -> dict[int, str]:
+    event, execution = s.event, s.execution
+    newer = sa.select(event.c.artifact_id).distinct().where(event.c.execution_id > known.newest)
+    found = {row[0]: NEWER for row in rows_by_ids(connection, newer, event.c.artifact_id, ids)}
+    running = (
+        sa.select(event.c.artifact_id)
+        .distinct()
+        .join(execution, execution.c.id == event.c.execution_id)
+        .where(execution.c.last_known_state == int(MlmdState.RUNNING))
+    )
+    found.update((row[0], RUNNING) for row in rows_by_ids(connection, running, event.c.artifact_id, ids))
+    return found
+
+
+def _kept_contexts(connection: sa.Connection, ids: Sequence[int]) -> dict[int, str]:
+    execution, link = s.execution, s.association
+    running = (
+        sa.select(link.c.context_id)
+        .distinct()
+        .join(execution, execution.c.id == link.c.execution_id)
+        .where(execution.c.last_known_state == int(MlmdState.RUNNING))
+    )
+    return {row[0]: RUNNING for row in rows_by_ids(connection, running, link.c.context_id, ids)}
+
+
+def count(connection: sa.Connection, kind: Kind, ids: Sequence[int]) -> Counter[str]:
+    """What would go with these nodes."""
+    found = Counter({f"{kind.name}s": len(ids)})
+    for name, column in _OWN[kind.name]:
+        query = sa.select(sa.func.count())
+        found[name] += sum(row[0] for row in rows_by_ids(connection, query.select_from(column.table), column, ids))
+    return found
+
+
+def remove(connection: sa.Connection, kind: Kind, ids: Sequence[int]) -> Counter[str]:
+    """Remove these nodes with all that goes with them; how much that was."""
+    backend = connection.dialect.name
+    found: Counter[str] = Counter()
+    parameters = {IDS: bound(backend, ids)}
+
+    def delete(name: str, column: sa.Column[int]) -> None:
+        if column.table is s.event:
+            events = sa.select(s.event.c.id).where(one_of(column, backend))
+            connection.execute(sa.delete(s.event_path).where(s.event_path.c.event_id.in_(events)), parameters)
+        found[name] += connection.execute(sa.delete(column.table).where(one_of(column, backend)), parameters).rowcount
+
+    if ids:
+        for name, column in _OWN[kind.name]:
+            delete(name, column)
+        delete(f"{kind.name}s", kind.table.c.id)
+    return found
+
+
+def unused_types(connection: sa.Connection, ids: Sequence[int] | None = None) -> list[int]:
+    """The types without nodes and without types that build on them; lakecat's and ML Metadata's own ones stay."""
+    used = [
+        sa.exists().where(column == s.type_.c.id)
+        for column in (s.artifact.c.type_id, s.execution.c.type_id, s.context.c.type_id, s.parent_type.c.parent_type_id)
+    ]
+    query = sa.select(s.type_.c.id).where(
+        sa.not_(sa.or_(*used)),
+        s.type_.c.name.not_like(f"{RESERVED}%"),
+        s.type_.c.name.not_like("mlmd.%"),
+    )
+    rows = connection.execute(query) if ids is None else rows_by_ids(connection, query, s.type_.c.id, ids)
+    return sorted(int(row[0]) for row in rows)
+
+
+def existing_types(connection: sa.Connection, ids: Sequence[int]) -> list[int]:
+    """Those of the types that are there."""
+    return [int(row[0]) for row in rows_by_ids(connection, sa.select(s.type_.c.id), s.type_.c.id, ids)]
+
+
+def remove_types(connection: sa.Connection, ids: Sequence[int]) -> Counter[str]:
+    """Remove types with their properties and parents."""
+    backend, parameters = connection.dialect.name, {IDS: bound(connection.dialect.name, ids)}
+    found: Counter[str] = Counter()
+    for name, column in (
+        ("type properties", s.type_property.c.type_id),
+        ("parent types", s.parent_type.c.type_id),
+        ("types", s.type_.c.id),
+    ):
+        if ids:
+            statement = sa.delete(column.table).where(one_of(column, backend))
+            found[name] += connection.execute(statement, parameters).rowcount
+    return found
+
+
+def without_events(connection: sa.Connection, kind: Kind, removed: Collection[int]) -> list[int]:
+    """What these executions (or artifacts) leave behind without any event: artifacts (or executions)."""
+    mine, other = s.event.c.execution_id, s.event.c.artifact_id
+    if kind is ARTIFACT:
+        mine, other = other, mine
+    gone = frozenset(removed)
+    pairs = sa.select(other, mine).distinct()
+    touched = {row[0] for row in rows_by_ids(connection, pairs, mine, sorted(gone))}
+    left = {row[0] for row in rows_by_ids(connection, pairs, other, sorted(touched)) if row[1] not in gone}
+    return sorted(touched - left)
+
+
+def eventless(connection: sa.Connection, artifact_ids: Sequence[int]) -> list[int]:
+    """Those of the artifacts that have no event."""
+    query = sa.select(s.event.c.artifact_id).distinct()
+    used = {row[0] for row in rows_by_ids(connection, query, s.event.c.artifact_id, artifact_ids)}
+    return [key for key in artifact_ids if key not in used]
