@@ -42,9 +42,7 @@ def begin(
             return tried[-1]  # an attempt whose COMMIT was not answered had been applied
         if start.run_key is not None and (done := _completed(connection, start.run_key)):
             return done
-        execution_id = _insert(connection, types, lease, start, uuid, now)
-        _record_contexts(connection, types, execution_id, start, now)
-        _record_inputs(connection, types, execution_id, start, now)
+        execution_id = record_start(connection, types, lease, start, uuid, now)
         running = RunningExecution(
             execution_id=execution_id, uuid=uuid, start=start, lease=lease, started_at=leases.moment(now)
         )
@@ -52,6 +50,16 @@ def begin(
         return running
 
     return database.write(work)
+
+
+def record_start(
+    connection: sa.Connection, types: Mapping[str, int], lease: Lease, start: ExecutionStart, uuid: str, now: int
+) -> int:
+    """Write every row of an execution that begins ``now``, and is RUNNING; its id."""
+    execution_id = _insert(connection, types, lease, start, uuid, now)
+    _record_contexts(connection, types, execution_id, start, now)
+    _record_inputs(connection, types, execution_id, start, now)
+    return execution_id
 
 
 def fail(database: Database, execution: RunningExecution, error: str) -> ExecutionState:
