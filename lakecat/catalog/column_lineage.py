@@ -9,8 +9,8 @@ influences on the whole output (joins, filters, …) are told, and not followed.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal, TypeAlias
 
 import sqlalchemy as sa
@@ -18,6 +18,7 @@ import sqlalchemy as sa
 from lakecat.catalog import registry
 from lakecat.catalog import schema as s
 from lakecat.catalog.database import Row
+from lakecat.catalog.foreign_bridges import ForeignColumns
 from lakecat.catalog.queries import uri_hash
 from lakecat.catalog.reading import dataset_id
 from lakecat.catalog.registry import EventType
@@ -37,21 +38,25 @@ def walk(
     connection: sa.Connection, version: Version, column: str | None, direction: ColumnDirection, depth: int | None
 ) -> tuple[ColumnPath, ...]:
     """Every step from the column (all columns where None) of this version, nearest first, each once."""
-    steps = _Up(connection) if direction == "up" else _Down(connection)
+    foreign = ForeignColumns.of(connection)
+    steps = _Up(connection, foreign) if direction == "up" else _Down(connection, foreign)
     return tuple(steps.run(version, column, depth))
 
 
 @dataclass(slots=True)
 class _Task:
+    """A column still to be walked from. ``version`` is None for a dataset of another program's, by its URI."""
+
     dataset: str
     column: str | None
-    version: int
+    version: int | None
     depth: int
 
 
 @dataclass(slots=True)
 class _Walker:
     connection: sa.Connection
+    foreign: ForeignColumns
     told: set[tuple[Any, ...]] = field(default_factory=set)
 
     def first_time(self, step: ColumnPath) -> bool:
@@ -93,38 +98,56 @@ def _step(edge: Row, depth: int, input_version: int | None) -> ColumnPath:
 class _Up(_Walker):
     done: dict[tuple[str, str | None], list[tuple[int, int]]] = field(default_factory=dict)
     """By column the ranges of versions whose edges have been told: from one written whole to the one asked for."""
+    abroad: set[tuple[str, str | None]] = field(default_factory=set)
 
     def run(self, version: Version, column: str | None, depth: int | None) -> Iterator[ColumnPath]:
         queue = deque([_Task(str(version.dataset), column, version.version, 1)])
         while queue:
             task = queue.popleft()
-            ranges = self.done.setdefault(_key(task), [])
-            if any(first <= task.version <= last for first, last in ranges):
-                continue
-            since = self._since(task)
-            ranges.append((since, task.version))
-            for step in self._steps(task, since):
+            steps = self._next(task)
+            for step in steps:
                 if self.first_time(step):
                     yield step
-                further = depth is None or task.depth < depth
-                if further and step.followed and step.input is not None and step.input.version is not None:
-                    queue.append(_Task(step.input.dataset, step.input.column, step.input.version, task.depth + 1))
+            if depth is None or task.depth < depth:
+                queue.extend(self._onwards(steps, task.depth + 1))
 
-    def _since(self, task: _Task) -> int:
-        """The last version up to the task's that was written whole."""
+    def _next(self, task: _Task) -> list[ColumnPath]:
+        """The steps next to a column that was not walked from before."""
+        if task.version is None:
+            if _key(task) in self.abroad:
+                return []
+            self.abroad.add(_key(task))
+            return list(_foreign_steps(self.connection, self.foreign.up(task.dataset, task.column), task.depth))
+        ranges = self.done.setdefault(_key(task), [])
+        if any(first <= task.version <= last for first, last in ranges):
+            return []
+        since = self._since(task, task.version)
+        ranges.append((since, task.version))
+        return list(self._steps(task, since, task.version))
+
+    def _onwards(self, steps: Sequence[ColumnPath], depth: int) -> Iterator[_Task]:
+        """The inputs to walk from: versions of lakecat's, and what other programs wrote."""
+        inputs = [step.input for step in steps if step.followed and step.input is not None]
+        abroad = self.foreign.which(source.dataset for source in inputs if source.version is None)
+        for source in inputs:
+            if source.version is not None or source.dataset in abroad:
+                yield _Task(source.dataset, source.column, source.version, depth)
+
+    def _since(self, task: _Task, version: int) -> int:
+        """The last version up to this one that was written whole."""
         found = self.connection.execute(
             sa.select(s.version.c.version)
-            .where(s.version.c.dataset_id == dataset_id(task.dataset), s.version.c.version <= task.version)
+            .where(s.version.c.dataset_id == dataset_id(task.dataset), s.version.c.version <= version)
             .where(s.version.c.whole)
             .order_by(s.version.c.version.desc())
             .limit(1)
         ).scalar_one_or_none()
         return int(found or 1)
 
-    def _steps(self, task: _Task, since: int) -> Iterator[ColumnPath]:
+    def _steps(self, task: _Task, since: int, version: int) -> Iterator[ColumnPath]:
         """The edges of all versions that this version's content comes from, newest first."""
         query = _EDGES.where(
-            s.version.c.dataset_id == dataset_id(task.dataset), s.version.c.version.between(since, task.version)
+            s.version.c.dataset_id == dataset_id(task.dataset), s.version.c.version.between(since, version)
         )
         if task.column is not None:
             output = s.column_edge.c.output_column
@@ -150,7 +173,7 @@ class _Down(_Walker):
                 if self.first_time(step):
                     yield step
                 if step.followed and (depth is None or task.depth < depth):
-                    queue.append(_Task(step.output.dataset, step.output.column, 0, task.depth + 1))
+                    queue.append(_Task(step.output.dataset, step.output.column, step.output.version, task.depth + 1))
 
     def _steps(self, task: _Task) -> Iterator[ColumnPath]:
         """What executions made of the column; of each output only what its newest content comes from."""
@@ -166,6 +189,15 @@ class _Down(_Walker):
         read = _versions_read(self.connection, {edge.execution_id for edge in edges})
         for edge in edges:
             yield _step(edge, task.depth, read.get((edge.execution_id, edge.input_dataset)))
+        yield from _foreign_steps(self.connection, self.foreign.down(task.dataset, task.column), task.depth)
+
+
+def _foreign_steps(connection: sa.Connection, edges: Sequence[Row], depth: int) -> Iterator[ColumnPath]:
+    """Steps of other programs; their outputs are named by URI, and have no version of lakecat's."""
+    read = _versions_read(connection, {edge.execution_id for edge in edges})
+    for edge in edges:
+        step = _step(edge, depth, read.get((edge.execution_id, edge.input_dataset)))
+        yield replace(step, output=ColumnRef(edge.uri, edge.output_column))
 
 
 def _versions_read(connection: sa.Connection, execution_ids: Iterable[int]) -> dict[tuple[int, str], int]:

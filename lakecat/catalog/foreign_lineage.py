@@ -238,6 +238,7 @@ class _Batch:
         touched |= {place.context_id for found in places.values() for place in found if not place.exact}
         since = min([*self.runs.starts.values(), *self.runs.ends.values()], default=0)
         links.relink(self.connection, touched, since, self.types)
+        links.remove_unused(self.connection, writer.left)
 
     def _tell_states(
         self,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import bisect
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -54,6 +54,8 @@ class Links:
     connection: sa.Connection
     names: Mapping[int, str]
     added: int = 0
+    left: set[int] = field(default_factory=set)
+    """Artifacts that an event led to before its version became known."""
 
     def write(self, wanted: Sequence[Link]) -> dict[Link, int]:
         """Make the links that are missing; the artifact that each leads to."""
@@ -110,6 +112,7 @@ class Links:
             sa.update(path).where(path.c.event_id == known.event_id).values(step_key=link.role, is_index_step=False)
         )
         if link.type is EventType.OUTPUT:
+            self.left.add(known.artifact_id)
             self.connection.execute(
                 sa.update(edge)
                 .where(edge.c.execution_id == link.execution_id, edge.c.output_artifact_id == known.artifact_id)
@@ -169,6 +172,19 @@ def set_ends(connection: sa.Connection, ends: Mapping[int, int]) -> None:
         )
 
 
+def remove_unused(connection: sa.Connection, artifacts: Iterable[int]) -> None:
+    """Remove those of these artifacts that no event leads to any more."""
+    ids = sorted(artifacts)
+    for part in _chunks(ids):
+        used = set(
+            connection.execute(sa.select(s.event.c.artifact_id).where(s.event.c.artifact_id.in_(part))).scalars()
+        )
+        unused = [key for key in part if key not in used]
+        for table in (s.artifact_property, s.attribution):
+            connection.execute(sa.delete(table).where(table.c.artifact_id.in_(unused)))
+        connection.execute(sa.delete(s.artifact).where(s.artifact.c.id.in_(unused)))
+
+
 def written_by(connection: sa.Connection, executions: Sequence[int], dataset_type: int) -> set[int]:
     """The contexts of the datasets (of this type) that executions wrote."""
     found: set[int] = set()
@@ -193,7 +209,7 @@ def relink(
 ) -> None:
     """Let each vague read since a moment lead to what had been written last before it."""
     for ids in _chunks(sorted(set(datasets))):
-        writes = _writes(connection, ids, since)
+        writes = load_writes(connection, ids, since)
         found = _as_found(connection, ids, types[STATE])
         moves = []
         for read in _reads(connection, ids, since):
@@ -236,8 +252,10 @@ def _reads(connection: sa.Connection, datasets: Sequence[int], since: int) -> It
     ).all()  # fmt: skip
 
 
-def _writes(connection: sa.Connection, datasets: Sequence[int], since: int) -> dict[int, list[tuple[int, int, int]]]:
-    """By dataset (time, execution, artifact) of what was written since a moment, and of the last two before it.
+def load_writes(
+    connection: sa.Connection, datasets: Sequence[int], since: int
+) -> dict[int, list[tuple[int, int, int]]]:
+    """By dataset, in order, (time, execution, artifact) of what was written since a moment; and the last two before.
 
     Two, because the last one may be the reader's own.
     """

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeAlias
 
 import sqlalchemy as sa
 
 from lakecat.catalog import registry
 from lakecat.catalog import schema as s
+from lakecat.catalog.foreign_bridges import Bridges
 from lakecat.catalog.leases import moment
 from lakecat.catalog.registry import EventType, MlmdState
 from lakecat.catalog.values import LineageEdge, LineageGraph, LineageNode, NodeKind
@@ -36,35 +38,95 @@ class _Walk:
 
 def graph(connection: sa.Connection, version: Version, direction: Direction, depth: int | None) -> LineageGraph:
     """The graph around a version, at most ``depth`` executions away. Executions that did not complete are left out."""
-    nodes: dict[str, LineageNode] = {}
-    edges: set[LineageEdge] = set()
-    truncated = False
+    found = _Found(connection, f"a{version.artifact_id}")
     for way in ("up", "down") if direction == "both" else (direction,):
-        walk = _walk(version.artifact_id, EventType.OUTPUT if way == "up" else EventType.INPUT, depth)
-        nodes.update((node.key, node) for node in _artifacts(connection, walk))
-        nodes.update((node.key, node) for node in _executions(connection, walk))
-        # Other outputs of an execution are no part of the graph. (Two IN in one statement cost SQLite their product.)
-        edges.update(edge for edge in _edges(connection, walk) if edge.source in nodes and edge.target in nodes)
-        if walk.further is not None:
-            truncated |= connection.execute(walk.further.limit(1)).first() is not None
+        found.collect(version.artifact_id, EventType.OUTPUT if way == "up" else EventType.INPUT, depth)
     return LineageGraph(
-        root=f"a{version.artifact_id}",
-        nodes=tuple(sorted(nodes.values(), key=lambda n: (n.kind, n.label, n.key))),
-        edges=tuple(sorted(edges)),
-        truncated=truncated,
+        root=found.root,
+        nodes=tuple(sorted(found.nodes.values(), key=lambda n: (n.kind, n.label, n.key))),
+        edges=tuple(sorted(found.edges)),
+        truncated=found.truncated,
     )
 
 
-def _walk(artifact_id: int, near: EventType, depth: int | None) -> _Walk:
-    """Walk from an artifact over its ``near`` events to executions, and over their other events onwards.
+@dataclass(slots=True)
+class _Found:
+    """What walks have found so far."""
+
+    connection: sa.Connection
+    root: str
+    nodes: dict[str, LineageNode] = field(default_factory=dict)
+    edges: set[LineageEdge] = field(default_factory=set)
+    truncated: bool = False
+
+    def collect(self, artifact_id: int, near: EventType, depth: int | None) -> None:
+        """Walk one way, and go on where lakecat's own lineage meets that of other programs."""
+        bridges = Bridges.of(self.connection)
+        cross = bridges.up if near == EventType.OUTPUT else bridges.down
+        starts: dict[int | None, list[int]] = {depth: [artifact_id]}
+        begun = {artifact_id}
+        while starts:
+            crossed: list[tuple[int, int]] = []
+            for left, ids in starts.items():
+                for start in range(0, len(ids), registry.CHUNK):
+                    crossed += cross(self._walk(ids[start : start + registry.CHUNK], near, left))
+            for here, there in crossed:
+                source, target = (there, here) if near == EventType.OUTPUT else (here, there)
+                self.edges.add(LineageEdge(f"a{source}", f"a{target}", "same data"))
+            fresh = {there for _, there in crossed} - begun
+            begun |= fresh
+            starts = self._left(fresh, near, depth)
+
+    def _walk(self, ids: Sequence[int], near: EventType, depth: int | None) -> set[int]:
+        """Add what is reached from these artifacts; the artifacts reached."""
+        walk = _walk(ids, near, depth)
+        nodes = {node.key: node for node in _artifacts(self.connection, walk)}
+        reached = {int(key[1:]) for key in nodes}
+        nodes.update((node.key, node) for node in _executions(self.connection, walk))
+        # Other outputs of an execution are no part of the graph. (Two IN in one statement cost SQLite their product.)
+        self.edges.update(e for e in _edges(self.connection, walk) if e.source in nodes and e.target in nodes)
+        self.nodes.update(nodes)
+        if walk.further is not None:
+            self.truncated |= self.connection.execute(walk.further.limit(1)).first() is not None
+        return reached
+
+    def _left(self, artifacts: set[int], near: EventType, depth: int | None) -> dict[int | None, list[int]]:
+        """These artifacts by how many executions may still be passed behind them."""
+        if depth is None or not artifacts:
+            return {None: sorted(artifacts)} if artifacts else {}
+        following: dict[str, list[str]] = {}
+        for edge in self.edges:
+            here, there = (edge.target, edge.source) if near == EventType.OUTPUT else (edge.source, edge.target)
+            following.setdefault(here, []).append(there)
+        passed = {self.root: 0}
+        waiting = deque([self.root])
+        while waiting:
+            here = waiting.popleft()
+            for there in following.get(here, ()):
+                distance = passed[here] + there.startswith("e")
+                if distance < passed.get(there, depth + 1):
+                    passed[there] = distance
+                    waiting.append(there)
+        left: dict[int | None, list[int]] = {}
+        for artifact_id in sorted(artifacts):
+            left.setdefault(depth - passed.get(f"a{artifact_id}", depth), []).append(artifact_id)
+        return left
+
+
+def _walk(artifacts: Sequence[int], near: EventType, depth: int | None) -> _Walk:
+    """Walk from artifacts over their ``near`` events to executions, and over their other events onwards.
 
     Without a depth the recursion is over artifacts alone: however many paths there are, each artifact costs once.
     """
     far = EventType.INPUT if near == EventType.OUTPUT else EventType.OUTPUT
-    columns: list[sa.ColumnElement[Any]] = [sa.cast(artifact_id, sa.BigInteger).label("artifact_id")]
+    start: sa.ColumnElement[Any] = s.artifact.c.id if len(artifacts) > 1 else sa.literal(artifacts[0])
+    columns: list[sa.ColumnElement[Any]] = [sa.cast(start, sa.BigInteger).label("artifact_id")]
     if depth is not None:
         columns.append(sa.cast(0, sa.BigInteger).label("depth"))
-    seen = sa.select(*columns).cte("seen", recursive=True)
+    first = sa.select(*columns)
+    if len(artifacts) > 1:
+        first = first.where(s.artifact.c.id.in_(artifacts))
+    seen = first.cte("seen", recursive=True)
     there = s.event.alias("there")
     onwards, here = _passed(seen, near)
     onwards = onwards.join(there, sa.and_(there.c.execution_id == here.c.execution_id, there.c.type == int(far)))
@@ -109,13 +171,18 @@ def _artifacts(connection: sa.Connection, walk: _Walk) -> Iterator[LineageNode]:
 
 
 def _executions(connection: sa.Connection, walk: _Walk) -> Iterator[LineageNode]:
-    ours = s.lake_execution
+    ours, told = s.lake_execution, s.execution_property
+    job = sa.and_(told.c.execution_id == s.execution.c.id, told.c.name == "job", sa.not_(told.c.is_custom_property))
     rows = connection.execute(
-        sa.select(s.execution.c.id, s.execution.c.name, s.type_.c.name.label("type"), ours.c.job, ours.c.finished_ms)
+        sa.select(
+            s.execution.c.id, s.execution.c.name, s.type_.c.name.label("type"), ours.c.finished_ms,
+            sa.func.coalesce(ours.c.job, told.c.string_value).label("job"),
+        )
         .join(s.type_, s.type_.c.id == s.execution.c.type_id)
         .outerjoin(ours, ours.c.execution_id == s.execution.c.id)
+        .outerjoin(told, job)
         .where(s.execution.c.id.in_(walk.executions))
-    )
+    )  # fmt: skip
     for row in rows:
         finished = None if row.finished_ms is None else moment(row.finished_ms).isoformat()
         label = row.job or row.name or f"{row.type} {row.id}"

@@ -231,7 +231,9 @@ class _ColumnTree:
             yield _Line(f"… and {len(sources) - MAX_SOURCES} more like these")
 
     def _is_source(self, path: ColumnPath) -> bool:
-        return self.direction == "up" and path.input is not None and path.input.version is None
+        """Whether the lineage ends there: nothing is known of how it came to be."""
+        far = path.input
+        return self.direction == "up" and far is not None and far.version is None and _key(far) not in self.steps
 
     def _text(self, path: ColumnPath) -> str:
         far = path.input if self.direction == "up" else path.output
