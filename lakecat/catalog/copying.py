@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final, TypeAlias
@@ -17,6 +18,8 @@ from pydantic_core import to_json
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 
 from lakecat.catalog import schema as s
+from lakecat.catalog.database import Database
+from lakecat.catalog.sqlite import WRITE
 
 Values: TypeAlias = tuple[Any, ...]
 
@@ -57,8 +60,8 @@ class Checksum:
 
 
 def tables() -> tuple[sa.Table, ...]:
-    """Every table of the catalog, each after those that it refers to."""
-    return tuple(s.metadata.sorted_tables)
+    """Every table but the search index, which is made out of the others; each after those that it refers to."""
+    return tuple(table for table in s.metadata.sorted_tables if table is not s.search)
 
 
 def read(connection: sa.Connection, table: sa.Table) -> Iterator[Values]:
@@ -80,6 +83,22 @@ def write(connection: sa.Connection, table: sa.Table, rows: Iterable[Values]) ->
     statement = str(sa.insert(table).compile(dialect=_POSITIONAL[connection.dialect.name]))
     for batch in batches(rows):
         connection.exec_driver_sql(statement, batch)
+
+
+@contextmanager
+def alone(database: Database) -> Iterator[sa.Connection]:
+    """A write transaction beside which nobody else can write; the caller commits. Readers see what was before."""
+    with database.connect() as connection:
+        connection.execution_options(**{WRITE: True})
+        if database.backend == "mysql":
+            connection.execution_options(isolation_level="REPEATABLE READ")  # whose locks cover the gaps, too
+        with connection.begin():
+            if database.backend == "postgresql":
+                names = map(connection.dialect.identifier_preparer.format_table, s.metadata.sorted_tables)
+                connection.exec_driver_sql(f"LOCK TABLE {', '.join(names)} IN EXCLUSIVE MODE")
+            else:
+                connection.execute(sa.select(s.iceberg_tables).with_for_update()).all()
+            yield connection
 
 
 def batches(rows: Iterable[Values]) -> Iterator[list[Values]]:

@@ -21,7 +21,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.engine import URL
 
-from lakecat.catalog import copying, opening, registry, restored, sqlite
+from lakecat.catalog import copying, opening, registry, restored, search_index, sqlite
 from lakecat.catalog import schema as s
 from lakecat.catalog.backup import Manifest, check_backup, open_backup, rows_of, write_backup
 from lakecat.catalog.copying import Checksum
@@ -126,10 +126,10 @@ def _last_ids(database: Database, manifest: Manifest, *, replaces: bool) -> dict
 
 def _replace(database: Database, source: Path, manifest: Manifest, last: Mapping[str, int]) -> int:
     """One transaction; how many executions were canceled."""
-    with _alone(database) as connection:
+    with copying.alone(database) as connection:
         _check_idle(connection)
-        spent = max(opening.high_water_mark(connection), _highest_fence(connection))
-        for table in reversed(copying.tables()):
+        spent = max(opening.high_water_mark(connection), highest_fence(connection))
+        for table in (s.search, *reversed(copying.tables())):
             connection.execute(sa.delete(table))
         failpoint("restore.emptied")
         _fill(connection, source)
@@ -137,24 +137,11 @@ def _replace(database: Database, source: Path, manifest: Manifest, last: Mapping
         if database.backend != "mysql":
             copying.continue_ids(connection, last)
         canceled = _begin_anew(connection, manifest, spent)
+        search_index.rebuild(connection)
         failpoint("restore.before")
         connection.commit()
     failpoint("restore.after")
     return canceled
-
-
-@contextmanager
-def _alone(database: Database) -> Iterator[sa.Connection]:
-    """A write transaction beside which nobody else can add rows; the caller commits."""
-    with database.connect() as connection:
-        connection.execution_options(**{sqlite.WRITE: True})
-        if database.backend == "mysql":
-            connection.execution_options(isolation_level="REPEATABLE READ")  # DELETE then locks the gaps too
-        with connection.begin():
-            if database.backend == "postgresql":
-                names = ", ".join(connection.dialect.identifier_preparer.format_table(t) for t in copying.tables())
-                connection.exec_driver_sql(f"LOCK TABLE {names} IN EXCLUSIVE MODE")
-            yield connection
 
 
 def _check_idle(connection: sa.Connection) -> None:
@@ -171,7 +158,8 @@ def _check_idle(connection: sa.Connection) -> None:
         )
 
 
-def _highest_fence(connection: sa.Connection) -> int:
+def highest_fence(connection: sa.Connection) -> int:
+    """Of all leases and executions; 0 where there are none."""
     fences = [
         connection.execute(sa.select(sa.func.max(c))).scalar_one() for c in (s.lease.c.fence, s.lake_execution.c.fence)
     ]
@@ -198,7 +186,7 @@ def _begin_anew(connection: sa.Connection, manifest: Manifest, spent: int) -> in
     """End what ran, raise the fences, and note where all this comes from; how many executions were canceled."""
     now = connection.execute(sa.select(now_ms())).scalar_one()
     # Nobody takes a thousand leases a second: the clock is above every fence that was ever given out.
-    mark = max(spent, opening.high_water_mark(connection), _highest_fence(connection), now)
+    mark = max(spent, opening.high_water_mark(connection), highest_fence(connection), now)
     ours, mlmd = s.lake_execution, s.execution
     running = sa.select(ours.c.execution_id).where(ours.c.state == ExecutionState.RUNNING.value)
     connection.execute(

@@ -19,6 +19,7 @@ from lakecat.lake import questions
 from lakecat.lake.answers import Check, DatasetStatus, Description, Difference, Lineage, RunReport, WorkKind, WorkPlan
 from lakecat.lake.asking import Asking
 from lakecat.lake.importing import Importing
+from lakecat.lake.keeping import Keeping
 from lakecat.lake.project import Project
 from lakecat.lake.purging import Purging
 from lakecat.lake.selection import Selection, select_datasets, select_work
@@ -55,7 +56,7 @@ def connect(
     return Lake(Project.open(path, profile=profile, environ=variables), environ=variables)
 
 
-class Lake(Asking, Importing, Purging):
+class Lake(Asking, Importing, Keeping, Purging):
     """An open project. Use it as a context manager, or call ``close()``. Safe to use from several threads.
 
     Methods raise LakecatError and its children only. What takes ``select`` takes selectors: one text or several,

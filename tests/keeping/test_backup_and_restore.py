@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import sqlite3
-import stat
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,9 +11,9 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import URL
 
-from lakecat.catalog import Catalog, ExecutionStart, Holder, copying, registry, restored
+from lakecat.catalog import Catalog, ExecutionStart, Holder, copying, registry
 from lakecat.catalog import schema as s
-from lakecat.catalog.backup import check_backup, write_backup
+from lakecat.catalog.backup import write_backup
 from lakecat.catalog.restore import restore
 from lakecat.types import DatasetName, ExecutionType
 
@@ -46,8 +44,8 @@ def fill(catalog: Catalog) -> None:
             5,
         )
         rows = [
-            {"artifact_id": made["s1"], "name": name, "is_custom_property": True, **{"int_value": None, "double_value": None,
-             "byte_value": None, "bool_value": None, **value}}
+            {"artifact_id": made["s1"], "name": name, "is_custom_property": True, "int_value": None, "double_value": None,
+             "byte_value": None, "bool_value": None, **value}
             for name, value in {
                 "bytes": {"byte_value": bytes(range(256))}, "tiny": {"double_value": 5e-324},
                 "huge": {"double_value": 1.7976931348623157e308}, "third": {"double_value": 1 / 3},
