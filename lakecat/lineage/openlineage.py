@@ -106,7 +106,7 @@ def _event(value: dict[str, Any], told: Told) -> ForeignEvent:
 
 def _run_event(value: dict[str, Any], time: int, told: Told) -> ForeignEvent:
     run = _mapping(value["run"], "run")
-    facets = _mapping(run.get("facets") or {}, "run.facets")
+    facets = _optional(run.get("facets"), "run.facets")
     facts = _facts(RUN_FACETS, facets, "run.facets", told)
     job, job_facts, job_facets = _job(value.get("job"), told)
     if isinstance(producer := value.get("producer"), str):
@@ -152,15 +152,16 @@ def _state(value: Any) -> ForeignState:
 
 def run_id(value: Any, place: str) -> str:
     """A run's id, a UUID in its one usual spelling."""
+    text = name_text(value, place)
     try:
-        return str(uuid.UUID(name_text(value, place)))
+        return str(uuid.UUID(text))
     except ValueError:
         raise FacetError(f"{place} {str(value)[:60]!r} is no UUID") from None
 
 
 def _job(value: Any, told: Told) -> tuple[ForeignName, dict[str, Any], dict[str, Any]]:
     job = _mapping(value, "job")
-    facets = _mapping(job.get("facets") or {}, "job.facets")
+    facets = _optional(job.get("facets"), "job.facets")
     return _name(job, "job"), _facts(JOB_FACETS, facets, "job.facets", told), facets
 
 
@@ -174,7 +175,7 @@ def _parent(facets: dict[str, Any]) -> ForeignParent | None:
 
 
 def _datasets(value: dict[str, Any], key: str, told: Told) -> tuple[ForeignDataset, ...]:
-    items = value.get(key) or []
+    items = [] if value.get(key) is None else value[key]
     if not isinstance(items, list):
         raise FacetError(f"{key} is no list")
     if len(items) > MAX_DATASETS:
@@ -184,10 +185,10 @@ def _datasets(value: dict[str, Any], key: str, told: Told) -> tuple[ForeignDatas
 
 def _dataset(value: Any, place: str, told: Told) -> ForeignDataset:
     item = _mapping(value, place)
-    facets = _mapping(item.get("facets") or {}, f"{place}.facets")
+    facets = _optional(item.get("facets"), f"{place}.facets")
     more: dict[str, Any] = {}
     for key in ("inputFacets", "outputFacets"):
-        more |= _mapping(item.get(key) or {}, f"{place}.{key}")
+        more |= _optional(item.get(key), f"{place}.{key}")
     facts = _facts(DATASET_FACETS, facets, f"{place}.facets", told)
     state = _facts(STATISTICS_FACETS, {**facets, **more}, f"{place}.facets", told)
     return ForeignDataset(
@@ -210,6 +211,10 @@ def _mapping(value: Any, place: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise FacetError(f"{place} is missing" if value is None else f"{place} is no object")
     return value
+
+
+def _optional(value: Any, place: str) -> dict[str, Any]:
+    return {} if value is None else _mapping(value, place)
 
 
 def _facts(

@@ -162,8 +162,8 @@ def column_edges(facets: dict[str, Any]) -> tuple[ForeignEdge, ...]:
     if (facet := facets.get("columnLineage")) is None:
         return ()
     found: dict[ForeignEdge, None] = {}
-    fields = _object(facet, "columnLineage").get("fields") or {}
-    for column, lineage in _object(fields, "fields").items():
+    fields = _object(facet, "columnLineage").get("fields")
+    for column, lineage in _object({} if fields is None else fields, "fields").items():
         name, told = name_text(column, "fields"), _object(lineage, "fields")
         for source in _list(told.get("inputFields"), "inputFields"):
             found.update(dict.fromkeys(_steps(name, source, told)))
