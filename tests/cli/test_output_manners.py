@@ -42,6 +42,10 @@ EVERY_COMMAND = [
     ["status"],
     ["doctor"],
     ["gc"],
+    ["catalog", "backup", "copy.db"],
+    ["catalog", "backup", "copy.db", "--check"],
+    ["catalog", "restore", "copy.db"],
+    ["catalog", "rebuild"],
     ["catalog", "purge", "--older-than", "90d"],
 ]
 
