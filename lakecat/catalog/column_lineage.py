@@ -105,11 +105,25 @@ class _Up(_Walker):
         while queue:
             task = queue.popleft()
             steps = self._next(task)
+            further = depth is None or task.depth < depth
+            if further and task.version is not None:
+                steps += self._files(steps, task.depth + 1)
             for step in steps:
                 if self.first_time(step):
                     yield step
-            if depth is None or task.depth < depth:
+            if further:
                 queue.extend(self._onwards(steps, task.depth + 1))
+
+    def _files(self, steps: Sequence[ColumnPath], depth: int) -> list[ColumnPath]:
+        """From what an ingest was told to read (a pattern) to those of its files that other programs wrote."""
+        sources = [step for step in steps if step.input is not None and step.input.version is None]
+        files = self.foreign.files(step.execution_id for step in sources)
+        return [
+            _renamed(step.input, ColumnRef(uri, step.input.column), depth, step.execution_id)
+            for step in sources
+            for uri in files.get(step.execution_id, ())
+            if step.input is not None and uri != step.input.dataset
+        ]
 
     def _next(self, task: _Task) -> list[ColumnPath]:
         """The steps next to a column that was not walked from before."""
@@ -186,10 +200,19 @@ class _Down(_Walker):
         if task.column is not None:
             query = query.where(_same_name(s.column_edge.c.input_column, task.column))
         edges = self.connection.execute(query).all()
-        read = _versions_read(self.connection, {edge.execution_id for edge in edges})
+        versions = _versions_read(self.connection, {edge.execution_id for edge in edges})
         for edge in edges:
-            yield _step(edge, task.depth, read.get((edge.execution_id, edge.input_dataset)))
+            yield _step(edge, task.depth, versions.get((edge.execution_id, edge.input_dataset)))
         yield from _foreign_steps(self.connection, self.foreign.down(task.dataset, task.column), task.depth)
+        if task.version is None:
+            for read in self.foreign.read_as(task.dataset, task.column):
+                name = ColumnRef(read.input_dataset, read.input_column)
+                yield _renamed(name, ColumnRef(task.dataset, read.input_column), task.depth, read.execution_id)
+
+
+def _renamed(output: ColumnRef, source: ColumnRef, depth: int, execution_id: int) -> ColumnPath:
+    """The same data under two names."""
+    return ColumnPath(depth, output, source, EdgeKind.IDENTITY, None, None, execution_id)
 
 
 def _foreign_steps(connection: sa.Connection, edges: Sequence[Row], depth: int) -> Iterator[ColumnPath]:

@@ -19,6 +19,7 @@ from lakecat.catalog import schema as s
 from lakecat.catalog.database import Row
 from lakecat.catalog.queries import uri_hash
 from lakecat.catalog.registry import EventType, TypeKind
+from lakecat.types import ExecutionType
 
 
 @dataclass(slots=True)
@@ -108,6 +109,58 @@ class ForeignColumns:
         found = registry.find_named(self.connection, s.context, self.types[types_of.DATASET], fresh.values())
         self.known.update((uri, found.get(name)) for uri, name in fresh.items())
         return {uri for uri in wanted if self.known[uri] is not None}
+
+    def files(self, executions: Iterable[int]) -> dict[int, list[str]]:
+        """Which sources that these executions read are datasets of others, by URI."""
+        found: dict[int, list[str]] = {}
+        if types_of.DATASET not in self.types:
+            return found
+        event, file, dataset = s.event, s.artifact, s.context
+        for part in _chunks(sorted(set(executions))):
+            rows = self.connection.execute(
+                sa.select(event.c.execution_id, file.c.uri)
+                .join(file, file.c.id == event.c.artifact_id)
+                .join(dataset, dataset.c.name == file.c.uri)
+                .where(
+                    event.c.execution_id.in_(part),
+                    event.c.type == int(EventType.INPUT),
+                    file.c.type_id == self._sources(),
+                    dataset.c.type_id == self.types[types_of.DATASET],
+                )
+                .order_by(event.c.id.desc())
+            )
+            for row in rows:
+                found.setdefault(row.execution_id, []).append(row.uri)
+        return found
+
+    def read_as(self, uri: str, column: str | None) -> Sequence[Row]:
+        """Under which names lakecat's ingests read a file that is a dataset of others: a pattern, mostly.
+
+        Rows of ``input_dataset``, ``input_column`` and ``execution_id`` (the newest).
+        """
+        if uri not in self.which([uri]):
+            return ()
+        event, file, edge, ours = s.event, s.artifact, s.column_edge, s.lake_execution
+        query = (
+            sa.select(edge.c.input_dataset, edge.c.input_column, sa.func.max(edge.c.execution_id).label("execution_id"))
+            .join(ours, ours.c.execution_id == edge.c.execution_id)
+            .join(event, sa.and_(event.c.execution_id == edge.c.execution_id, event.c.type == int(EventType.INPUT)))
+            .join(file, file.c.id == event.c.artifact_id)
+            .where(
+                file.c.uri == uri,
+                file.c.type_id == self._sources(),
+                ours.c.type == ExecutionType.INGEST.value,
+                edge.c.input_hash != uri_hash(uri),
+            )
+            .group_by(edge.c.input_dataset, edge.c.input_column)
+        )
+        if column is not None:
+            query = query.where(sa.func.lower(edge.c.input_column) == sa.func.lower(column))
+        return self.connection.execute(query).all()
+
+    def _sources(self) -> sa.ScalarSelect[Any]:
+        mine = sa.and_(s.type_.c.name == registry.SOURCE, s.type_.c.version.is_(None))
+        return sa.select(sa.func.min(s.type_.c.id)).where(mine).scalar_subquery()
 
     def up(self, uri: str, column: str | None) -> Sequence[Row]:
         """The edges into a column of such a dataset (all of them where None), the newest first."""
