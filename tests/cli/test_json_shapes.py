@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from openlineage_lab import EVENTS
 from shell_lab import Shell
 
 PAGE = Path(__file__).parents[2] / "docs" / "json.md"
@@ -65,6 +66,15 @@ def test_gc_and_errors(stocked: Path, shell: Shell, promised: dict[str, list[str
     assert failed.out == ""
     (line,) = failed.err.splitlines()
     assert re.findall(r'"(\w+)":', line) == promised["error"]
+
+
+def test_an_import(stocked: Path, shell: Shell, promised: dict[str, list[str]]) -> None:
+    path = stocked / "events.jsonl"
+    path.write_text((EVENTS / "dbt.jsonl").read_text() + "{")
+    document = shell("--json", "catalog", "import", "openlineage", path).json["import"]
+    assert list(document) == promised["import"]
+    assert list(document["added"]) == promised["added"]
+    assert list(document["problems"][0]) == promised["problem"]
 
 
 def test_a_query_names_types_as_tables_do(stocked: Path, shell: Shell) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from openlineage_lab import EVENTS
 from shell_lab import Shell
 
 import lakecat
@@ -47,6 +48,7 @@ EVERY_COMMAND = [
     ["catalog", "restore", "copy.db"],
     ["catalog", "rebuild"],
     ["catalog", "purge", "--older-than", "90d"],
+    ["catalog", "import", "openlineage", str(EVENTS / "dbt.jsonl")],
 ]
 
 
