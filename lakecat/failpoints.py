@@ -28,8 +28,20 @@ NAMES: Final = (
     "commit.after",
     "released",
 )
-"""The steps of a write; see ``MAINTENANCE_NAMES`` for the others."""
+"""The steps of a write; the others are in ``MAINTENANCE_NAMES`` and ``KEEPING_NAMES``."""
 MAINTENANCE_NAMES: Final = ("gc.planned", "gc.file_deleted")
+KEEPING_NAMES: Final = (
+    "backup.written",
+    "backup.checked",
+    "restore.saved",
+    "restore.emptied",
+    "restore.filled",
+    "restore.before",
+    "restore.after",
+    "rebuild.commit",
+    "rebuild.before",
+    "rebuild.after",
+)
 
 _SPEC: Final = os.environ.get("LAKECAT_FAILPOINT", "")
 _hits = 0

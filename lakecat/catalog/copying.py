@@ -122,19 +122,20 @@ def last_ids(connection: sa.Connection) -> dict[str, int]:
 def continue_ids(connection: sa.Connection, last: Mapping[str, int]) -> None:
     """Give out only ids above ``last``, by table. On MySQL this commits: call it before the transaction's work."""
     known = last_ids(connection)
-    for name, value in sorted(last.items()):
-        if value <= known.get(name, value):
+    for name, highest in sorted(known.items()):
+        value = max(highest, last.get(name, 0))
+        if value < 1:
             continue
-        table = s.metadata.tables[name]
         if connection.dialect.name == "sqlite":
             sequence = sa.table("sqlite_sequence", sa.column("name"), sa.column("seq"))
             changed = connection.execute(sa.update(sequence).where(sequence.c.name == name).values(seq=value))
             if not changed.rowcount:
                 connection.execute(sa.insert(sequence).values(name=name, seq=value))
         elif connection.dialect.name == "postgresql":
+            # Its counter knows nothing of rows that came with their ids.
             connection.execute(sa.select(sa.func.setval(_sequence(name), value)))
-        else:
-            quoted = connection.dialect.identifier_preparer.format_table(table)
+        elif value > highest:
+            quoted = connection.dialect.identifier_preparer.format_table(s.metadata.tables[name])
             connection.exec_driver_sql(f"ALTER TABLE {quoted} AUTO_INCREMENT = {int(value) + 1}")
 
 

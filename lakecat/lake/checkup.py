@@ -11,15 +11,16 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from lakecat.catalog import garbage, restored
 from lakecat.catalog.sqlite import wal_is_safe
 from lakecat.engines import Engine
-from lakecat.errors import LakecatError, ObjectMissingError
+from lakecat.errors import CatalogBehindError, LakecatError, ObjectMissingError
 from lakecat.ingest import open_connector
 from lakecat.lake.answers import Check, Verdict
 from lakecat.lake.project import Project
 from lakecat.lake.querying import scan_of
 from lakecat.landing import Services
-from lakecat.tables import PlannedFile, plan
+from lakecat.tables import METADATA_SUFFIX, RECEIPT_SUFFIX, PlannedFile, metadata_prefix, plan, table_location
 from lakecat.types import DatasetName, Version
 
 _THREADS: Final = 8
@@ -33,6 +34,7 @@ def examine(services: Services, engine: Engine, project: Project, *, deep: bool)
         ("project", lambda: _project(services, project)),
         ("store", lambda: _store(services)),
         ("catalog", lambda: _catalog(services)),
+        ("catalog", lambda: _behind(services)),
         ("engine", lambda: _engine(engine)),
         ("files", lambda: _files(services, deep=deep)),
         ("leftovers", lambda: _leftovers(services)),
@@ -77,6 +79,25 @@ def _catalog(services: Services) -> Iterator[Check]:
         yield Check("catalog", verdict, f"{problem.message} ({problem.code})")
     if not problems:
         yield Check("catalog", Verdict.GOOD, f"{kind}: every version is explained by a completed execution")
+
+
+def _behind(services: Services) -> Iterator[Check]:
+    """Whether the lake holds versions that the catalog does not know, as after an old backup was put back."""
+    database = services.catalog.database
+    mend = "let the catalog catch up: lakecat catalog rebuild --yes"
+    with database.reading() as connection:
+        try:
+            restored.check(connection)
+        except CatalogBehindError as err:
+            yield Check("catalog", Verdict.BAD, err.what, mend)
+    for dataset in sorted(garbage.datasets(database)):
+        folder = metadata_prefix(table_location(services.store.url, dataset), None)
+        receipts = [one.location for one in services.store.list(folder) if one.location.endswith(RECEIPT_SUFFIX)]
+        published = garbage.published(database, dataset) if receipts else frozenset[str]()
+        unknown = [one for one in receipts if one.removesuffix(RECEIPT_SUFFIX) + METADATA_SUFFIX not in published]
+        if unknown:
+            message = f"{dataset}: the lake has versions that the catalog does not know: {len(unknown)}"
+            yield Check("catalog", Verdict.BAD, message, mend)
 
 
 def _engine(engine: Engine) -> Iterator[Check]:

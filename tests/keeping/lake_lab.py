@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ from lakecat.catalog import Catalog
 from lakecat.catalog import schema as s
 from lakecat.tables import RenameColumn
 
+WORKER = Path(__file__).with_name("keeping_worker.py")
 CONFIG = """\
 project: shop
 lake: ./lake
@@ -56,6 +60,11 @@ class Project:
 
     def connect(self) -> lakecat.Lake:
         return lakecat.connect(self.root)
+
+    def process(self, *arguments: str, failpoint: str = "") -> int:
+        """Run the worker in a process of its own; its exit code."""
+        command = [sys.executable, str(WORKER), str(self.root), *arguments]
+        return subprocess.run(command, env={**os.environ, "LAKECAT_FAILPOINT": failpoint}, check=False).returncode
 
     def work(self) -> None:
         """Jobs, transforms, merges, deletes, a rename, a failure, expiry and a collection."""

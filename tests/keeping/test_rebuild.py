@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import importlib
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import URL
 
 from lakecat.catalog import Catalog
+from lakecat.errors import CatalogBehindError
 
 sys.path.insert(0, str(Path(__file__).parent))
 lab: Any = importlib.import_module("lake_lab")
@@ -73,3 +76,213 @@ def test_a_lost_catalog_is_equal_after_a_rebuild_and_work_goes_on(project: Any) 
         assert lake.query("SELECT count(DISTINCT id) AS n FROM raw.orders").to_pylist() == [{"n": 15}]
         assert lake.gc(apply=True, max_delete_fraction=1).failures == ()
         assert [check for check in lake.doctor() if check.verdict.value == "bad"] == []
+
+
+def files_of(project: Any) -> set[Path]:
+    return {path for path in (project.root / "lake").rglob("*") if path.is_file()}
+
+
+def count(lake: Any, table: str) -> int:
+    return int(lake.query(f"SELECT count(*) AS n FROM {table}").to_pylist()[0]["n"])
+
+
+def test_a_catalog_from_an_old_backup_catches_up_before_it_is_written_to(project: Any, tmp_path: Path) -> None:
+    """Backup, more work, restore: nothing is collected or begun until the rebuild; then it is as if never restored."""
+    backup = tmp_path / "old.backup"
+    project.land(1)
+    with project.connect() as lake:
+        lake.ingest().raise_failures()
+        lake.backup(backup)
+        project.land(2)
+        lake.ingest().raise_failures()
+        lake.append("raw.new", pa.table({"x": [1]}))
+    before, files = state(project), files_of(project)
+    with project.connect() as lake:
+        done = lake.restore(backup, replace=True)
+        assert (done.ready, done.lake.missing, done.lake.undecided) == (False, 2, ())
+        assert count(lake, "raw.orders") == 3
+        for work in (
+            lake.gc,
+            lambda: lake.gc(apply=True),
+            lambda: lake.append("raw.orders", pa.table({"id": [1]})),
+        ):
+            with pytest.raises(CatalogBehindError):
+                work()
+        assert isinstance(lake.ingest().failures[0].error, CatalogBehindError)
+        behind = [check for check in lake.doctor() if check.name == "catalog" and check.verdict.value == "bad"]
+        assert "raw.orders: the lake has versions that the catalog does not know: 1" in " ".join(
+            check.message for check in behind
+        )
+        assert files_of(project) == files
+        assert lake.rebuild(apply=True).settled
+        assert [item.state.value for item in lake.ingest().outcomes] == ["nothing"]
+        assert count(lake, "raw.orders") == 6
+        assert lake.gc(apply=True).failures == ()
+        assert files_of(project) == files
+    after = state(project)
+    for name, rows in before.items():
+        assert after[name] == rows, name
+
+
+def test_a_restored_catalog_that_lacks_nothing_goes_on_at_once(project: Any, tmp_path: Path) -> None:
+    project.land(1)
+    with project.connect() as lake:
+        lake.ingest().raise_failures()
+        lake.backup(tmp_path / "b")
+        assert lake.restore(tmp_path / "b", replace=True).ready
+        project.land(2)
+        lake.ingest().raise_failures()
+        assert count(lake, "raw.orders") == 6
+
+
+def test_a_database_that_was_put_back_behind_our_back_is_noticed(shop: Any) -> None:
+    """Not by restore, but by cp: the execution that was running then has committed since, and its files must live."""
+    database = Path(str(shop.url.database))
+    with shop.connect() as lake:
+        lake.append("raw.t", pa.table({"x": [1]}))
+        with Catalog.open(shop.url) as catalog:
+            catalog.database.engine.dispose()
+    saved = database.read_bytes()
+    with shop.connect() as lake:
+        lake.append("raw.t", pa.table({"x": [2]}))
+    database.write_bytes(saved)
+    files = files_of(shop)
+    with shop.connect() as lake:
+        with pytest.raises(CatalogBehindError, match=r"raw\.t"):
+            lake.gc(apply=True, max_delete_fraction=1)
+        assert any("raw.t" in check.message and check.verdict.value == "bad" for check in lake.doctor())
+        assert files_of(shop) == files
+        assert lake.rebuild(apply=True).missing == 1
+        lake.gc(apply=True)
+        assert count(lake, "raw.t") == 2
+    assert files_of(shop) == files
+
+
+def lose_receipts(project: Any) -> None:
+    for path in (project.root / "lake").rglob("*.lakecat.committed"):
+        path.unlink()
+
+
+def test_a_last_commit_without_receipt_is_the_user_s_to_decide(shop: Any) -> None:
+    with shop.connect() as lake:
+        lake.append("raw.t", pa.table({"x": [1]}))
+        lake.append("raw.t", pa.table({"x": [2]}))
+    lose_receipts(shop)
+    for heads, rows in ((None, 1), ("certain", 1), ("newest", 2)):
+        lose(shop.url)
+        with shop.connect() as lake:
+            report = lake.rebuild(apply=True, heads=heads)
+            told = [(str(one.dataset), one.version) for one in report.undecided]
+            assert told == ([("raw.t", 2)] if rows == 1 else [])
+            assert (report.missing, count(lake, "raw.t")) == (rows, rows)
+            files = files_of(shop)
+            assert lake.gc(apply=True, max_delete_fraction=1).removable.files == 0
+            assert files_of(shop) == files
+
+
+def test_whose_version_was_read_has_happened(shop: Any) -> None:
+    """raw.orders' only commit has no receipt and no successor, but a script had pinned it."""
+    shop.land(1)
+    with shop.connect() as lake:
+        lake.ingest().raise_failures()
+        lake.run().raise_failures()
+    lose_receipts(shop)
+    lose(shop.url)
+    with shop.connect() as lake:
+        report = lake.rebuild(apply=True)
+        assert sorted(str(one.dataset) for one in report.undecided) == ["mart.log", "mart.revenue"]
+        assert count(lake, "raw.orders") == 3
+
+
+STAGED = ("commit.sidecar_written", "commit.pointer_swapped", "commit.lineage_recorded", "commit.before")
+
+
+@pytest.mark.parametrize("step", STAGED)
+def test_an_attempt_that_was_staged_and_never_committed_becomes_no_version(shop: Any, step: str) -> None:
+    """Killed before COMMIT; then somebody else goes on, so the lake itself knows that it never was."""
+    with shop.connect() as lake:
+        lake.append("raw.t", pa.table({"x": [1]}))
+    assert shop.process("append", failpoint=f"{step}:1:kill") == -9
+    with shop.connect() as lake:
+        lake.append("raw.t", pa.table({"x": [3]}))
+    before = state(shop)
+    lose(shop.url)
+    for heads in ("newest", None):
+        with shop.connect() as lake:
+            report = lake.rebuild(apply=True, heads=heads)
+            assert (report.undecided, report.problems) == ((), ())
+            assert sorted(lake.query("SELECT x FROM raw.t")["x"].to_pylist()) == [1, 3]
+    assert state(shop) == before
+
+
+def test_a_commit_that_has_happened_but_left_no_receipt_is_undecided(shop: Any) -> None:
+    with shop.connect() as lake:
+        lake.append("raw.t", pa.table({"x": [1]}))
+    assert shop.process("append", failpoint="commit.after:1:kill") == -9
+    before = state(shop)
+    lose(shop.url)
+    with shop.connect() as lake:
+        (undecided,) = lake.rebuild(apply=True).undecided
+        assert (str(undecided.dataset), undecided.version) == ("raw.t", 2)
+        assert count(lake, "raw.t") == 1
+        lake.rebuild(apply=True, heads="newest")
+        assert count(lake, "raw.t") == 2
+    assert state(shop)["versions"] == before["versions"]
+
+
+def test_two_histories_are_told_and_nothing_of_either_is_removed(shop: Any) -> None:
+    database = Path(str(shop.url.database))
+    with shop.connect() as lake:
+        lake.append("raw.t", pa.table({"x": [1]}))
+    saved = database.read_bytes()
+    with shop.connect() as lake:
+        lake.append("raw.t", pa.table({"x": [2]}))
+    database.write_bytes(saved)
+    with shop.connect() as lake:
+        lake.append("raw.t", pa.table({"x": [3]}))
+        files = files_of(shop)
+        (item,) = lake.rebuild(apply=True).datasets
+        assert item.missing == 0
+        assert "another history" in " ".join(item.problems)
+        with pytest.raises(CatalogBehindError):
+            lake.gc(apply=True, max_delete_fraction=1)
+        assert files_of(shop) == files
+        assert sorted(lake.query("SELECT x FROM raw.t")["x"].to_pylist()) == [1, 3]
+
+
+def test_damaged_sidecars_are_told_and_the_rest_is_recovered(shop: Any) -> None:
+    with shop.connect() as lake:
+        for table in ("raw.a", "raw.b"):
+            lake.append(table, pa.table({"x": [1]}))
+    (sidecar,) = (shop.root / "lake/raw/a").rglob("*.lakecat.json")
+    sidecar.write_text("{")
+    lose(shop.url)
+    with shop.connect() as lake:
+        report = lake.rebuild(apply=True)
+        assert "the sidecar is damaged" in " ".join(report.problems)
+        assert "raw/a" in " ".join(report.problems)
+        assert [str(info.name) for info in lake.datasets()] == ["raw.b"]
+
+
+def test_an_old_sidecar_without_totals_and_columns_can_still_be_read(shop: Any) -> None:
+    """Format 1: what it lacks is taken from the metadata."""
+    with shop.connect() as lake:
+        lake.append("raw.t", pa.table({"x": [1], "y": ["a"]}))
+        lake.append("raw.t", pa.table({"x": [2], "y": ["b"]}))
+    before = state(shop)
+    for path in (shop.root / "lake").rglob("*.lakecat.json"):
+        found = json.loads(path.read_text())
+        commit = found["commit"]
+        for key in ("commit", "tables", "project", "lease", "committed_ms", "targets", "prefixes", "other_edges"):
+            del commit[key]
+        commit["holder"] = "user@host, process 1 (lakecat)"
+        del found["totals"], found["columns"]
+        path.write_text(json.dumps({**found, "format": 1}))
+    lose_receipts(shop)
+    lose(shop.url)
+    with shop.connect() as lake:
+        assert lake.rebuild(apply=True, heads="newest").missing == 2
+        assert count(lake, "raw.t") == 2
+    after = state(shop)
+    for name in ("versions", "schemas", "columns", "pointers", "intents"):
+        assert after[name] == before[name], name
