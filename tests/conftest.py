@@ -44,12 +44,24 @@ def missing_fixture() -> Callable[[str], NoReturn]:
     return lack
 
 
-@dataclass(frozen=True)
+@dataclass
 class DatabaseServer:
-    """A running server; ``admin`` may create databases on it."""
+    """A running server; ``admin`` may create databases on it. ``start`` starts its process."""
 
     admin: URL
-    process: subprocess.Popen[bytes]
+    start: Callable[[], subprocess.Popen[bytes]]
+
+    def __post_init__(self) -> None:
+        self.process = self.start()
+
+    def kill(self) -> None:
+        """End it at once, as a crash does."""
+        self.process.kill()
+        self.process.wait()
+
+    def restart(self) -> None:
+        """Start it again after ``kill``."""
+        self.process = self.start()
 
     def new_database(self) -> URL:
         """A fresh, empty database."""
@@ -171,9 +183,9 @@ def postgres_server() -> Iterator[DatabaseServer]:
     for name, value in settings.items():
         command += ["-c", f"{name}={value}"]
     admin = URL.create("postgresql+psycopg", "postgres", "p@ss:w/rd", "127.0.0.1", port, "postgres")
-    process = start_server(command, folder, connects(admin), **options)
-    yield DatabaseServer(admin, process)
-    stop_server(process, folder, signal.SIGQUIT)
+    server = DatabaseServer(admin, lambda: start_server(command, folder, connects(admin), **options))
+    yield server
+    stop_server(server.process, folder, signal.SIGQUIT)
 
 
 @pytest.fixture(scope="session")
@@ -200,9 +212,9 @@ def mariadb_server() -> Iterator[DatabaseServer]:
         "--innodb-buffer-pool-size=32M", "--innodb-doublewrite=0", "--skip-log-bin", "--skip-name-resolve",
         "--character-set-server=latin1",  # a server whose defaults are not what the catalog needs
     ]  # fmt: skip
-    process = start_server(command, folder, connects(admin))
-    yield DatabaseServer(admin, process)
-    stop_server(process, folder, signal.SIGTERM)
+    running = DatabaseServer(admin, lambda: start_server(command, folder, connects(admin)))
+    yield running
+    stop_server(running.process, folder, signal.SIGTERM)
 
 
 @pytest.fixture

@@ -20,8 +20,8 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 
 from lakecat.catalog import sqlite, trips
-from lakecat.catalog.driver_errors import code_of, meaning_of
-from lakecat.errors import CatalogError, CatalogUnreachableError, ConfigError, LakecatError
+from lakecat.catalog.driver_errors import code_of, is_starting, meaning_of
+from lakecat.errors import CatalogError, CatalogUnreachableError, CommitUnknownError, ConfigError, LakecatError
 
 T = TypeVar("T")
 Row: TypeAlias = "sa.Row[*tuple[Any, ...]]"
@@ -62,7 +62,7 @@ _DRIVERS: Final = {
     "mariadb": "mysql+pymysql",
     "mariadb+pymysql": "mysql+pymysql",
 }  # fmt: skip
-_PG_TRANSIENT: Final = frozenset({"40001", "40P01", "55P03", "57P01", "57P02", "57P03"})
+_PG_TRANSIENT: Final = frozenset({"40001", "40P01", "55P03", "57P01", "57P02"})
 """Serialization failure, deadlock, lock timeout, server shutting down."""
 _MYSQL_TRANSIENT: Final = frozenset({1205, 1213, 1020, 1927})
 """Lock timeout, deadlock, record changed since it was read, connection killed."""
@@ -180,7 +180,7 @@ def is_transient(error: BaseException) -> bool:
     """Whether the same transaction may simply be tried again: it surely did not commit, and may succeed later."""
     if not isinstance(error, DBAPIError):
         return False
-    if error.connection_invalidated:
+    if error.connection_invalidated or is_starting(error):
         return True
     code = code_of(error)
     if isinstance(code, str):
@@ -271,16 +271,25 @@ class Database:
             connection.begin()
             yield connection
 
-    def write(self, work: Callable[[sa.Connection], T]) -> T:
+    def write(self, work: Callable[[sa.Connection], T], *, repeatable: bool = True) -> T:
         """Run ``work`` in a write transaction, again after deadlocks, lock waits and lost connections.
 
-        ``work`` must be repeatable. Raises CatalogError.
+        ``repeatable``: doing it again after it was committed changes nothing, for a connection may be lost when COMMIT
+        was sent and its answer not received. Where that is not so, this is CommitUnknownError. Raises CatalogError.
         """
 
         def once() -> T:
             with self.writing() as connection:
                 result = work(connection)
-                connection.commit()
+                try:
+                    connection.commit()
+                except DBAPIError as err:
+                    if repeatable or not err.connection_invalidated:
+                        raise
+                    raise CommitUnknownError(
+                        f"catalog {self.display} broke off while it committed, so it may have been written or not",
+                        hint="look whether it is there before you write it again",
+                    ) from err
                 return result
 
         with self.translating():

@@ -64,6 +64,7 @@ BUSY: Final = Meaning(
 CROWDED: Final = Meaning(
     CatalogBusyError, "takes no more connections", "try again, close other programs, or raise the server's limit"
 )
+STARTING: Final = Meaning(CatalogBusyError, "is being started, or recovers", "try again in a moment", "lakecat doctor")
 READ_ONLY: Final = Meaning(
     CatalogReadOnlyError,
     "may only be read here",
@@ -118,7 +119,7 @@ POSTGRESQL: Final[dict[str, Meaning]] = {
     "40": BUSY, "55006": BUSY, "55P03": BUSY, "57014": BUSY,
     "42P01": INCOMPLETE, "42703": INCOMPLETE, "42883": INCOMPLETE,
     "53100": FULL, "53200": TROUBLE, "53300": CROWDED, "53400": CROWDED,
-    "57P01": LOST, "57P02": LOST, "57P03": CROWDED, "57P04": MISSING, "57P05": LOST,
+    "57P01": LOST, "57P02": LOST, "57P03": STARTING, "57P04": MISSING, "57P05": LOST,
     "58": INPUT_OUTPUT, "58030": INPUT_OUTPUT, "XX001": DAMAGED, "XX002": DAMAGED,
 }  # fmt: skip
 """By SQLSTATE, else by its class (the first two characters)."""
@@ -157,7 +158,7 @@ _CONNECTING: Final[tuple[tuple[str, Meaning], ...]] = (
     ("is not permitted to log in", ACCESS),
     ("permission denied for database", ACCESS),
     ("role ", ACCESS),
-    ("the database system is", CROWDED),
+    ("the database system is", STARTING),
     ("database ", MISSING),
     ("too many clients", CROWDED),
     ("remaining connection slots", CROWDED),
@@ -174,6 +175,13 @@ def code_of(error: DBAPIError) -> int | str | None:
     if number is None and original is not None and original.args and isinstance(original.args[0], int):
         number = original.args[0]
     return number if number is not None else getattr(original, "sqlstate", None)
+
+
+def is_starting(error: DBAPIError) -> bool:
+    """Whether PostgreSQL refuses connections because it starts or recovers, and will take them soon."""
+    return code_of(error) == "57P03" or (
+        error.statement is None and "FATAL:  the database system is" in str(error.orig)
+    )
 
 
 def meaning_of(error: SQLAlchemyError, backend: str) -> Meaning:
