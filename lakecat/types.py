@@ -77,11 +77,12 @@ class VersionRef:
                 day = date.fromisoformat(ref)
                 return cls(dataset, as_of=datetime(day.year, day.month, day.day, 23, 59, 59, 999999, tzinfo=UTC))
             moment = datetime.fromisoformat(ref)
-        except ValueError:
+            as_of = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+        except (ValueError, OverflowError):  # the latter: the year 0 in UTC
             raise SelectorError(
                 f"{ref!r} is not a version", hint="write @v7, @2026-11-01, @2026-11-01T12:00:00Z or @<snapshot id>"
             ) from None
-        return cls(dataset, as_of=(moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC))
+        return cls(dataset, as_of=as_of)
 
     def __str__(self) -> str:
         if self.version is not None:

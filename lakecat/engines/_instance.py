@@ -202,6 +202,8 @@ def one_statement(con: Connection, sql: str, kinds: Sequence[str]) -> Statement:
         statements = con.extract_statements(sql)
     except duckdb.Error as err:
         raise translate(err, sql) from err
+    except TypeError as err:  # what is no Unicode is no text to DuckDB
+        raise EngineError("the SQL text holds half a surrogate pair, which is no character") from err
     if len(statements) != 1:
         raise EngineError(f"one SQL statement was expected, and here are {len(statements)}")
     statement = statements[0]

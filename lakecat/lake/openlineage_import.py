@@ -130,7 +130,7 @@ def import_openlineage(
     """
     names = [str(file) for file in files]
     for name in names:
-        if name != STDIN and not Path(name).is_file():
+        if name != STDIN and not _is_file(name):
             raise NotFoundError(
                 f"there is no file {name}", hint="give files of JSON lines, or - for the standard input"
             )
@@ -142,6 +142,14 @@ def import_openlineage(
         for batch in reader.batches(names, on_progress):
             added += lineage.record(batch)
     return replace(reader.report, added=added, problems=tuple(reader.problems))
+
+
+def _is_file(name: str) -> bool:
+    """Whether it can be read; a pipe can, too."""
+    try:
+        return Path(name).exists() and not Path(name).is_dir()
+    except (OSError, ValueError):  # a name that no file can have
+        return False
 
 
 def _all_or_nothing(
