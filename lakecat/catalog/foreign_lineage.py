@@ -230,13 +230,21 @@ class _Batch:
                     execution_id, type_, place.context_id, place.artifact_id, time, place.role, place.exact
                 )
         placed = writer.write(list(wanted.values()))
-        links.set_ends(self.connection, self.runs.ends)
+        links.set_ends(self.connection, {one: self.runs.ends[one] for one in self.runs.changed | writer.changed})
         self.recorded += Recorded(links=writer.added)
         self._belong(runs, places, {key: placed[link] for (key, _), link in wanted.items()})
         self._tell_states(runs, wanted, placed)
-        touched = links.written_by(self.connection, sorted(self.runs.ends), self.types[types_of.DATASET])
-        touched |= {place.context_id for found in places.values() for place in found if not place.exact}
-        since = min([*self.runs.starts.values(), *self.runs.ends.values()], default=0)
+        changed = self.runs.changed | writer.changed
+        if not changed:
+            return
+        touched = links.written_by(self.connection, sorted(changed), self.types[types_of.DATASET])
+        touched |= {
+            place.context_id
+            for (execution_id, _, _), found in places.items()
+            for place in found
+            if execution_id in changed and not place.exact
+        }
+        since = min(min(self.runs.starts[one], self.runs.ends[one]) for one in changed)
         links.relink(self.connection, touched, since, self.types)
         links.remove_unused(self.connection, writer.left)
 

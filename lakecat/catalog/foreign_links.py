@@ -54,6 +54,8 @@ class Links:
     connection: sa.Connection
     names: Mapping[int, str]
     added: int = 0
+    changed: set[int] = field(default_factory=set)
+    """Executions whose links are not what they were."""
     left: set[int] = field(default_factory=set)
     """Artifacts that an event led to before its version became known."""
 
@@ -105,6 +107,7 @@ class Links:
     def _sharpen(self, known: _Known, link: Link) -> _Known:
         """The version of what was linked vaguely has become known: the event leads to it, and edges follow."""
         event, path, edge = s.event, s.event_path, s.column_edge
+        self.changed.add(link.execution_id)
         self.connection.execute(
             sa.update(event).where(event.c.id == known.event_id).values(artifact_id=link.artifact_id)
         )
@@ -124,6 +127,7 @@ class Links:
         """A read counts from the run's beginning, a write at its end."""
         wanted = min(known.time, link.time) if link.type is EventType.INPUT else max(known.time, link.time)
         if known.event_id and wanted != known.time:
+            self.changed.add(link.execution_id)
             self.connection.execute(
                 sa.update(s.event).where(s.event.c.id == known.event_id).values(milliseconds_since_epoch=wanted)
             )
@@ -132,6 +136,7 @@ class Links:
         if not links:
             return
         table = s.event
+        self.changed.update(one.execution_id for one in links)
         self.connection.execute(
             sa.insert(table),
             [

@@ -32,6 +32,8 @@ class Runs:
     ids: dict[tuple[tuple[str, TypeKind], str], int] = field(default_factory=dict)
     starts: dict[int, int] = field(default_factory=dict)
     ends: dict[int, int] = field(default_factory=dict)
+    changed: set[int] = field(default_factory=set)
+    """Those whose state or times are not what they were."""
     recorded: Recorded = field(default_factory=Recorded)
 
     def write(self, runs: Sequence[RunDraft]) -> None:
@@ -87,6 +89,8 @@ class Runs:
     def _write_times(
         self, type_: tuple[str, TypeKind], execution_id: int, times: Mapping[str, Json], before: Mapping[str, Json]
     ) -> None:
+        if times:
+            self.changed.add(execution_id)
         declared = types_of.TYPES[type_].keys()
         rows = registry.property_rows("execution_id", execution_id, times, declared)
         registry.upsert(self.connection, s.execution_property, rows)
