@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from lakecat.catalog import registry
 from lakecat.catalog import schema as s
 from lakecat.catalog.database import Database, now_ms
+from lakecat.catalog.reading import dataset_id
 from lakecat.catalog.registry import EventType
 from lakecat.types import DatasetName, ExecutionState
 
@@ -103,12 +104,13 @@ def versions(database: Database, dataset: DatasetName, grace: timedelta) -> tupl
 
 
 def published(database: Database, dataset: DatasetName) -> frozenset[str]:
-    """The metadata location of every version that the dataset ever had."""
-    query = (
-        sa.select(s.version.c.metadata_location)
-        .join(s.context, s.context.c.id == s.version.c.dataset_id)
-        .join(s.type_, s.type_.c.id == s.context.c.type_id)
-        .where(s.type_.c.name == registry.DATASET, s.context.c.name == str(dataset))
+    """The location of all metadata that the dataset's pointer ever showed: of versions, and of moves of tags."""
+    owner = dataset_id(str(dataset))
+    query = sa.union_all(
+        *(
+            sa.select(table.c.metadata_location).where(table.c.dataset_id == owner)
+            for table in (s.version, s.tag_change)
+        )
     )
     with database.reading() as connection:
         return frozenset(connection.execute(query).scalars())

@@ -239,7 +239,15 @@ def newest_chain(entries: Sequence[Entry]) -> tuple[list[Entry], list[Entry]]:
 
 
 def possible_head(entries: Sequence[Entry], chain: Sequence[Entry]) -> Entry | None:
-    """The commit that may have happened on top of the chain."""
-    base = chain[-1].location if chain else None
-    staged = [one for one in entries if not one.certain and one.base == base]
+    """The commit that may have happened on top of the chain.
+
+    It was made from the chain's end, or from metadata that has no sidecar: moving a tag makes such.
+    """
+    base, version = (chain[-1].location, chain[-1].version) if chain else (None, 0)
+    elsewhere = {one.location for one in entries} - {base}
+    staged = [
+        one
+        for one in entries
+        if not one.certain and one.version == version + 1 and one.base not in elsewhere and (base or not one.base)
+    ]
     return max(staged, key=lambda one: (one.committed, one.location), default=None)
