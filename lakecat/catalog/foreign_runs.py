@@ -59,6 +59,7 @@ class Runs:
         self, type_: tuple[str, TypeKind], runs: Sequence[RunDraft], known: Mapping[int, Mapping[str, Json]]
     ) -> None:
         told: dict[int, tuple[int, Mapping[str, Json]]] = {}
+        rows: list[dict[str, Any]] = []
         for run in runs:
             execution_id = self.ids[run.type, run.key]
             before = known.get(execution_id, {})
@@ -74,8 +75,9 @@ class Runs:
                 "last_at": max(run.last, _whole(before, "last_at")),
                 "ended_at": decided[0] if decided[1] > 1 else None,
             }  # fmt: skip
-            self._write_times(type_, execution_id, {n: v for n, v in times.items() if before.get(n) != v}, before)
+            rows += self._times(type_, execution_id, {n: v for n, v in times.items() if before.get(n) != v}, before)
             told[execution_id] = (run.last, {**run.facts, **_job_facts(run)})
+        registry.upsert(self.connection, s.execution_property, rows)
         tell(self.connection, s.execution_property, type_, told)
 
     def _set_state(self, execution_id: int, state: MlmdState) -> None:
@@ -86,19 +88,18 @@ class Runs:
         ).rowcount
         self.recorded += Recorded(states=changed)
 
-    def _write_times(
+    def _times(
         self, type_: tuple[str, TypeKind], execution_id: int, times: Mapping[str, Json], before: Mapping[str, Json]
-    ) -> None:
+    ) -> list[dict[str, Any]]:
+        """The rows of the times that are not what they were."""
         if times:
             self.changed.add(execution_id)
-        declared = types_of.TYPES[type_].keys()
-        rows = registry.property_rows("execution_id", execution_id, times, declared)
-        registry.upsert(self.connection, s.execution_property, rows)
         if "ended_at" in before and times.get("ended_at", 0) is None:  # it was started again
             table = s.execution_property
             self.connection.execute(
                 sa.delete(table).where(table.c.execution_id == execution_id, table.c.name == "ended_at")
             )
+        return registry.property_rows("execution_id", execution_id, times, types_of.TYPES[type_].keys())
 
 
 @dataclass(slots=True)
