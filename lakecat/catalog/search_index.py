@@ -15,6 +15,7 @@ from enum import StrEnum
 from itertools import islice
 from pathlib import PurePosixPath
 from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 import sqlalchemy as sa
 
@@ -30,6 +31,8 @@ SETTING: Final = "search_format"
 TEXT_CHARACTERS: Final = 10_000
 _BATCH: Final = 500
 _FULLTEXT_TABLE: Final = "lakecat_search_words"
+_seen: Final[WeakKeyDictionary[sa.Engine, set[str]]] = WeakKeyDictionary()
+"""By database the jobs and scripts that others were able to see in the index: these stay there."""
 _TRIGGERS: Final = ("lakecat_search_insert", "lakecat_search_delete", "lakecat_search_update")
 
 _FULLTEXT_DDL: Final = (
@@ -156,6 +159,21 @@ def add(connection: sa.Connection, entries: Iterable[Entry]) -> None:
         connection.execute(insert.on_duplicate_key_update({"key_hash": table.c.key_hash}), rows)
     else:
         registry.insert_absent(connection, table, rows)
+
+
+def add_work(connection: sa.Connection, job: str, script: str | None) -> None:
+    """Let a job that begins, and its script, be found. Once they were seen there, this process asks no more."""
+    wanted = [job_entry(job)] if script is None else [job_entry(job), script_entry(script)]
+    seen = _seen.setdefault(connection.engine, set())
+    unseen = {key_hash(entry.kind, entry.key): entry for entry in wanted}
+    for key in unseen.keys() & seen:
+        del unseen[key]
+    if not unseen:
+        return
+    query = sa.select(s.search.c.key_hash).where(s.search.c.key_hash.in_(unseen))
+    there = set(connection.execute(query).scalars())
+    seen |= there
+    add(connection, [entry for key, entry in unseen.items() if key not in there])
 
 
 def add_dataset(connection: sa.Connection, dataset_id: int, name: str, columns: Sequence[ColumnInfo]) -> None:
