@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from lakecat.catalog import leases, registry, restored
+from lakecat.catalog import leases, registry, restored, search_index
 from lakecat.catalog import schema as s
 from lakecat.catalog.database import Database, now_ms
 from lakecat.catalog.reading import versions_of_execution
@@ -59,6 +59,7 @@ def record_start(
     execution_id = _insert(connection, types, lease, start, uuid, now)
     _record_contexts(connection, types, execution_id, start, now)
     _record_inputs(connection, types, execution_id, start, now)
+    search_index.add_work(connection, start.job, None if start.script is None else start.script.path)
     return execution_id
 
 
