@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import random
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import openlineage_lab as lab
@@ -17,7 +18,7 @@ from lakecat.catalog import schema as s
 from lakecat.catalog.foreign_lineage import ForeignLineage
 from lakecat.catalog.foreign_values import Recorded
 from lakecat.catalog.registry import MlmdState
-from lakecat.errors import UsageError
+from lakecat.errors import CatalogReadOnlyError, UsageError
 from lakecat.types import ColumnEdge, DatasetName, EdgeKind, SourceRead, VersionRef
 
 
@@ -294,3 +295,41 @@ def test_which_datasets_are_lakecats_own(bench):
 def test_a_rule_that_says_nothing_is_refused(catalog, rule):
     with pytest.raises(UsageError, match="lakecat's"):
         ForeignLineage(catalog.database, [rule])
+
+
+def test_two_imports_at_once_add_everything_once(bench):
+    """Also where both make the types; each in batches of its own size."""
+    events = []
+    for number in range(60):
+        source = f"s3://b|{number % 7}"
+        written = dataset(f"s3://b|{number % 5}", columnLineage=columns(a=[edge(source, "x")]))
+        for state in ("START", "COMPLETE"):
+            time, job = f"10:{number:02d}", f"job{number % 3}"
+            events.append(event(number, state, time, [dataset(source)], [written], job=job))
+
+    def work(size: int) -> Recorded:
+        with Catalog.open(bench.url) as other:
+            added = Recorded()
+            for start in range(0, len(events), size):
+                added += record(other, *events[start : start + size])
+            return added
+
+    with ThreadPoolExecutor(3) as pool:
+        added = sum(pool.map(work, (120, 17, 40)), Recorded())
+    assert (added.runs, added.jobs, added.datasets, added.columns) == (60, 3, 7, 60)
+    found = dump(bench.catalog)
+    assert len(found["edges"]) == 60
+    assert len([1 for _, _, type_, _, _ in found["events"] if type_ == 4]) == 60
+    assert record(bench.catalog, *events) == Recorded()
+    assert dump(bench.catalog) == found
+
+
+def test_a_catalog_that_may_only_be_read_says_so(bench):
+    """Nothing is written by half when an import cannot write."""
+    if bench.catalog.database.backend != "postgresql":
+        pytest.skip("PostgreSQL's transactions can be made read-only from outside")
+    with bench.catalog.database.writing() as connection:
+        connection.exec_driver_sql(f"ALTER DATABASE {bench.url.database} SET default_transaction_read_only = on")
+        connection.commit()
+    with Catalog.open(bench.url) as other, pytest.raises(CatalogReadOnlyError):
+        record(other, *samples())
