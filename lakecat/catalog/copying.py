@@ -166,6 +166,8 @@ def _sequence(name: str) -> sa.ColumnElement[Any]:
 def _plain(connection: sa.Connection, column: sa.Column[Any]) -> sa.ColumnElement[Any]:
     if isinstance(column.type, sa.Double) and connection.dialect.name != "sqlite":
         return column + 0.0  # SQLite knows no negative zero, and what can be copied there must be the same everywhere
+    if isinstance(column.type, sa.LargeBinary) and connection.dialect.name == "sqlite":
+        return sa.cast(column, sa.LargeBinary)  # where another program may have left text
     if not isinstance(column.type, sa.Boolean):
         return column
     as_number = sa.cast if connection.dialect.name == "postgresql" else sa.type_coerce

@@ -20,6 +20,7 @@ from lakecat.catalog.sidecars import Sidecar, decode
 from lakecat.errors import CorruptFileError, LakecatError, ObjectMissingError
 from lakecat.store import LakeStore
 from lakecat.tables import METADATA_SUFFIX, RECEIPT_SUFFIX, SIDECAR_SUFFIX, metadata_prefix, table_location
+from lakecat.types import DatasetName
 
 _THREADS: Final = 8
 _BATCH: Final = 64
@@ -161,9 +162,21 @@ class Spool:
         """Whether a metadata file is still in the lake."""
         return self._db.execute("SELECT 1 FROM metadata WHERE location = ?", (location,)).fetchone() is not None
 
-    def unexplained_receipts(self) -> list[str]:
-        """The metadata of receipts that have no sidecar (any more); the first of them."""
-        query = "SELECT location FROM receipt WHERE location NOT IN (SELECT location FROM sidecar) ORDER BY 1 LIMIT ?"
+    def without_sidecar(self, dataset: DatasetName) -> list[str]:
+        """A table's metadata files that have no sidecar: moves of tags, and what other programs wrote."""
+        folder = metadata_prefix(table_location(self._store.url, dataset), None) + "/"
+        query = (
+            "SELECT location FROM metadata WHERE substr(location, 1, ?) = ?"
+            " AND location NOT IN (SELECT location FROM sidecar) ORDER BY location"
+        )
+        return [row[0] for row in self._db.execute(query, (len(folder), folder))]
+
+    def lost_sidecars(self) -> list[str]:
+        """Metadata that was committed, as its receipt says, and has no sidecar; the first of it."""
+        query = (
+            "SELECT location FROM receipt WHERE location NOT IN (SELECT location FROM sidecar)"
+            " AND location IN (SELECT location FROM metadata) ORDER BY location LIMIT ?"
+        )
         return [row[0] for row in self._db.execute(query, (_SHOWN,))]
 
     def _decoded(self, query: str, *values: str) -> Iterator[Sidecar]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -19,6 +20,7 @@ from lakecat.landing import Services
 from lakecat.rebuild.report import LOST, Heads, RebuildReport, RebuiltDataset, UndecidedCommit
 from lakecat.rebuild.spool import Entry, Spool, newest_chain, possible_head
 from lakecat.tables import TableState, Totals, load_state
+from lakecat.tables.layout import metadata_version
 from lakecat.types import DatasetName, ExecutionState
 
 _SHOWN: Final = 5
@@ -121,7 +123,7 @@ class _Rebuild:
         names = self._spool.datasets()
         self._decide(names)
         found = [self._dataset(name) for name in names]
-        for location in self._spool.unexplained_receipts():
+        for location in self._spool.lost_sidecars():
             self._spool.damaged.append(f"{location}: it was committed, but its sidecar is gone")
         return found
 
@@ -243,9 +245,21 @@ class _Rebuild:
         except LakecatError as err:
             found.problems.append(f"its newest metadata cannot be read: {err.what}")
             return
-        refs: Mapping[str, Mapping[str, object]] = state.head.get("refs") or {}
-        tags = {name: int(str(ref["snapshot-id"])) for name, ref in refs.items() if ref.get("type") == "tag"}
-        found.tags = replay.add_tags(self._connection, found.dataset, tags)
+        found.tags = replay.add_tags(self._connection, found.dataset, _tags(state))
+        self._tell_moved_tags(found, state)
+
+    def _tell_moved_tags(self, found: _Found, state: TableState) -> None:
+        """Tags that were moved after the newest version: nothing in the lake says whether that was committed."""
+        for location in self._spool.without_sidecar(found.dataset):
+            if metadata_version(location) <= metadata_version(state.metadata_location):
+                continue
+            with suppress(LakecatError):
+                later = load_state(self._store, location)
+                if later.current_snapshot_id == state.current_snapshot_id and _tags(later) != _tags(state):
+                    named = ", ".join(f"{name} on snapshot {key}" for name, key in sorted(_tags(later).items()))
+                    found.problems.append(
+                        f"tags may have been moved after its newest version ({named}): set them again"
+                    )
 
     def _report(self, found: Sequence[_Found], executions: int, *, applied: bool) -> RebuildReport:
         damaged = tuple(self._spool.damaged)
@@ -260,6 +274,11 @@ class _Rebuild:
             settled=not self._undecided or self._heads is not None,
             lost=LOST,
         )
+
+
+def _tags(state: TableState) -> dict[str, int]:
+    refs: Mapping[str, Mapping[str, object]] = state.head.get("refs") or {}
+    return {name: int(str(ref["snapshot-id"])) for name, ref in refs.items() if ref.get("type") == "tag"}
 
 
 def _columns(state: TableState) -> tuple[ColumnInfo, ...]:

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import URL
 
 from lakecat.catalog import Catalog
+from lakecat.catalog import schema as s
 from lakecat.errors import CatalogBehindError
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -286,3 +287,24 @@ def test_an_old_sidecar_without_totals_and_columns_can_still_be_read(shop: Any) 
     after = state(shop)
     for name in ("versions", "schemas", "columns", "pointers", "intents"):
         assert after[name] == before[name], name
+
+
+def test_tags_in_the_newest_metadata_are_recovered_and_later_ones_told(shop: Any) -> None:
+    """Another Iceberg program could have set them as well: they are the table's own."""
+    with shop.connect() as lake:
+        first = lake.append("raw.t", pa.table({"x": [1]})).version
+        lake.append("raw.t", pa.table({"x": [2]}))
+        newest = Path(lake.catalog.metadata_location(first.dataset).removeprefix("file://"))
+    raw = json.loads(newest.read_text())
+    del raw["lakecat-history-crc32"]
+    raw["refs"]["prod"] = {"snapshot-id": first.snapshot_id, "type": "tag"}
+    newest.write_text(json.dumps(raw))
+    raw["refs"]["late"] = {"snapshot-id": first.snapshot_id, "type": "tag"}
+    (newest.parent / "00009-x.metadata.json").write_text(json.dumps(raw))
+    lose(shop.url)
+    with shop.connect() as lake:
+        (item,) = lake.rebuild(apply=True).datasets
+        assert item.tags == 1
+        assert f"late on snapshot {first.snapshot_id}" in " ".join(item.problems)
+        with lake.catalog.database.reading() as connection:
+            assert [(row.name, row.version) for row in connection.execute(sa.select(s.tag))] == [("prod", 1)]
