@@ -150,6 +150,8 @@ _NO_SPACE: Final = (
     f"error {errno.ENOSPC} ",
     "No space left on",
 )
+_NO_ANSWER: Final = (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.InternalError)
+"""What a connection that fails is; PyMySQL calls an answer that is not MySQL's an internal error."""
 _CONNECTING: Final[tuple[tuple[str, Meaning], ...]] = (
     ("password authentication failed", ACCESS),
     ("no password supplied", ACCESS),
@@ -195,7 +197,7 @@ def meaning_of(error: SQLAlchemyError, backend: str) -> Meaning:
         if code == 1 and text.startswith(("no such table", "no such column")):
             found = INCOMPLETE
     elif backend == "postgresql":
-        found = _postgresql(code, text, statement=error.statement)
+        found = _postgresql(error, code, text)
     elif isinstance(code, int):
         found = MYSQL.get(code)
     if error.connection_invalidated and found in (None, UNREACHABLE, TROUBLE):
@@ -207,10 +209,10 @@ def meaning_of(error: SQLAlchemyError, backend: str) -> Meaning:
     return found or _unknown(error)
 
 
-def _postgresql(code: int | str | None, text: str, *, statement: str | None) -> Meaning | None:
+def _postgresql(error: DBAPIError, code: int | str | None, text: str) -> Meaning | None:
     if isinstance(code, str):
         return POSTGRESQL.get(code) or POSTGRESQL.get(code[:2])
-    if statement is not None:
+    if error.statement is not None or not isinstance(error, sa.exc.OperationalError):
         return None
     _, fatal, said = text.partition("FATAL:")
     if not fatal:
@@ -227,6 +229,6 @@ def _only_reads(statement: str | None) -> bool:
 def _unknown(error: DBAPIError) -> Meaning:
     if isinstance(error, sa.exc.DataError):
         return VALUE
-    if error.statement is None:
+    if error.statement is None and isinstance(error, _NO_ANSWER):
         return UNREACHABLE
     return TROUBLE if isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError) else REFUSED

@@ -538,3 +538,11 @@ def test_no_space_left_is_full_whatever_the_number(code: int, text: str):
 def test_what_postgresql_says_to_a_connection(text: str, wanted: type[errors.CatalogError]):
     error = sa.exc.OperationalError(None, None, Exception(text))  # type: ignore[arg-type]
     assert meaning_of(error, "postgresql").error is wanted
+
+
+@pytest.mark.parametrize("backend", ["postgresql", "mysql", "sqlite"])
+def test_a_value_that_the_driver_itself_refuses(backend: str):
+    """As psycopg does with NUL in text, also where the statement is not told."""
+    for statement in (None, "INSERT INTO x VALUES (1)"):
+        error = sa.exc.DataError(statement, None, Exception("text fields cannot contain NUL"))  # type: ignore[arg-type]
+        assert meaning_of(error, backend).error is errors.CatalogError
