@@ -28,8 +28,9 @@ NAMES: Final = (
     "commit.after",
     "released",
 )
-"""The steps of a write; the others are in ``MAINTENANCE_NAMES`` and ``KEEPING_NAMES``."""
+"""The steps of a write; the others are in ``MAINTENANCE_NAMES``, ``TAGGING_NAMES``, ``KEEPING_NAMES``."""
 MAINTENANCE_NAMES: Final = ("gc.planned", "gc.file_deleted")
+TAGGING_NAMES: Final = ("tag.begun", "tag.locked", "tag.written", "tag.swapped", "tag.before", "tag.after")
 KEEPING_NAMES: Final = (
     "backup.written",
     "backup.checked",

@@ -331,7 +331,9 @@ class _Look:
         metadata = self._metadata(state, rest)
         only = unreferenced(self._store, kept, lists)
         gone = [version for version in due if version.metadata_location not in metadata]
-        ordered = (only.files, only.manifests, only.lists, [version.metadata_location for version in gone])
+        tagged = garbage.tag_metadata(catalog.database, self._dataset, grace)
+        stale = [*(version.metadata_location for version in gone), *(one for one in tagged if one not in metadata)]
+        ordered = (only.files, only.manifests, only.lists, stale)
         expired = {location: turn for turn, locations in enumerate(ordered) for location in locations}
         return kept, metadata, expired, tuple(version.version for version in gone)
 

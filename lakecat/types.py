@@ -14,6 +14,8 @@ from lakecat.errors import SelectorError
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
 _PART: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,126}\Z")
+_TAG: Final = re.compile(r"(?!v[0-9])[a-z][a-z0-9_]*(?:[.-][a-z0-9_]+)*\Z")
+_TAG_CHARACTERS: Final = 128
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -48,18 +50,24 @@ class DatasetName:
         return f"{self.namespace}.{self.name}"
 
 
+def is_tag_name(text: str) -> bool:
+    """Whether a version may be called so: ``prod``, ``q3-2026``, ``model.v2``; not ``v2``, and not ``v2x`` either."""
+    return len(text) <= _TAG_CHARACTERS and _TAG.match(text) is not None
+
+
 @dataclass(frozen=True, slots=True)
 class VersionRef:
-    """A dataset at a version: ``raw.orders@v7``, ``@2026-11-01``, ``@2026-11-01T12:00:00Z``, ``@<snapshot id>``.
+    """A dataset at a version: ``raw.orders@v7``, ``@2026-11-01T12:00:00Z``, ``@<snapshot id>``, ``@<tag>``.
 
-    At most one of ``version`` (1, 2, …), ``as_of`` (aware, UTC; a bare date means its end) and
-    ``snapshot_id`` is set; none means the current version.
+    At most one of ``version`` (1, 2, …), ``as_of`` (aware, UTC; a bare date means its end), ``snapshot_id`` and
+    ``tag`` is set; none means the current version.
     """
 
     dataset: DatasetName
     version: int | None = None
     as_of: datetime | None = None
     snapshot_id: int | None = None
+    tag: str | None = None
 
     @classmethod
     def parse(cls, text: str) -> VersionRef:
@@ -72,6 +80,8 @@ class VersionRef:
             return cls(dataset, version=int(ref[1:]))
         if re.fullmatch(r"[0-9]{9,19}", ref):
             return cls(dataset, snapshot_id=int(ref))
+        if is_tag_name(ref):
+            return cls(dataset, tag=ref)
         try:
             if re.fullmatch(r"\d{4}-\d\d-\d\d", ref):
                 day = date.fromisoformat(ref)
@@ -80,7 +90,8 @@ class VersionRef:
             as_of = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
         except (ValueError, OverflowError):  # the latter: the year 0 in UTC
             raise SelectorError(
-                f"{ref!r} is not a version", hint="write @v7, @2026-11-01, @2026-11-01T12:00:00Z or @<snapshot id>"
+                f"{ref!r} is not a version",
+                hint="write @v7, @2026-11-01, @2026-11-01T12:00:00Z, @<snapshot id> or @<tag>, such as @prod",
             ) from None
         return cls(dataset, as_of=as_of)
 
@@ -89,6 +100,8 @@ class VersionRef:
             return f"{self.dataset}@v{self.version}"
         if self.snapshot_id is not None:
             return f"{self.dataset}@{self.snapshot_id}"
+        if self.tag is not None:
+            return f"{self.dataset}@{self.tag}"
         if self.as_of is not None:
             return f"{self.dataset}@{self.as_of.isoformat().replace('+00:00', 'Z')}"
         return str(self.dataset)

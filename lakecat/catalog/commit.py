@@ -5,7 +5,7 @@ stage each table (manifests, metadata, sidecar) on what the locked pointer shows
 record versions, events, edges, positions and files; set the execution COMPLETE by compare-and-set; COMMIT; leave a
 receipt beside each table's metadata, by which the lake itself knows what was committed.
 
-An error of COMMIT itself does not say whether it was applied. ``_settle`` asks on a new connection: a compare-and-set
+An error of COMMIT itself does not say whether it was applied. ``settle`` asks on a new connection: a compare-and-set
 on the execution's ``attempt`` either finds it COMPLETE, or makes sure that the attempt can never be applied any more;
 only then are its files removed. This is the only module of the catalog that imports ``lakecat.tables``.
 """
@@ -95,7 +95,7 @@ class _Work:
     unknown_wait: float
 
     def run(self) -> tuple[list[StagedTable], tuple[Version, ...]]:
-        """One attempt: one transaction. Once COMMIT was sent, only ``_settle`` may say that it did not happen."""
+        """One attempt: one transaction. Once COMMIT was sent, only ``settle`` may say that it did not happen."""
         staged: list[StagedTable] = []
         sent = False
         error: BaseException | None = None
@@ -104,7 +104,7 @@ class _Work:
                 attempt, versions = self._fill(connection, staged)
                 failpoint("commit.before")
                 sent = True
-                error = _try_commit(connection)
+                error = try_commit(connection)
         except BaseException as err:
             if not sent:
                 self._remove(staged)
@@ -134,7 +134,7 @@ class _Work:
         failpoint("commit.pointer_swapped")
         versions = recording.record(connection, self.catalog.type_ids, numbers, staged, self._record())
         failpoint("commit.lineage_recorded")
-        _complete(connection, execution, attempt, numbers.now)
+        complete(connection, execution, attempt, numbers.now)
         return attempt, versions
 
     def _names(self) -> tuple[str, ...]:
@@ -167,7 +167,7 @@ class _Work:
 
     def _conclude(self, attempt: int, staged: list[StagedTable], error: BaseException) -> None:
         """After an error of COMMIT: return when it was applied all the same, else remove the files and raise it."""
-        if not _settle(self.catalog.database, self.plan.execution, attempt, self.unknown_wait, error):
+        if not settle(self.catalog.database, self.plan.execution, attempt, self.unknown_wait, error):
             self._remove(staged)
             raise error
         if not isinstance(error, SQLAlchemyError):
@@ -267,7 +267,8 @@ def _swap(connection: sa.Connection, staged: list[StagedTable]) -> None:
             )
 
 
-def _complete(connection: sa.Connection, execution: RunningExecution, attempt: int, now: int) -> None:
+def complete(connection: sa.Connection, execution: RunningExecution, attempt: int, now: int) -> None:
+    """Set the execution COMPLETE. Raises LeaseLostError, CommitConflictError (its work was done by another)."""
     table = s.lake_execution
     try:
         changed = connection.execute(
@@ -289,7 +290,7 @@ def _complete(connection: sa.Connection, execution: RunningExecution, attempt: i
         raise leases.lost(execution.lease)
 
 
-def _try_commit(connection: sa.Connection) -> BaseException | None:
+def try_commit(connection: sa.Connection) -> BaseException | None:
     """COMMIT; the error, after which its outcome is unknown."""
     try:
         connection.commit()
@@ -300,7 +301,7 @@ def _try_commit(connection: sa.Connection) -> BaseException | None:
     return None
 
 
-def _settle(database: Database, execution: RunningExecution, attempt: int, wait: float, error: BaseException) -> bool:
+def settle(database: Database, execution: RunningExecution, attempt: int, wait: float, error: BaseException) -> bool:
     """Whether the attempt was applied; when not, it can never be any more. Raises CommitUnknownError."""
     table = s.lake_execution
 

@@ -116,6 +116,20 @@ def published(database: Database, dataset: DatasetName) -> frozenset[str]:
         return frozenset(connection.execute(query).scalars())
 
 
+def tag_metadata(database: Database, dataset: DatasetName, grace: timedelta) -> tuple[str, ...]:
+    """The metadata that moves of tags have published longer ago than ``grace``."""
+    table = s.tag_change
+    long_ago = table.c.changed_ms <= now_ms() - round(grace.total_seconds() * 1000)
+    query = (
+        sa.select(table.c.metadata_location)
+        .join(s.context, s.context.c.id == table.c.dataset_id)
+        .join(s.type_, s.type_.c.id == s.context.c.type_id)
+        .where(s.type_.c.name == registry.DATASET, s.context.c.name == str(dataset), long_ago)
+    )
+    with database.reading() as connection:
+        return tuple(connection.execute(query).scalars())
+
+
 def mark_collected(database: Database, dataset: DatasetName, numbers: Sequence[int]) -> None:
     """Note that nothing is left of these expired versions but their record."""
     table = s.version

@@ -8,6 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from lakecat.catalog import schema as s
+from lakecat.catalog import search_index
 from lakecat.catalog.database import now_ms
 from lakecat.catalog.registry import EventType, MlmdState
 from lakecat.catalog.values import Problem
@@ -22,6 +23,7 @@ def check(connection: sa.Connection) -> tuple[Problem, ...]:
         *_versions(connection),
         *_executions(connection),
         *_stale(connection),
+        *_search(connection),
     ]
     return tuple(sorted(found, key=lambda p: p.warning))
 
@@ -37,7 +39,7 @@ def _file(connection: sa.Connection) -> Iterator[Problem]:
 
 
 def _pointers(connection: sa.Connection) -> Iterator[Problem]:
-    """The table's pointer is its newest version's metadata."""
+    """The table's pointer is its newest version's metadata, or that of a tag that was moved since."""
     newest = (
         sa.select(s.version.c.dataset_id, sa.func.max(s.version.c.version).label("version"))
         .group_by(s.version.c.dataset_id)
@@ -59,12 +61,39 @@ def _pointers(connection: sa.Connection) -> Iterator[Problem]:
         f"{row.table_namespace}.{row.table_name}": row.metadata_location
         for row in connection.execute(sa.select(table).where(table.c.catalog_name == s.ICEBERG_CATALOG))
     }
+    tagged = _tagged(connection)
     for name in sorted(recorded.keys() | pointers.keys()):
-        if recorded.get(name) != pointers.get(name):
+        if recorded.get(name) != pointers.get(name) and tagged.get(name) != pointers.get(name):
             yield Problem(
                 "pointer.unexplained",
                 f"{name}: the pointer is {pointers.get(name)}, its newest recorded version is {recorded.get(name)}",
             )
+
+
+def _tagged(connection: sa.Connection) -> dict[str, str]:
+    """The metadata that the last move of a tag has published, of datasets that had no commit since."""
+    change, version = s.tag_change, s.version
+    last = sa.select(sa.func.max(change.c.id)).group_by(change.c.dataset_id)
+    top = sa.select(sa.func.max(version.c.version)).where(version.c.dataset_id == change.c.dataset_id)
+    rows = connection.execute(
+        sa.select(s.context.c.name, change.c.metadata_location)
+        .join(change, change.c.dataset_id == s.context.c.id)
+        .where(change.c.id.in_(last), change.c.newest_version == top.scalar_subquery())
+    )
+    return {row.name: row.metadata_location for row in rows}
+
+
+def _search(connection: sa.Connection) -> Iterator[Problem]:
+    """The search index says what it is made from."""
+    names = search_index.differences(connection)
+    if names:
+        shown = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+        yield Problem(
+            "search.drift",
+            f"{len(names)} entries of the search index are not what they should be: {shown};"
+            " `lakecat catalog reindex` makes it anew",
+            warning=True,
+        )
 
 
 def _versions(connection: sa.Connection) -> Iterator[Problem]:

@@ -124,10 +124,17 @@ def resolve(connection: sa.Connection, ref: VersionRef) -> Version:
         query = query.where(s.version.c.snapshot_id == ref.snapshot_id)
     elif ref.as_of is not None:
         query = query.where(s.version.c.committed_ms <= milliseconds(ref.as_of))
+    elif ref.tag is not None:
+        tagged = sa.select(s.tag.c.version).where(
+            s.tag.c.dataset_id == dataset_id(str(ref.dataset)), s.tag.c.name == ref.tag
+        )
+        query = query.where(s.version.c.version == tagged.scalar_subquery())
     row = connection.execute(query).one_or_none()
     if row is not None:
         return version_of(row)
     latest = dataset(connection, ref.dataset).latest
+    if ref.tag is not None:
+        raise _no_tag(connection, ref)
     raise NotFoundError(
         f"{ref.dataset} has no version {str(ref).partition('@')[2]}",
         hint=f"its newest is v{latest.version} of {latest.committed_at.isoformat(timespec='seconds')}",
@@ -315,6 +322,16 @@ def _script(path: str, found: Mapping[str, Json]) -> Script:
         sha256=str(found.get("sha256", "")),
         path=path,
         dialect=str(found.get("dialect", "")),
+    )
+
+
+def _no_tag(connection: sa.Connection, ref: VersionRef) -> NotFoundError:
+    query = sa.select(s.tag.c.name).where(s.tag.c.dataset_id == dataset_id(str(ref.dataset))).order_by(s.tag.c.name)
+    names = [str(name) for name in connection.execute(query).scalars()]
+    return NotFoundError(
+        f"{ref.dataset} has no tag {ref.tag!r}",
+        hint=f"its tags: {', '.join(names)}" if names else "no version of it is tagged",
+        next_command=f"lakecat tag list {ref.dataset}",
     )
 
 

@@ -1,7 +1,7 @@
 """Time travel in queries: which dataset at which version each table of a SELECT means.
 
 Three spellings, in any dialect: ``raw.flights@v7`` (also ``@2026-11-01``, ``@2026-11-01T12:00:00Z``,
-``@<snapshot id>``; no space around the ``@``), ``raw.flights FOR VERSION AS OF 7`` and
+``@<snapshot id>``, ``@<tag>``; no space around the ``@``), ``raw.flights FOR VERSION AS OF 7`` and
 ``raw.flights FOR TIMESTAMP AS OF '2026-11-01'``; DuckDB's ``AT (VERSION => 7)`` means the second.
 """
 
@@ -20,10 +20,11 @@ from sqlglot.tokenizer_core import Token, TokenType
 
 from lakecat.errors import SelectorError, UsageError
 from lakecat.transform.names import table_nodes
-from lakecat.types import DatasetName, VersionRef
+from lakecat.types import DatasetName, VersionRef, is_tag_name
 
 _AT: Final = re.compile(
-    r"@(?:v[1-9][0-9]{0,17}|\d{4}-\d\d-\d\d(?:T[0-9:.]+(?:Z|[+-]\d\d:\d\d)?)?|[0-9]{9,19})"
+    r"@(?:v[1-9][0-9]{0,17}|\d{4}-\d\d-\d\d(?:T[0-9:.]+(?:Z|[+-]\d\d:\d\d)?)?|[0-9]{9,19}"
+    r"|(?!v[0-9])[a-z][a-z0-9_]*(?:[.-][a-z0-9_]+)*)"
     r"(?![A-Za-z0-9_])"
 )
 _SNAPSHOT_ID: Final = 10**8
@@ -86,7 +87,7 @@ def _without_versions(sql: str, dialect: str) -> tuple[str, dict[str, str]]:
         if match is None:
             raise SelectorError(
                 f"{sql[token.start : token.start + 30]!r} is not a version",
-                hint="write @v7, @2026-11-01, @2026-11-01T12:00:00Z or @<snapshot id>",
+                hint="write @v7, @2026-11-01, @2026-11-01T12:00:00Z, @<snapshot id> or @<tag>, such as @prod",
             )
         name = f"{_MARK}{len(marked)}"
         marked[name] = f"{tokens[index - 1].text}{match[0]}"
@@ -117,6 +118,8 @@ def _reference(table: exp.Table, marked: str | None) -> VersionRef:
     text = _literal(clause.expression)
     if kind == "VERSION" and text.isdigit():
         return VersionRef.parse(f"{dataset}@{text if int(text) >= _SNAPSHOT_ID else f'v{text}'}")
+    if kind == "VERSION" and is_tag_name(text):
+        return VersionRef(dataset, tag=text)
     if kind == "TIMESTAMP":
         return VersionRef.parse(f"{dataset}@{text.replace(' ', 'T', 1)}")
     raise SelectorError(

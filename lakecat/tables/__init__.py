@@ -27,6 +27,7 @@ from lakecat.tables.layout import (
 )
 from lakecat.tables.partitions import parse_partition
 from lakecat.tables.reading import read
+from lakecat.tables.refs import StagedMetadata, stage_tag, table_tags
 from lakecat.tables.rewrite import Rewrite, delete_keys, merge_upsert
 from lakecat.tables.scan import PlannedFile, Scan, appended_since, plan
 from lakecat.tables.schemas import arrow_to_iceberg, iceberg_to_arrow
@@ -52,6 +53,7 @@ __all__ = [
     "Rewrite",
     "Scan",
     "SchemaChange",
+    "StagedMetadata",
     "StagedTable",
     "TableChange",
     "TableState",
@@ -77,7 +79,9 @@ __all__ = [
     "receipt_location",
     "sidecar_location",
     "stage",
+    "stage_tag",
     "table_location",
+    "table_tags",
     "unreferenced",
     "write_files",
 ]

@@ -74,6 +74,17 @@ def test_an_at_in_text_or_before_a_parameter_is_left_alone() -> None:
     assert "'raw.x@v1'" in found.sql
 
 
+@pytest.mark.parametrize("dialect", ["duckdb", "snowflake", "bigquery", "spark", "postgres", "trino", "mysql", "tsql"])
+def test_a_tag(dialect: str) -> None:
+    sql = "SELECT f.a FROM raw.flights@prod f JOIN raw.flights@q3-2026.a AS g ON f.a = g.a WHERE f.b > 1 -- @x"
+    assert references(sql, dialect) == [VersionRef(FLIGHTS, tag="prod"), VersionRef(FLIGHTS, tag="q3-2026.a")]
+
+
+def test_a_tag_as_spark_writes_it_and_before_a_comment() -> None:
+    assert references("SELECT * FROM raw.flights FOR VERSION AS OF 'prod'") == [VersionRef(FLIGHTS, tag="prod")]
+    assert references("SELECT * FROM raw.flights@prod--why\n") == [VersionRef(FLIGHTS, tag="prod")]
+
+
 def test_the_old_name_still_qualifies_columns() -> None:
     assert 'AS "flights"' in read("SELECT flights.a FROM raw.flights@v1").sql
     assert read("SELECT raw.flights.a FROM raw.flights").sql.count('AS "flights"') == 0
@@ -82,7 +93,7 @@ def test_the_old_name_still_qualifies_columns() -> None:
 @pytest.mark.parametrize(
     ("sql", "error"),
     [
-        ("SELECT * FROM raw.flights@latest", SelectorError),
+        ("SELECT * FROM raw.flights@Latest", SelectorError),
         ("SELECT * FROM raw.flights@v0", SelectorError),
         ("SELECT * FROM raw.flights@v1x", SelectorError),
         ("SELECT * FROM raw.flights@2026-13-01", SelectorError),
