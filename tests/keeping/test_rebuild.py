@@ -308,3 +308,23 @@ def test_tags_in_the_newest_metadata_are_recovered_and_later_ones_told(shop: Any
         assert f"late on snapshot {first.snapshot_id}" in " ".join(item.problems)
         with lake.catalog.database.reading() as connection:
             assert [(row.name, row.version) for row in connection.execute(sa.select(s.tag))] == [("prod", 1)]
+
+
+def test_tags_that_were_moved_before_the_newest_version_come_back(shop: Any) -> None:
+    with shop.connect() as lake:
+        for number, name in enumerate(("prod", "test", None, None), start=1):
+            lake.append("raw.t", pa.table({"x": [number]}))
+            if name is not None:
+                lake.tag(f"raw.t@v{number}", name)
+        before = {(tag.name, tag.version) for tag in lake.tags()}
+        lake.tag("raw.t@v3", "late")
+    lose(shop.url)
+    with shop.connect() as lake:
+        (item,) = lake.rebuild(apply=True).datasets
+        assert {(tag.name, tag.version) for tag in lake.tags()} == before == {("prod", 1), ("test", 2)}
+        assert "late on snapshot" in " ".join(item.problems)
+        lake.tag("raw.t@v3", "late")
+        lake.append("raw.t", pa.table({"x": [4]}))
+        assert lake.gc(apply=True, max_delete_fraction=1).failures == ()
+        assert count(lake, "raw.t@prod") == 1
+    assert [check for check in shop.connect().doctor() if check.verdict.value == "bad"] == []
