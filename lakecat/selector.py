@@ -5,9 +5,12 @@
     selection  = terms separated by spaces          any of them
     term       = atoms separated by commas          all of them
     atom       = [[N]+] NAME [+[N]]                 with N steps (all, without N) of what it needs / what needs it
-    NAME       = a name, or a pattern with * ? [a-z]
+    NAME       = [KIND:] a name, or a pattern with * ? [a-z]
+    KIND       = tag    a label, of the dataset or of a column, or a tag of one of its versions
+                 owner  an owner
+                 col    a column
 
-``raw.*``, ``+warehouse.delays``, ``2+x+1``, ``staging.*,+warehouse.delays``.
+``raw.*``, ``+warehouse.delays``, ``2+x+1``, ``staging.*,+warehouse.delays``, ``tag:pii,raw.*``, ``col:email+``.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Final
 
@@ -23,26 +26,40 @@ from lakecat.errors import NotFoundError, SelectorError
 
 MAX_LENGTH: Final = 4096
 
-_ATOM: Final = re.compile(r"(?P<up>[0-9]{0,4}\+)?(?P<name>[A-Za-z0-9_.*?\[\]/-]+?)(?P<down>\+[0-9]{0,4})?")
-_MEND: Final = "write name, raw.*, +x, x+ or 2+x+1; a space means or, a comma means and"
+KINDS: Final = ("tag", "owner", "col")
+_ATOM: Final = re.compile(
+    r"(?P<up>[0-9]{0,4}\+)?"
+    r"(?:(?P<kind>[a-z]+):(?P<value>[^\s,+]+?)|(?P<name>[A-Za-z0-9_.*?\[\]/-]+?))"
+    r"(?P<down>\+[0-9]{0,4})?"
+)
+_WORDS: Final = {"tag": "label or tag", "owner": "owner", "col": "column"}
+_MEND: Final = "write name, raw.*, +x, x+, 2+x+1, tag:x, owner:x or col:x; a space means or, a comma means and"
 
 
 @dataclass(frozen=True, slots=True)
 class Atom:
-    """One pattern, and how many steps of its neighbours come with it; None is none, -1 is all."""
+    """One pattern, and how many steps of its neighbours come with it; None is none, -1 is all.
+
+    ``kind``: of what it is a pattern, one of ``KINDS``; None: of names.
+    """
 
     pattern: str
     up: int | None = None
     down: int | None = None
+    kind: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """Something that can be selected: its key, the names it answers to (its key, when empty), the keys it needs."""
+    """Something that can be selected: its key, the names it answers to (its key, when empty), the keys it needs.
+
+    ``attributes``: by kind (``KINDS``) what else it can be selected by.
+    """
 
     key: str
     names: frozenset[str] = frozenset()
     needs: frozenset[str] = frozenset()
+    attributes: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     @property
     def answers_to(self) -> frozenset[str]:
@@ -64,7 +81,16 @@ def _atom(part: str, text: str) -> Atom:
     match = _ATOM.fullmatch(part)
     if match is None:
         raise SelectorError(f"{part!r} in {text!r} is not a selector", hint=_MEND)
-    return Atom(match["name"].lower(), _steps(match["up"]), _steps(match["down"]))
+    kind = match["kind"]
+    if kind is not None and kind not in KINDS:
+        raise SelectorError(f"{part!r}: there is no selecting by {kind!r}", hint=f"by {', '.join(KINDS)}: tag:pii")
+    pattern = match["name"] if kind is None else match["value"]
+    return Atom(pattern.lower(), _steps(match["up"]), _steps(match["down"]), kind)
+
+
+def needs_attributes(selectors: Iterable[str]) -> bool:
+    """Whether any of the selectors asks for more than names. Raises SelectorError."""
+    return any(atom.kind is not None for text in selectors for term in parse_selector(text) for atom in term)
 
 
 def _steps(part: str | None) -> int | None:
@@ -105,8 +131,24 @@ class _Graph:
         return frozenset(found)
 
     def _atom(self, atom: Atom) -> frozenset[str]:
-        start = self._named(atom.pattern)
+        start = self._named(atom.pattern) if atom.kind is None else self._having(atom.kind, atom.pattern)
         return start | _reach(start, self._needs, atom.up) | _reach(start, self._users, atom.down)
+
+    def _having(self, kind: str, pattern: str) -> frozenset[str]:
+        """Those with such a label, owner or column."""
+        values = {node.key: node.attributes.get(kind, frozenset()) for node in self._nodes}
+        found = frozenset(
+            key for key, those in values.items() if any(fnmatchcase(value.lower(), pattern) for value in those)
+        )
+        if found or any(letter in pattern for letter in "*?["):
+            return found
+        known = sorted(frozenset[str]().union(*values.values()))
+        close = difflib.get_close_matches(pattern, known, n=3, cutoff=0.5) or known[:12]
+        raise NotFoundError(
+            f"nothing here has {kind}:{pattern}",
+            hint=f"known: {', '.join(close)}" if known else f"nothing has any {_WORDS[kind]}",
+            next_command="lakecat ls",
+        )
 
     def _named(self, pattern: str) -> frozenset[str]:
         found = frozenset(

@@ -264,7 +264,7 @@ class _Move:
             raise CommitConflictError(f"{self.dataset} was changed by another program meanwhile", hint="do it again")
 
     def _record(self, connection: sa.Connection, owner: int, now: int, newest: int, location: str) -> None:
-        table, by = s.tag, who(self.work.holder)
+        table, by = s.tag, self.work.holder.who
         mine = sa.and_(table.c.dataset_id == owner, table.c.name == self.name)
         before = connection.execute(sa.select(table.c.version).where(mine)).scalar_one_or_none()
         if self.to is None:
@@ -306,11 +306,6 @@ def check_name(name: str) -> None:
             hint="small letters and digits, in parts joined by _ . or -, beginning with a letter, at most 128;"
             f" not v7, which is a version's number, and not {', '.join(sorted(_RESERVED))}",
         )
-
-
-def who(holder: Holder) -> str:
-    """Who does it, as the history of tags and annotations says it."""
-    return f"{holder.user}@{holder.host}"
 
 
 def _expired(version: Version) -> TableError:

@@ -19,6 +19,11 @@ class Holder:
     user: str
     command: str
 
+    @property
+    def who(self) -> str:
+        """User and host: who did it, in the history of tags and annotations."""
+        return f"{self.user}@{self.host}"
+
     def __str__(self) -> str:
         return f"{self.user}@{self.host}, process {self.pid} ({self.command})"
 
@@ -96,12 +101,19 @@ class CommitResult:
 
 @dataclass(frozen=True, slots=True)
 class DatasetInfo:
-    """A dataset with its newest version."""
+    """A dataset with its newest version, and what is said of it. ``tags``: version numbers by their names.
+
+    Only ``Lake.datasets`` fills in what is said.
+    """
 
     name: DatasetName
     latest: Version
     versions: int
     created_at: datetime
+    description: str | None = None
+    labels: tuple[str, ...] = ()
+    owners: tuple[str, ...] = ()
+    tags: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

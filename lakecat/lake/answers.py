@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from lakecat.catalog import ColumnInfo, ColumnPath, ExecutionDetail, ExecutionInfo, LineageGraph
+from lakecat.catalog.annotations import Annotation
 from lakecat.errors import LakecatError
 from lakecat.types import DatasetName, Json, Version
+
+_NOTHING: Final = Annotation()
 
 
 class OutcomeState(StrEnum):
@@ -103,7 +106,11 @@ class WorkPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Description:
-    """A version of a dataset in full. ``partition`` in the words of a job file; ``history`` newest first."""
+    """A version of a dataset in full. ``partition`` in the words of a job file; ``history`` newest first.
+
+    ``annotation`` is the dataset's as it is now, ``column_annotations`` those of this version's columns by name;
+    ``tags`` are the dataset's, with their version numbers.
+    """
 
     version: Version
     current: bool
@@ -113,6 +120,9 @@ class Description:
     made_by: ExecutionDetail
     history: tuple[Version, ...]
     versions: int
+    annotation: Annotation = _NOTHING
+    column_annotations: Mapping[str, Annotation] = field(default_factory=dict)
+    tags: Mapping[str, int] = field(default_factory=dict)
 
 
 class ColumnChangeKind(StrEnum):
@@ -169,7 +179,10 @@ class Difference:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatasetStatus:
-    """How fresh a dataset is, and how the last run of what fills it ended. Times are aware, UTC."""
+    """How fresh a dataset is, and how the last run of what fills it ended. Times are aware, UTC.
+
+    ``fresh_within``: how old its newest version may be, where that was said; ``late``: it is older.
+    """
 
     dataset: DatasetName
     version: Version | None
@@ -177,6 +190,8 @@ class DatasetStatus:
     job: str | None
     last_run: ExecutionInfo | None
     next_due: datetime | None
+    fresh_within: timedelta | None = None
+    late: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

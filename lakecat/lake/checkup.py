@@ -11,7 +11,7 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lakecat.catalog import garbage, restored
+from lakecat.catalog import garbage, restored, tagging
 from lakecat.catalog.sqlite import wal_is_safe
 from lakecat.engines import Engine
 from lakecat.errors import CatalogBehindError, LakecatError, ObjectMissingError
@@ -35,6 +35,7 @@ def examine(services: Services, engine: Engine, project: Project, *, deep: bool)
         ("store", lambda: _store(services)),
         ("catalog", lambda: _catalog(services)),
         ("catalog", lambda: _behind(services)),
+        ("tags", lambda: _tags(services)),
         ("engine", lambda: _engine(engine)),
         ("files", lambda: _files(services, deep=deep)),
         ("leftovers", lambda: _leftovers(services)),
@@ -98,6 +99,24 @@ def _behind(services: Services) -> Iterator[Check]:
         if unknown:
             message = f"{dataset}: the lake has versions that the catalog does not know: {len(unknown)}"
             yield Check("catalog", Verdict.BAD, message, mend)
+
+
+def _tags(services: Services) -> Iterator[Check]:
+    """The tags here are those that other engines see in the tables' metadata."""
+    catalog, count = services.catalog, len(services.catalog.tags())
+    differ = [
+        f"{info.name}: {what}"
+        for info in catalog.datasets()
+        for what in tagging.differences(catalog, services.store, info.name)
+    ]
+    for what in differ[:_SHOWN]:
+        yield Check(
+            "tags", Verdict.WARNING, what, "another engine moved it; say where it belongs: lakecat tag set, or delete"
+        )
+    if len(differ) > _SHOWN:
+        yield Check("tags", Verdict.WARNING, f"and {len(differ) - _SHOWN} more")
+    if not differ:
+        yield Check("tags", Verdict.GOOD, f"tags: {count}; the tables' metadata has the same")
 
 
 def _engine(engine: Engine) -> Iterator[Check]:

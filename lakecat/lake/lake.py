@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import getpass
 import os
-import socket
-import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -13,11 +10,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, TypeAlias
 
-from lakecat.catalog import Catalog, DatasetInfo, Holder
+from lakecat.catalog import Catalog, DatasetInfo
 from lakecat.config import Settings
 from lakecat.lake import questions
+from lakecat.lake.annotating import Annotating
 from lakecat.lake.answers import Check, DatasetStatus, Description, Difference, Lineage, RunReport, WorkKind, WorkPlan
 from lakecat.lake.asking import Asking
+from lakecat.lake.holder import this_process
 from lakecat.lake.importing import Importing
 from lakecat.lake.keeping import Keeping
 from lakecat.lake.project import Project
@@ -56,11 +55,11 @@ def connect(
     return Lake(Project.open(path, profile=profile, environ=variables), environ=variables)
 
 
-class Lake(Asking, Importing, Keeping, Purging):
+class Lake(Annotating, Asking, Importing, Keeping, Purging):
     """An open project. Use it as a context manager, or call ``close()``. Safe to use from several threads.
 
     Methods raise LakecatError and its children only. What takes ``select`` takes selectors: one text or several,
-    ``raw.*``, ``+x``, ``x+``, ``2+x+1``.
+    ``raw.*``, ``+x``, ``x+``, ``2+x+1``, ``tag:pii``, ``owner:x``, ``col:x``.
     """
 
     def __init__(
@@ -114,7 +113,7 @@ class Lake(Asking, Importing, Keeping, Purging):
             store=self.store,
             catalog=self.catalog,
             clock=self._clock,
-            holder=_holder(),
+            holder=this_process(),
             environ=self._environ,
         )
 
@@ -215,11 +214,13 @@ class Lake(Asking, Importing, Keeping, Purging):
 
     def datasets(self, select: Selectors = None, *, exclude: Selectors = None) -> tuple[DatasetInfo, ...]:
         """The datasets that have a version, by name."""
-        infos = self.catalog.datasets()
+        infos = self._with_annotations(self.catalog.datasets())
         if not _texts(select) and not _texts(exclude):
             return infos
         names = [info.name for info in infos]
-        chosen = select_datasets(names, self._project.scripts(), _texts(select), _texts(exclude))
+        chosen = select_datasets(
+            names, self._project.scripts(), _texts(select), _texts(exclude), self.selection_attributes
+        )
         return tuple(info for info in infos if info.name in chosen)
 
     def show(self, ref: str | VersionRef, *, history: int = 10) -> Description:
@@ -258,7 +259,7 @@ class Lake(Asking, Importing, Keeping, Purging):
         scripts = self._project.scripts()
         found = questions.status(self.catalog, self._project.jobs(), scripts, self._clock())
         names = [item.dataset for item in found]
-        chosen = select_datasets(names, scripts, _texts(select), _texts(exclude))
+        chosen = select_datasets(names, scripts, _texts(select), _texts(exclude), self.selection_attributes)
         return tuple(item for item in found if item.dataset in chosen)
 
     def sample(self, ref: str | VersionRef, rows: int = 10) -> pa.Table:
@@ -368,7 +369,13 @@ class Lake(Asking, Importing, Keeping, Purging):
         return alter(self.services, _name(dataset), changes)
 
     def _select(self, select: Selectors, exclude: Selectors) -> Selection:
-        return select_work(self._project.jobs(), self._project.scripts(), _texts(select), _texts(exclude))
+        return select_work(
+            self._project.jobs(),
+            self._project.scripts(),
+            _texts(select),
+            _texts(exclude),
+            self.selection_attributes,
+        )
 
 
 def _texts(selectors: Selectors) -> tuple[str, ...]:
@@ -383,13 +390,3 @@ def _ref(ref: str | VersionRef) -> VersionRef:
 
 def _name(name: str | DatasetName) -> DatasetName:
     return DatasetName.parse(name) if isinstance(name, str) else name
-
-
-def _holder() -> Holder:
-    try:
-        user = getpass.getuser()
-    except (OSError, KeyError, ImportError):  # a container's user may have no name
-        user = str(os.getuid()) if hasattr(os, "getuid") else "?"
-    # Only the program and its first word: arguments may hold what nobody else should see.
-    words = [Path(sys.argv[0]).name if sys.argv and sys.argv[0] else "python", *sys.argv[1:2]]
-    return Holder(host=socket.gethostname(), pid=os.getpid(), user=user, command=" ".join(words)[:200])

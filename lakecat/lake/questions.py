@@ -25,15 +25,19 @@ def describe(catalog: Catalog, store: LakeStore, ref: VersionRef, *, history: in
     version = catalog.resolve(ref)
     info = catalog.dataset(version.dataset)
     raw = json.loads(store.read(catalog.metadata_location(version.dataset)))
+    columns, said = catalog.schema(version), catalog.annotations(version.dataset)
     return Description(
         version=version,
         current=version.version == info.latest.version,
-        columns=catalog.schema(version),
+        columns=columns,
         location=str(raw["location"]),
         partition=partition_texts(raw),
         made_by=catalog.execution(version.execution_id),
         history=catalog.versions(version.dataset, history),
         versions=info.versions,
+        annotation=said.dataset,
+        column_annotations={c.name: said.columns[c.field_id] for c in columns if c.field_id in said.columns},
+        tags={tag.name: tag.version for tag in catalog.tags(version.dataset)},
     )
 
 
@@ -118,19 +122,23 @@ def status(
     everything: list[IngestJob | Script] = [*jobs, *scripts]
     for item in everything:
         work.setdefault(item.target, []).append(item)
-    runs = catalog.last_runs()
+    runs, said = catalog.last_runs(), catalog.annotated()
     found = []
     for name in sorted(work):
         info = infos.get(name)
+        fresh = said[str(name)].fresh_within if str(name) in said else None
+        age = now - info.latest.committed_at if info else None
         instants = [instant for item in work[name] if item.schedule and (instant := next_instant(item.schedule, now))]
         found.append(
             DatasetStatus(
                 dataset=name,
                 version=info.latest if info else None,
-                age=now - info.latest.committed_at if info else None,
+                age=age,
                 job=", ".join(item.name for item in work[name]) or None,
                 last_run=runs.get(name),
                 next_due=min(instants, default=None),
+                fresh_within=fresh,
+                late=age is not None and fresh is not None and age > fresh,
             )
         )
     return tuple(found)

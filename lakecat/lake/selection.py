@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from lakecat.config import IngestJob
-from lakecat.selector import Node, choose
+from lakecat.selector import Node, choose, needs_attributes
 from lakecat.types import DatasetName
 
 if TYPE_CHECKING:
@@ -22,19 +22,39 @@ class Selection:
     scripts: tuple[Script, ...]
 
 
+Attributes: TypeAlias = Callable[[], Mapping[str, Mapping[str, frozenset[str]]]]
+"""By dataset and kind of attribute, what it can be selected by; called only where a selector asks for it."""
+
+
+def _attributes(ask: Attributes | None, *selectors: Sequence[str]) -> Mapping[str, Mapping[str, frozenset[str]]]:
+    return ask() if ask is not None and any(map(needs_attributes, selectors)) else {}
+
+
 def select_work(
-    jobs: Sequence[IngestJob], scripts: Sequence[Script], select: Iterable[str], exclude: Iterable[str]
+    jobs: Sequence[IngestJob],
+    scripts: Sequence[Script],
+    select: Sequence[str],
+    exclude: Sequence[str],
+    attributes: Attributes | None = None,
 ) -> Selection:
-    """Jobs and scripts by selectors over their own names and those of their tables. Raises as ``choose``."""
+    """Jobs and scripts by selectors over their own names and those of their tables, and what these have.
+
+    Raises as ``choose``.
+    """
+    having = _attributes(attributes, select, exclude)
     writers: dict[DatasetName, set[str]] = {}
     for job in jobs:
         writers.setdefault(job.target, set()).add(_job_key(job))
     for script in scripts:
         writers.setdefault(script.target, set()).add(_script_key(script))
-    nodes = [Node(_job_key(job), frozenset((job.name, str(job.target)))) for job in jobs]
+    nodes = [
+        Node(_job_key(job), frozenset((job.name, str(job.target))), attributes=having.get(str(job.target), {}))
+        for job in jobs
+    ]
     for script in scripts:
         needs = {key for dataset in script.inputs for key in writers.get(dataset, ())} - {_script_key(script)}
-        nodes.append(Node(_script_key(script), frozenset((script.name, str(script.target))), frozenset(needs)))
+        names, has = frozenset((script.name, str(script.target))), having.get(str(script.target), {})
+        nodes.append(Node(_script_key(script), names, frozenset(needs), has))
     chosen = choose(nodes, select, exclude)
     return Selection(
         tuple(job for job in jobs if _job_key(job) in chosen),
@@ -51,12 +71,17 @@ def _script_key(script: Script) -> str:
 
 
 def select_datasets(
-    names: Iterable[DatasetName], scripts: Sequence[Script], select: Iterable[str], exclude: Iterable[str]
+    names: Iterable[DatasetName],
+    scripts: Sequence[Script],
+    select: Sequence[str],
+    exclude: Sequence[str],
+    attributes: Attributes | None = None,
 ) -> frozenset[DatasetName]:
-    """Datasets by selectors over their names; they need what the scripts that write them read."""
+    """Datasets by selectors over their names and what they have; they need what the scripts that write them read."""
+    having = _attributes(attributes, select, exclude)
     known = {str(name): name for name in names}
     needs: dict[str, set[str]] = {name: set() for name in known}
     for script in scripts:
         needs.setdefault(str(script.target), set()).update(str(dataset) for dataset in script.inputs)
-    nodes = [Node(name, needs=frozenset(needs[name] - {name})) for name in known]
+    nodes = [Node(name, needs=frozenset(needs[name] - {name}), attributes=having.get(name, {})) for name in known]
     return frozenset(known[key] for key in choose(nodes, select, exclude))

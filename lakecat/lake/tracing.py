@@ -49,7 +49,7 @@ def impact(catalog: Catalog, target: str) -> Impact:
         affected=affected,
         datasets=datasets,
         readers=_readers(catalog, affected),
-        owners={},
+        owners={name: note.owners for name, note in catalog.annotated().items() if note.owners and name in datasets},
     )
 
 

@@ -74,7 +74,7 @@ def test_an_at_in_text_or_before_a_parameter_is_left_alone() -> None:
     assert "'raw.x@v1'" in found.sql
 
 
-@pytest.mark.parametrize("dialect", ["duckdb", "snowflake", "bigquery", "spark", "postgres", "trino", "mysql", "tsql"])
+@pytest.mark.parametrize("dialect", ["duckdb", "snowflake", "bigquery", "spark", "postgres", "trino", "mysql"])
 def test_a_tag(dialect: str) -> None:
     sql = "SELECT f.a FROM raw.flights@prod f JOIN raw.flights@q3-2026.a AS g ON f.a = g.a WHERE f.b > 1 -- @x"
     assert references(sql, dialect) == [VersionRef(FLIGHTS, tag="prod"), VersionRef(FLIGHTS, tag="q3-2026.a")]

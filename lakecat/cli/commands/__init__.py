@@ -5,6 +5,7 @@ from typing import Final
 
 import click
 
+from lakecat.cli.commands.annotate import annotate
 from lakecat.cli.commands.catalog import catalog
 from lakecat.cli.commands.compare import compare
 from lakecat.cli.commands.diff import diff
@@ -21,8 +22,10 @@ from lakecat.cli.commands.ls import ls
 from lakecat.cli.commands.plan import plan
 from lakecat.cli.commands.query import query
 from lakecat.cli.commands.run import run
+from lakecat.cli.commands.search import search
 from lakecat.cli.commands.show import show
 from lakecat.cli.commands.status import status
+from lakecat.cli.commands.tag import tag
 from lakecat.cli.commands.where import where
 
 COMMANDS: Final[list[click.Command]] = [
@@ -31,9 +34,12 @@ COMMANDS: Final[list[click.Command]] = [
     run,
     plan,
     ls,
+    search,
     show,
     diff,
     history,
+    tag,
+    annotate,
     lineage,
     impact,
     where,

@@ -29,11 +29,14 @@ def ls(common: Common, selectors: tuple[str, ...], select: tuple[str, ...], excl
             count(info.latest.files),
             size(info.latest.bytes),
             age(info.latest.committed_at, now),
+            ", ".join((*(f"{name}=v{version}" for name, version in info.tags.items()), *info.labels)),
         )
         for info in found
     ]
     grid = Grid(
-        ("dataset", "version", "rows", "files", "size", "age"), rows, frozenset({"version", "rows", "files", "size"})
+        ("dataset", "version", "rows", "files", "size", "age", "tags"),
+        rows,
+        frozenset({"version", "rows", "files", "size"}),
     )
     nothing = Line("no datasets yet; next: lakecat ingest", "dim")
     common.output().emit({"datasets": found}, lambda: [grid] if rows else [nothing])

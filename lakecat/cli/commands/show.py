@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from lakecat.cli.commands.annotate import annotation_lines
 from lakecat.cli.options import Common, common_options
 from lakecat.cli.output import Block, Grid, Line
 from lakecat.cli.text import SOURCES, count, moment, size
@@ -42,6 +43,9 @@ def show(common: Common, dataset: str, history: int, sample: int) -> None:
 def _blocks(found: Description) -> Iterator[Block]:
     version = found.version
     yield Line(f"{version}{'' if found.current else ' (not the current one)'}", "strong")
+    yield from annotation_lines(found.annotation)
+    if found.tags:
+        yield Line(f"tags        {', '.join(f'{name} = v{number}' for name, number in found.tags.items())}")
     yield Line(f"rows        {count(version.rows)} in {count(version.files, 'file')}, {size(version.bytes)}")
     yield Line(f"committed   {moment(version.committed_at)} by {version.operation}")
     yield Line(f"made by     {found.made_by.info.job} (execution {version.execution_id})")
@@ -54,11 +58,8 @@ def _blocks(found: Description) -> Iterator[Block]:
         yield Line(f"            … and {len(sources) - SOURCES} more (--json lists them all)", "dim")
     yield Line(f"partition   {', '.join(found.partition) or 'none'}")
     yield Line(f"location    {found.location}")
-    columns = [
-        (column.name, column.type, "required" if column.required else "", column.doc or "") for column in found.columns
-    ]
     yield Line("")
-    yield Grid(("column", "type", "", "doc"), columns)
+    yield _columns(found)
     if found.history:
         yield Line("")
         yield Grid(
@@ -79,3 +80,13 @@ def _blocks(found: Description) -> Iterator[Block]:
         )
     if found.versions > len(found.history) > 0:
         yield Line(f"{found.versions - len(found.history)} older versions (--history)", "dim")
+
+
+def _columns(found: Description) -> Grid:
+    rows = []
+    for column in found.columns:
+        said = found.column_annotations.get(column.name)
+        text = (said.description if said else None) or column.doc or ""
+        marks = ", ".join((*said.labels, *said.owners)) if said else ""
+        rows.append((column.name, column.type, "required" if column.required else "", text, marks))
+    return Grid(("column", "type", "", "doc", "labels"), rows)

@@ -28,7 +28,7 @@ def status(common: Common, select: tuple[str, ...], exclude: tuple[str, ...], *,
     with common.connect() as lake:
         found = lake.status(select, exclude=exclude)
     grid = Grid(
-        ("dataset", "version", "rows", "age", "filled by", "last run", "next due"),
+        ("dataset", "version", "rows", "age", "fresh", "filled by", "last run", "next due"),
         [_row(item) for item in found],
         frozenset({"version", "rows"}),
     )
@@ -38,8 +38,13 @@ def status(common: Common, select: tuple[str, ...], exclude: tuple[str, ...], *,
         for item in failed
         if item.last_run and item.last_run.error
     ]
+    late = [item for item in found if item.late]
+    errors += [
+        Line(f"{item.dataset}: {_age(item.age)} old, should be within {_age(item.fresh_within)}", "warn")
+        for item in late
+    ]
     common.output().emit({"status": found}, lambda: [grid, *errors])
-    return DIFFERENCES if exit_code and failed else 0
+    return DIFFERENCES if exit_code and (failed or late) else 0
 
 
 def _row(item: DatasetStatus) -> tuple[str, ...]:
@@ -49,6 +54,7 @@ def _row(item: DatasetStatus) -> tuple[str, ...]:
         f"v{item.version.version}" if item.version else "-",
         count(item.version.rows if item.version else None),
         _age(item.age),
+        "-" if item.fresh_within is None else "late" if item.late else "ok",
         item.job or "-",
         f"{_MARKS[run.state.value]} {run.state.value.lower()} {moment(run.finished_at or run.started_at)}"
         if run
