@@ -236,12 +236,12 @@ class _Rebuild:
 
     def _finish(self, found: _Found) -> None:
         """Note what was collected, and take over the tags of the newest metadata."""
-        if not found.missing:
+        if not found.chain or not (found.missing or self._restored):
             return
         gone = [one.version for one in found.missing if not self._spool.has_metadata(one.location)]
         replay.mark_collected(self._connection, found.dataset, gone)
         try:
-            state = load_state(self._store, found.chain[-1].location)
+            state = load_state(self._store, queries.metadata_location(self._connection, found.dataset))
         except LakecatError as err:
             found.problems.append(f"its newest metadata cannot be read: {err.what}")
             return

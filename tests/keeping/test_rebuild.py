@@ -328,3 +328,19 @@ def test_tags_that_were_moved_before_the_newest_version_come_back(shop: Any) -> 
         assert lake.gc(apply=True, max_delete_fraction=1).failures == ()
         assert count(lake, "raw.t@prod") == 1
     assert [check for check in shop.connect().doctor() if check.verdict.value == "bad"] == []
+
+
+def test_a_tag_that_was_moved_after_the_backup_is_told(shop: Any, tmp_path: Path) -> None:
+    with shop.connect() as lake:
+        lake.append("raw.t", pa.table({"x": [1]}))
+        lake.tag("raw.t@v1", "prod")
+        lake.backup(tmp_path / "b")
+        lake.append("raw.t", pa.table({"x": [2]}))
+        lake.tag("raw.t@v2", "prod")
+        assert not lake.restore(tmp_path / "b", replace=True).ready
+        (item,) = lake.rebuild(apply=True).datasets
+        assert (item.missing, item.tags) == (1, 0)
+        assert "tags may have been moved after its newest version (prod on snapshot" in " ".join(item.problems)
+        assert [(tag.name, tag.version) for tag in lake.tags()] == [("prod", 1)]
+        lake.tag("raw.t@v2", "prod")
+        assert [check for check in lake.doctor() if check.verdict.value == "bad"] == []
