@@ -109,8 +109,9 @@ def key_hash(kind: SearchKind, key: str) -> str:
 
 
 def job_entry(name: str) -> Entry:
-    """The entry of a job."""
-    return Entry(kind=SearchKind.JOB, key=name, name=name, leaf=name.rpartition(".")[2] or name)
+    """The entry of a job. ``append raw.orders`` bears no dataset's name."""
+    leaf = name if " " in name else name.rpartition(".")[2]
+    return Entry(kind=SearchKind.JOB, key=name, name=name, leaf=leaf or name)
 
 
 def script_entry(path: str) -> Entry:

@@ -43,6 +43,7 @@ from lakecat.failpoints import failpoint
 from lakecat.store import LakeStore
 from lakecat.types import DatasetName, ExecutionType, Version, VersionRef, is_tag_name
 
+JOB: Final = "tag"
 _PATIENCE_SECONDS: Final = 90.0
 """How long another move of a tag of the same dataset is waited for: longer than a dead one's lease."""
 _PAUSE_SECONDS: Final = 0.05
@@ -142,12 +143,13 @@ class Tagging:
         uuid = str(uuids.uuid4())
         start = ExecutionStart(
             type=ExecutionType.MAINTENANCE,
-            job=f"tag {dataset}",
+            job=JOB,
             run_key=None,
             targets=(),  # its state must not hide how the dataset's own runs ended
             prefixes=(tables.metadata_prefix(tables.table_location(self.store.url, dataset), uuid),),
             properties={
                 **self.properties,
+                "dataset": str(dataset),
                 "tag": name,
                 "from_version": None if known is None else known.version,
                 "to_version": None if to is None else to.version,

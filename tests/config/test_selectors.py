@@ -67,10 +67,46 @@ def test_a_name_that_is_not_there_names_the_close_one() -> None:
     assert "raw.a" in caught.value.hint
 
 
-@pytest.mark.parametrize("text", ["", " ", "a,,b", "a,", "++a", "a++", "a b,", "tag:x", "a@v1", "a;b", "x" * 5000])
+@pytest.mark.parametrize("text", ["", " ", "a,,b", "a,", "++a", "a++", "a b,", "tag:", "state:new", ":x", "a@v1", "a;b", "x" * 5000])
 def test_what_does_not_parse(text: str) -> None:
     with pytest.raises(SelectorError):
         parse_selector(text)
+
+
+def labelled(**attributes: dict[str, set[str]]) -> list[Node]:
+    """Nodes a, b (needs a) and c, with these attributes."""
+    has = {name: {kind: frozenset(values) for kind, values in those.items()} for name, those in attributes.items()}
+    needs = {"b": frozenset({"a"})}
+    return [Node(name, needs=needs.get(name, frozenset()), attributes=has.get(name, {})) for name in "abc"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("tag:pii", "a c"),
+        ("tag:PII", "a c"),
+        ("tag:p*,owner:ada@*", "a"),
+        ("owner:data/*", "c"),
+        ("col:email+", "a b"),
+        ("+col:total", "a b"),
+        ("tag:none*", ""),
+        ("tag:pii,c", "c"),
+        ("owner:data/team b", "b c"),
+    ],
+)
+def test_selecting_by_what_is_said(text: str, expected: str) -> None:
+    nodes = labelled(
+        a={"tag": {"pii"}, "owner": {"Ada@example.com"}, "col": {"Email"}},
+        b={"col": {"total"}},
+        c={"tag": {"pii", "gold"}, "owner": {"data/team"}},
+    )
+    assert choose(nodes, [text]) == set(expected.split())
+
+
+def test_a_label_that_nothing_has_is_an_error_that_names_others() -> None:
+    with pytest.raises(NotFoundError, match="nothing here has tag:pi") as caught:
+        choose(labelled(a={"tag": {"pii"}}), ["tag:pi"])
+    assert caught.value.hint == "known: pii"
 
 
 @given(st.text(max_size=50))

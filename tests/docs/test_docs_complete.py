@@ -35,7 +35,7 @@ def test_every_command_and_option_is_there() -> None:
 
 
 def test_every_command_has_a_python_twin() -> None:
-    twins = {"ls": "datasets"}
+    twins = {"ls": "datasets", "tag set": "tag", "tag delete": "untag", "tag list": "tags"}
     for name, _command in leaves():
         if name != "init":
             twin = twins.get(name, name.removeprefix("catalog ").replace(" ", "_"))
