@@ -313,6 +313,13 @@ class Database:
             raise
         except SQLAlchemyError as err:
             raise self.translate(err) from err
+        except (
+            self.engine.dialect.loaded_dbapi.Error
+        ) as err:  # SQLAlchemy lets them pass where it sets isolation levels
+            gone = self.engine.dialect.is_disconnect(err, None, None)
+            base = self.engine.dialect.loaded_dbapi.Error
+            wrapped = DBAPIError.instance(None, None, err, base, connection_invalidated=gone)
+            raise self.translate(wrapped) from err
         except (UnicodeEncodeError, OverflowError) as err:  # raised by drivers before the database sees the value
             raise CatalogError(
                 f"a value cannot be kept in the catalog: {err}",

@@ -3,95 +3,23 @@
 from __future__ import annotations
 
 import os
-import selectors
 import signal
-import socket
-import threading
 import time
 from collections.abc import Iterator
 from uuid import uuid4
 
 import pytest
 import sqlalchemy as sa
+from fault_proxy import Proxy
 from sqlalchemy.engine import URL
 
 from lakecat.catalog import Catalog, ExecutionStart, Holder, RunningExecution
 from lakecat.catalog import schema as s
-from lakecat.errors import CatalogError, CatalogUnavailableError, LakecatError
+from lakecat.errors import CatalogError, CatalogUnavailableError, CommitUnknownError, LakecatError
 from lakecat.types import DatasetName, ExecutionType
 
 HOLDER = Holder("host", 1, "user", "lakecat run")
 TARGETS = (DatasetName("raw", "orders"), DatasetName("raw", "items"))
-
-
-class Proxy:
-    """A TCP proxy that cuts all its connections once so many bytes have gone one way."""
-
-    def __init__(self, target: tuple[str, int]) -> None:
-        self._target = target
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self._listener.getsockname()[1]
-        self._left: dict[str, int | None] = {"up": None, "down": None}
-        self.cuts = 0
-        self._pairs: set[tuple[socket.socket, socket.socket]] = set()
-        self._closed = False
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def cut_after(self, way: str, count: int) -> None:
-        """Cut when ``count`` more bytes have gone ``up`` (to the server) or ``down``; what is beyond never arrives."""
-        self._left[way] = count
-
-    def heal(self) -> None:
-        """Let everything pass again."""
-        self._left = {"up": None, "down": None}
-
-    def close(self) -> None:
-        self._closed = True
-        self._listener.close()
-        for pair in list(self._pairs):
-            self._drop(pair)
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                client, _ = self._listener.accept()
-            except OSError:
-                return
-            pair = (client, socket.create_connection(self._target))
-            self._pairs.add(pair)
-            threading.Thread(target=self._pump, args=(pair,), daemon=True).start()
-
-    def _pump(self, pair: tuple[socket.socket, socket.socket]) -> None:
-        client, server = pair
-        with selectors.DefaultSelector() as selector:
-            selector.register(client, selectors.EVENT_READ, ("up", server))
-            selector.register(server, selectors.EVENT_READ, ("down", client))
-            try:
-                while True:
-                    for key, _ in selector.select():
-                        way, other = key.data
-                        data = key.fileobj.recv(65536)  # type: ignore[union-attr]
-                        if not data:
-                            return
-                        left = self._left[way]
-                        if left is None:
-                            other.sendall(data)
-                            continue
-                        other.sendall(data[:left])
-                        self._left[way] = left - len(data)
-                        if len(data) > left:
-                            self._left = {"up": None, "down": None}
-                            self.cuts += 1
-                            return
-            except (OSError, ValueError):
-                return
-            finally:
-                self._drop(pair)
-
-    def _drop(self, pair: tuple[socket.socket, socket.socket]) -> None:
-        self._pairs.discard(pair)
-        for one in pair:
-            one.close()
 
 
 @pytest.fixture(params=["postgres", "mariadb"])
@@ -170,6 +98,42 @@ def check_told(error: BaseException) -> None:
     assert isinstance(error, CatalogError)
     assert "p@ss" not in str(error)
     assert error.hint or error.next_command
+
+
+@pytest.mark.parametrize("repeatable", [True, False])
+def test_a_commit_whose_answer_is_lost(server_url: URL, proxy: Proxy, repeatable: bool):
+    """What may be done twice is done again; of the other it is said that it may have been written, or not."""
+
+    def work(connection: sa.Connection) -> None:
+        connection.execute(sa.insert(s.setting).values(name=f"n{len(tries)}", value="1"))
+        tries.append(1)
+        if len(tries) == 1:
+            proxy.cut_answer_to(b"COMMIT")
+
+    tries: list[int] = []
+    with Catalog.open(server_url, create=True) as direct, Catalog.open(server_url.set(port=proxy.port)) as through:
+        if repeatable:
+            through.database.write(work)
+        else:
+            with pytest.raises(CommitUnknownError) as caught:
+                through.database.write(work, repeatable=False)
+            check_told(caught.value)
+        assert proxy.cuts == 1
+        assert {"n0", "n1"} & direct.settings().keys() == ({"n0", "n1"} if repeatable else {"n0"})
+
+
+def test_snapshots_over_a_broken_connection(server_url: URL, proxy: Proxy):
+    """Setting the isolation level is a statement, too."""
+    with Catalog.open(server_url, create=True) as direct, Catalog.open(server_url.set(port=proxy.port)) as catalog:
+        for count in range(0, 1200, 23):
+            proxy.cut_after("up", count)
+            try:
+                catalog.integrity()
+            except CatalogUnavailableError as err:
+                check_told(err)
+            proxy.heal()
+        assert catalog.integrity() == direct.integrity() == ()
+        assert proxy.cuts > 10
 
 
 def test_questions_over_a_broken_connection(server_url: URL, proxy: Proxy):

@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Final
 
 from lakecat.catalog.metadata_store.kinds import ARTIFACT, CONTEXT, EXECUTION, RESERVED, Kind, NodeType
 from lakecat.catalog.metadata_store.session import Session
-from lakecat.catalog.metadata_store.type_methods import TypeMethods, check_type, taken_external_id, write_type
+from lakecat.catalog.metadata_store.type_methods import (
+    TypeMethods,
+    check_type,
+    taken_external_id,
+    unchanged,
+    write_type,
+)
 from lakecat.errors import CatalogError, InvalidValueError
 
 if TYPE_CHECKING:
@@ -31,6 +37,12 @@ class TypeFileMethods(TypeMethods):
         wanted = [(_kind_of(one), one) for one in types]
         for kind, value in wanted:
             check_type(kind, value)
+        with self._reading() as session:
+            found = [
+                unchanged(session, kind, value, add=can_add_fields, omit=can_omit_fields) for kind, value in wanted
+            ]
+        if None not in found:
+            return [key for key in found if key is not None]
 
         def work(session: Session) -> list[int]:
             return [
