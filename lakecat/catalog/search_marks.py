@@ -47,7 +47,7 @@ def in_said(said: Sequence[tuple[str, str]], words: Sequence[str]) -> Iterator[S
 
 
 def _ranges(text: str, words: Sequence[str]) -> tuple[tuple[int, int], ...]:
-    """The parts of a text that begin with one of the words, in order, none within another."""
+    """The parts of a text that begin with one of the words, in order, the shortest where they lie in each other."""
     found: list[tuple[int, int]] = []
     for piece in pieces(text):
         fitting = [word for word in words if piece.word.startswith(word)]
@@ -55,8 +55,12 @@ def _ranges(text: str, words: Sequence[str]) -> tuple[tuple[int, int], ...]:
             same = len(piece.word) == piece.end - piece.start
             end = piece.start + len(max(fitting, key=len)) if same else piece.end
             found.append((piece.start, end))
+    kept: list[tuple[int, int]] = []
+    for start, end in sorted(found, key=lambda one: one[1] - one[0]):
+        if not any(start <= first and last <= end for first, last in kept):
+            kept.append((start, end))
     merged: list[tuple[int, int]] = []
-    for start, end in sorted(found):
+    for start, end in sorted(kept):
         if merged and start < merged[-1][1]:
             merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
         else:

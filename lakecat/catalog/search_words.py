@@ -110,7 +110,7 @@ def indexed(found: Iterable[str]) -> str:
 @lru_cache(maxsize=4096)
 def token(place: Place, word: str) -> str:
     """The token of a folded word. What begins with a word has a token that begins with the word's."""
-    if word.isascii() and "z" not in word:
+    if word.isascii() and word.isalnum() and word.islower() and "z" not in word:
         return place.value + word[:_TOKEN_CHARACTERS]
     out, size = [place.value], 0
     for letter in word:
