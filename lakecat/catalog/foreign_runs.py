@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from lakecat.catalog import foreign_types as types_of
-from lakecat.catalog import registry
+from lakecat.catalog import registry, search_index
 from lakecat.catalog import schema as s
 from lakecat.catalog.executions import script_key
 from lakecat.catalog.foreign_merge import RunDraft, state_of
@@ -136,6 +136,9 @@ class Scripts:
                 )
             )
             known.update((row.execution_id, row.artifact_id) for row in rows)
+        fresh = {artifact_id for _, artifact_id in wanted - known}
+        paths = {script.path for script in scripts.values() if ids[script_key(script)] in fresh}
+        search_index.add(self.connection, [search_index.script_entry(path) for path in sorted(paths)])
         for execution_id, artifact_id in sorted(wanted - known):
             event = registry.NewEvent(artifact_id, EventType.INPUT, "script")
             registry.insert_events(self.connection, execution_id, [event], self.runs.starts[execution_id])
@@ -145,7 +148,7 @@ class Scripts:
 def _script(run: RunDraft) -> Script:
     assert run.sql is not None  # noqa: S101 - the caller looked
     path = run.job_facts.get("source_path") or run.job_facts.get("source_url") or str(run.job)
-    return Script(run.sql.text, hashlib.sha256(run.sql.text.encode()).hexdigest(), str(path), run.sql.dialect)
+    return Script(run.sql.text, hashlib.sha256(run.sql.text.encode()).hexdigest(), fit(str(path)), run.sql.dialect)
 
 
 def group(
