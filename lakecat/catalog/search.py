@@ -21,7 +21,7 @@ from lakecat.catalog import search_index
 from lakecat.catalog.database import Row
 from lakecat.catalog.search_index import SearchKind
 from lakecat.catalog.search_marks import SearchMatch, in_name, in_said
-from lakecat.catalog.search_words import Place, fold_name, query_words, token
+from lakecat.catalog.search_words import Place, fold_name, may_go_on, query_words, token
 
 _DOTS: Final = 2
 """In the name of a column."""
@@ -129,7 +129,8 @@ class _Search:
                 for kind in kinds:
                     if len(self._found) < self._most:
                         query = _ROWS.where(table.c.kind == kind.value, fits(column, self._name))
-                        self._take(query.order_by(column, table.c.folded, table.c.id), match)
+                        # Not in the order of another index, which would then be read whole.
+                        self._take(query.order_by(column, sa.func.lower(table.c.folded), table.c.id), match)
         if self._exact:
             self._nodes(match, fits)
 
@@ -139,7 +140,8 @@ class _Search:
         if match is SearchClass.COLUMN:
             closeness = sa.case((table.c.leaf == self._name, 0), (_begins(table.c.leaf, self._name), 1), else_=2)
             order.insert(0, closeness)
-        query = _ROWS.where(table.c.kind.in_([kind.value for kind in kinds]))
+        # Not by an index over kinds: of each there may be a million.
+        query = _ROWS.where(sa.func.lower(table.c.kind).in_([kind.value for kind in kinds]))
         self._take(query.where(_has(self._connection, _tokens(match, self._words))).order_by(*order), match)
 
     def _take(self, query: sa.Select[Any], match: SearchClass) -> None:
@@ -214,17 +216,21 @@ def _rank() -> sa.ColumnElement[int]:
 
 
 def _tokens(match: SearchClass, words: Sequence[str]) -> _All:
-    """The beginnings of tokens that an entry of this class has."""
+    """The tokens that an entry of this class has; with a ``*`` those that begin so."""
     places = {
         SearchClass.NAME: (Place.NAME,),
         SearchClass.COLUMN: (Place.COLUMN, Place.PATH),
     }.get(match, tuple(Place))
-    found = [tuple(token(place, word) for place in places) for word in words]
+    found = [tuple(_token(place, word) for place in places) for word in words]
     if match is SearchClass.COLUMN:
-        found.append(tuple(token(Place.COLUMN, word) for word in words))
+        found.append(tuple(_token(Place.COLUMN, word) for word in words))
     elif match is SearchClass.DESCRIPTION:
-        found.append(tuple(token(Place.SAID, word) for word in words))
+        found.append(tuple(_token(Place.SAID, word) for word in words))
     return tuple(found)
+
+
+def _token(place: Place, word: str) -> str:
+    return token(place, word) + ("*" if may_go_on(word) else "")
 
 
 def _has(connection: sa.Connection, wanted: _All) -> sa.ColumnElement[bool]:
@@ -232,15 +238,16 @@ def _has(connection: sa.Connection, wanted: _All) -> sa.ColumnElement[bool]:
     words = s.search.c.words
     backend = connection.dialect.name
     if backend == "postgresql":
-        text = " & ".join(f"({' | '.join(f'{one}:*' for one in group)})" for group in wanted)
+        text = " & ".join(f"({' | '.join(one.replace('*', ':*') for one in group)})" for group in wanted)
         vector = sa.func.array_to_tsvector(sa.func.string_to_array(words, sa.literal_column("' '")))
         return vector.op("@@", is_comparison=True)(sa.cast(text, TSQUERY))
     if backend == "mysql":
-        text = " ".join(f"+({' '.join(f'{one}*' for one in group)})" for group in wanted)
+        text = " ".join(f"+({' '.join(group)})" for group in wanted)
         return mysql.match(words, against=text).in_boolean_mode()
     if search_index.has_fts5(connection) and search_index.follows(connection):
-        text = " AND ".join(f"({' OR '.join(f'{one}*' for one in group)})" for group in wanted)
+        text = " AND ".join(f"({' OR '.join(group)})" for group in wanted)
         matching = _FULLTEXT.c.lakecat_search_words.op("MATCH", is_comparison=True)(text)
         return s.search.c.id.in_(sa.select(_FULLTEXT.c.rowid).where(matching))
-    padded = sa.literal(" ") + words
-    return sa.and_(*(sa.or_(*(padded.contains(f" {one}") for one in group)) for group in wanted))
+    padded = sa.literal(" ") + words + sa.literal(" ")
+    parts = [[f" {one}".removesuffix("*") if one.endswith("*") else f" {one} " for one in group] for group in wanted]
+    return sa.and_(*(sa.or_(*(padded.contains(one) for one in group)) for group in parts))

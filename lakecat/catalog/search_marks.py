@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from lakecat.catalog.search_words import fold, pieces
+from lakecat.catalog.search_words import fold, may_go_on, pieces
 
 _SNIPPET: Final = 160
 _LEAD: Final = 40
@@ -50,7 +50,7 @@ def _ranges(text: str, words: Sequence[str]) -> tuple[tuple[int, int], ...]:
     """The parts of a text that begin with one of the words, in order, the shortest where they lie in each other."""
     found: list[tuple[int, int]] = []
     for piece in pieces(text):
-        fitting = [word for word in words if piece.word.startswith(word)]
+        fitting = [word for word in words if piece.word == word or (may_go_on(word) and piece.word.startswith(word))]
         if fitting:
             same = len(piece.word) == piece.end - piece.start
             end = piece.start + len(max(fitting, key=len)) if same else piece.end

@@ -17,6 +17,7 @@ from typing import Final
 FOLDED_CHARACTERS: Final = 512
 """So many characters of a name are compared; longer ones are cut, on both sides."""
 QUERY_WORDS: Final = 64
+_SHORT: Final = 3
 _TOKEN_CHARACTERS: Final = 60
 """MySQL's full-text index keeps words of up to 84 characters."""
 _TOKENS: Final = 4_000
@@ -95,6 +96,14 @@ def query_words(text: str) -> tuple[str, ...]:
         if len(found) >= QUERY_WORDS:
             break
     return tuple(word for word in found if word)[:QUERY_WORDS]
+
+
+def may_go_on(word: str) -> bool:
+    """Whether a word of a query may be the beginning of a word.
+
+    Short ones and numbers may not: they begin too many.
+    """
+    return len(word) >= _SHORT and not word.isdecimal()
 
 
 def tokens(place: Place, *texts: str) -> set[str]:

@@ -47,7 +47,7 @@ class Annotating:
         """Find datasets, columns, jobs, scripts, and named things of the metadata store.
 
         First what bears this name, then what begins so, then what has all the words: in its name, then in a column's,
-        then in descriptions, labels, owners and tags. Each word of the text may be the beginning of a word.
+        then in descriptions, labels, owners and tags. A word of three letters or more may be the beginning of a word.
 
         Args:
             text: a name or words; nothing in it has a special meaning.
