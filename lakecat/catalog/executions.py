@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import uuid as uuids
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 import sqlalchemy as sa
 
-from lakecat.catalog import leases, registry, restored, search_index
+from lakecat.catalog import leases, registry, restored, search_index, trips
 from lakecat.catalog import schema as s
 from lakecat.catalog.database import Database, now_ms
 from lakecat.catalog.reading import versions_of_execution
@@ -56,9 +57,12 @@ def record_start(
     connection: sa.Connection, types: Mapping[str, int], lease: Lease, start: ExecutionStart, uuid: str, now: int
 ) -> int:
     """Write every row of an execution that begins ``now``, and is RUNNING; its id."""
-    execution_id = _insert(connection, types, lease, start, uuid, now)
-    _record_contexts(connection, types, execution_id, start, now)
-    _record_inputs(connection, types, execution_id, start, now)
+    contexts, inputs = _contexts(connection, types, start, now), _inputs(connection, types, start, now)
+    execution_id = _insert(connection, types, start, uuid, now)
+    with trips.together(connection):
+        _describe(connection, lease, start, uuid, execution_id, now)
+        _associate(connection, execution_id, contexts)
+        registry.insert_events(connection, execution_id, inputs, now)
     search_index.add_work(connection, start.job, None if start.script is None else start.script.path)
     return execution_id
 
@@ -122,20 +126,51 @@ def _completed(connection: sa.Connection, run_key: str) -> CompletedExecution | 
     )
 
 
-def _insert(
-    connection: sa.Connection, types: Mapping[str, int], lease: Lease, start: ExecutionStart, uuid: str, now: int
-) -> int:
-    execution_id = registry.insert_one(
-        connection,
-        s.execution,
-        {
-            "type_id": types[start.type.value],
-            "last_known_state": int(MlmdState.RUNNING),
-            "name": uuid,
-            "create_time_since_epoch": now,
-            "last_update_time_since_epoch": now,
-        },
+@dataclass(frozen=True, slots=True)
+class _Contexts:
+    """Ids of the contexts that an execution belongs to."""
+
+    datasets: tuple[int, ...]
+    job: int
+    project: int | None
+
+
+def _contexts(connection: sa.Connection, types: Mapping[str, int], start: ExecutionStart, now: int) -> _Contexts:
+    dataset, job, project = (types[name] for name in (registry.DATASET, registry.JOB, registry.PROJECT))
+    wanted = [(dataset, str(target)) for target in start.targets] + [(job, start.job)]
+    if start.project is not None:
+        wanted.append((project, start.project))
+    ids = registry.ensure_contexts(connection, wanted, now)
+    return _Contexts(
+        datasets=tuple(key for (kind, _), key in ids.items() if kind == dataset),
+        job=ids[job, start.job],
+        project=None if start.project is None else ids[project, start.project],
     )
+
+
+def _inputs(connection: sa.Connection, types: Mapping[str, int], start: ExecutionStart, now: int) -> list[NewEvent]:
+    events = [NewEvent(v.artifact_id, EventType.INPUT, str(v.dataset)) for v in start.inputs]
+    if start.script is not None:
+        script = start.script
+        properties: dict[str, Any] = {"sha256": script.sha256, "text": script.text, "dialect": script.dialect}
+        artifact = NewArtifact(registry.SCRIPT, script_key(script), script.path, properties)
+        found = registry.ensure_artifacts(connection, types, [artifact], now)
+        events.append(NewEvent(found[artifact.name], EventType.INPUT, "script"))
+    return events
+
+
+def _insert(connection: sa.Connection, types: Mapping[str, int], start: ExecutionStart, uuid: str, now: int) -> int:
+    row = {
+        "type_id": types[start.type.value], "last_known_state": int(MlmdState.RUNNING), "name": uuid,
+        "create_time_since_epoch": now, "last_update_time_since_epoch": now,
+    }  # fmt: skip
+    return registry.insert_one(connection, s.execution, row)
+
+
+def _describe(
+    connection: sa.Connection, lease: Lease, start: ExecutionStart, uuid: str, execution_id: int, now: int
+) -> None:
+    """The execution's own row, its write intents and its properties."""
     connection.execute(
         sa.insert(s.lake_execution).values(
             execution_id=execution_id,
@@ -152,7 +187,8 @@ def _insert(
     )
     prefixes = start.prefixes if start.prefix is None else (start.prefix, *start.prefixes)
     if prefixes:
-        connection.execute(sa.insert(s.intent), [{"execution_id": execution_id, "prefix": p} for p in prefixes])
+        intents = [{"execution_id": execution_id, "prefix": p} for p in prefixes]
+        connection.execute(sa.insert(s.intent).inline(), intents)
     holder = lease.holder
     properties: dict[str, Json] = {
         "host": holder.host, "pid": holder.pid, "user": holder.user, "command": holder.command,
@@ -162,33 +198,16 @@ def _insert(
     declared = registry.TYPES[start.type.value, registry.TypeKind.EXECUTION].keys()
     rows = registry.property_rows("execution_id", execution_id, properties, declared)
     connection.execute(sa.insert(s.execution_property), rows)
-    return execution_id
 
 
-def _record_contexts(
-    connection: sa.Connection, types: Mapping[str, int], execution_id: int, start: ExecutionStart, now: int
-) -> None:
-    ids = list(registry.ensure_contexts(connection, types[registry.DATASET], map(str, start.targets), now).values())
-    job = registry.ensure_contexts(connection, types[registry.JOB], [start.job], now)[start.job]
-    ids.append(job)
-    if start.project is not None:
-        project = registry.ensure_contexts(connection, types[registry.PROJECT], [start.project], now)[start.project]
-        ids.append(project)
-        registry.insert_absent(connection, s.parent_context, [{"context_id": job, "parent_context_id": project}])
-    connection.execute(sa.insert(s.association), [{"context_id": c, "execution_id": execution_id} for c in ids])
-
-
-def _record_inputs(
-    connection: sa.Connection, types: Mapping[str, int], execution_id: int, start: ExecutionStart, now: int
-) -> None:
-    events = [NewEvent(v.artifact_id, EventType.INPUT, str(v.dataset)) for v in start.inputs]
-    if start.script is not None:
-        script = start.script
-        properties: dict[str, Any] = {"sha256": script.sha256, "text": script.text, "dialect": script.dialect}
-        artifact = NewArtifact(registry.SCRIPT, script_key(script), script.path, properties)
-        found = registry.ensure_artifacts(connection, types, [artifact], now)
-        events.append(NewEvent(found[artifact.name], EventType.INPUT, "script"))
-    registry.insert_events(connection, execution_id, events, now)
+def _associate(connection: sa.Connection, execution_id: int, contexts: _Contexts) -> None:
+    ids = [*contexts.datasets, contexts.job]
+    if contexts.project is not None:
+        ids.append(contexts.project)
+        parent = {"context_id": contexts.job, "parent_context_id": contexts.project}
+        registry.insert_absent(connection, s.parent_context, [parent])
+    rows = [{"context_id": c, "execution_id": execution_id} for c in ids]
+    connection.execute(sa.insert(s.association).inline(), rows)
 
 
 def abandoned_prefixes(connection: sa.Connection, limit: int) -> tuple[str, ...]:

@@ -134,16 +134,18 @@ def cancel_expired(database: Database) -> tuple[int, ...]:
 
 def lock(connection: sa.Connection, resource: str) -> tuple[Row | None, int]:
     """Lock the lease's row for this transaction; the row and the database's time after that."""
-    row = connection.execute(
-        sa.select(s.lease, now_ms().label("now"), restored.note().label("restored"))
-        .where(s.lease.c.resource == resource)
-        .with_for_update()
-    ).one_or_none()
-    if row is None:
-        return None, connection.execute(sa.select(now_ms())).scalar_one()
-    # On PostgreSQL and MySQL the select list is computed before the wait for the lock is over.
-    now = row.now if connection.dialect.name == "sqlite" else connection.execute(sa.select(now_ms())).scalar_one()
-    return row, now
+    locked = (
+        sa.select(s.lease, restored.note().label("restored")).where(s.lease.c.resource == resource).with_for_update()
+    )
+    if connection.dialect.name == "postgresql":
+        # The select list beside FOR UPDATE is computed before the wait for the lock is over, one around it after.
+        locked = sa.select(locked.cte("locked"), now_ms().label("now"))
+    elif connection.dialect.name == "sqlite":
+        locked = locked.add_columns(now_ms().label("now"))
+    row = connection.execute(locked).one_or_none()
+    if row is None or connection.dialect.name == "mysql":
+        return row, connection.execute(sa.select(now_ms())).scalar_one()
+    return row, row.now
 
 
 def cancel_running(connection: sa.Connection, resource: str, now: int) -> list[int]:

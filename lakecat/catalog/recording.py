@@ -104,7 +104,8 @@ def contexts(
     written = {name: row for name, row in known.items() if row.version is not None}
     found, now = {name: row.id for name, row in known.items()}, rows[0].now
     if missing := [name for name in names if name not in found]:
-        found |= registry.ensure_contexts(connection, dataset_type, missing, now)
+        made = registry.ensure_contexts(connection, [(dataset_type, name) for name in missing], now)
+        found |= {name: key for (_, name), key in made.items()}
     return Numbers(
         datasets=found,
         job=next(row.id for row in rows if row.type_id == job_type),

@@ -164,18 +164,30 @@ def load_type_ids(connection: sa.Connection) -> dict[str, int]:
     return {name: type_id for name, type_id in rows}  # noqa: C416 - rows are no tuples to the type checker
 
 
-def ensure_contexts(connection: sa.Connection, type_id: int, names: Iterable[str], now: int) -> dict[str, int]:
-    """The ids of the contexts with these names, made where they are missing."""
-    wanted = sorted(set(names))
-    found = find_named(connection, s.context, type_id, wanted)
-    missing = [name for name in wanted if name not in found]
+def ensure_contexts(
+    connection: sa.Connection, wanted: Iterable[tuple[int, str]], now: int
+) -> dict[tuple[int, str], int]:
+    """The ids of the contexts with these type ids and names, made where they are missing."""
+    keys = sorted(set(wanted))
+    found = _find_contexts(connection, keys)
+    missing = [key for key in keys if key not in found]
     if missing:
-        insert_absent(
-            connection,
-            s.context,
-            [{"type_id": type_id, "name": name, **_stamps(now)} for name in missing],
+        rows = [{"type_id": type_id, "name": name, **_stamps(now)} for type_id, name in missing]
+        insert_absent(connection, s.context, rows)
+        found |= _find_contexts(connection, missing)
+    return found
+
+
+def _find_contexts(connection: sa.Connection, keys: Sequence[tuple[int, str]]) -> dict[tuple[int, str], int]:
+    table, found = s.context, dict[tuple[int, str], int]()
+    for start in range(0, len(keys), CHUNK):
+        part = keys[start : start + CHUNK]
+        named = (
+            sa.and_(table.c.type_id == kind, table.c.name.in_([name for own, name in part if own == kind]))
+            for kind in sorted({own for own, _ in part})
         )
-        found |= find_named(connection, s.context, type_id, missing)
+        rows = connection.execute(sa.select(table.c.type_id, table.c.name, table.c.id).where(sa.or_(*named)))
+        found.update(((type_id, name), key) for type_id, name, key in rows)
     return found
 
 
