@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
 from sqlalchemy.sql import quoted_name
 
-HEAD: Final = "0004"
+HEAD: Final = "0005"
 """Newest Alembic revision; a test compares it with ``migrations/versions``."""
 
 VERSION_TABLE: Final = "lakecat_alembic_version"
@@ -410,3 +410,21 @@ search: Final = _table(
     sa.Index("idx_lakecat_search_leaf", "kind", "leaf"),
 )
 """The search index. Each database keeps a full-text index of its own over ``words``, which migration 0004 makes."""
+
+import_: Final = _table(
+    "lakecat_import",
+    _id(),
+    sa.Column("origin", _NAME, nullable=False, unique=True),
+    sa.Column("first_ms", _BIG, nullable=False),
+    sa.Column("last_ms", _BIG, nullable=False),
+)
+"""The databases that were imported by copying, by the name they have here."""
+import_node: Final = _table(
+    "lakecat_import_node",
+    sa.Column("import_id", _BIG, sa.ForeignKey("lakecat_import.id"), primary_key=True, autoincrement=False),
+    sa.Column("kind", sa.SmallInteger, primary_key=True, autoincrement=False),
+    sa.Column("source_id", _BIG, primary_key=True, autoincrement=False),
+    sa.Column("target_id", _BIG, nullable=False),
+    sa.Column("updated_ms", _BIG, nullable=False),
+)
+"""What became of each imported node; ``kind`` is a TypeKind. A target that was purged since is not brought back."""
