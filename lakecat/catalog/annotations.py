@@ -342,4 +342,5 @@ def _read_all(connection: sa.Connection, dataset: DatasetName | None) -> dict[tu
     for row in rows(s.mark):
         marks.setdefault((row.dataset, row.field_id), []).append((row.kind, row.value))
     said = {(row.dataset, row.field_id): row for row in rows(s.annotation)}
-    return {key: _annotation(said.get(key), marks.get(key, ())) for key in {**said, **marks}}
+    found = {key: _annotation(said.get(key), marks.get(key, ())) for key in {**said, **marks}}
+    return {key: note for key, note in found.items() if note != Annotation()}

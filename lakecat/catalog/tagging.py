@@ -12,7 +12,7 @@ import contextlib
 import time
 import uuid as uuids
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -20,7 +20,7 @@ import sqlalchemy as sa
 from lakecat import tables
 from lakecat.catalog import queries, registry, search_index
 from lakecat.catalog import schema as s
-from lakecat.catalog.catalog import DEFAULT_TTL, Catalog
+from lakecat.catalog.catalog import Catalog
 from lakecat.catalog.commit import UNKNOWN_WAIT_SECONDS, complete, lock, settle, try_commit
 from lakecat.catalog.database import now_ms
 from lakecat.catalog.executions import set_state
@@ -44,7 +44,8 @@ from lakecat.store import LakeStore
 from lakecat.types import DatasetName, ExecutionType, Version, VersionRef, is_tag_name
 
 JOB: Final = "tag"
-_PATIENCE_SECONDS: Final = 90.0
+_LEASE: Final = timedelta(seconds=20)
+_PATIENCE_SECONDS: Final = 60.0
 """How long another move of a tag of the same dataset is waited for: longer than a dead one's lease."""
 _PAUSE_SECONDS: Final = 0.05
 _RESERVED: Final = frozenset({"main", "current", "latest"})
@@ -131,7 +132,7 @@ class Tagging:
         deadline = time.monotonic() + _PATIENCE_SECONDS
         while True:
             try:
-                return self.catalog.acquire(resource, self.holder, DEFAULT_TTL)
+                return self.catalog.acquire(resource, self.holder, _LEASE)
             except LeaseHeldError:
                 if time.monotonic() > deadline:
                     raise

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 import threading
 from dataclasses import replace
 from datetime import timedelta
@@ -189,4 +193,46 @@ def test_what_a_broken_move_leaves_is_nothing(bench, monkeypatch: pytest.MonkeyP
         assert {one.location for one in bench.store.list(bench.store.url)} == files
         assert bench.catalog.executions(limit=1)[0].state is ExecutionState.FAILED
     tagging(bench).tag(at(), "prod")
+    assert bench.catalog.integrity() == ()
+
+
+MOVE = """
+import sys
+from datetime import UTC, datetime
+from lakecat.catalog import Catalog, Holder
+from lakecat.catalog.tagging import Tagging
+from lakecat.config import Retention
+from lakecat.store import LakeStore
+from lakecat.types import VersionRef
+catalog = Catalog.open(sys.argv[1])
+work = Tagging(
+    catalog=catalog, store=LakeStore.open(sys.argv[2]), holder=Holder("h", 1, "u", "c"), retention=Retention(),
+    now=datetime.now(UTC),
+)
+work.tag(VersionRef.parse("raw.orders@v2"), "prod")
+"""
+
+
+@pytest.mark.parametrize(("step", "moved"), [("tag.written", False), ("tag.before", False), ("tag.after", True)])
+def test_killed_in_the_middle_it_has_moved_or_it_has_not(bench, step: str, moved: bool) -> None:
+    first, second = bench.load("raw.orders"), bench.load("raw.orders")
+    tagging(bench).tag(at(1), "prod")
+    before = bench.catalog.metadata_location(ORDERS)
+    url = bench.url.render_as_string(hide_password=False)
+    environment = {**os.environ, "LAKECAT_FAILPOINT": f"{step}:1:kill"}
+    done = subprocess.run([sys.executable, "-c", MOVE, url, bench.store.url], env=environment, check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert bench.catalog.resolve(at(tag="prod")) == (second if moved else first)
+    assert refs(bench) == {"prod": (second if moved else first).snapshot_id}
+    assert (bench.catalog.metadata_location(ORDERS) == before) is not moved
+    assert len(bench.catalog.tag_changes()) == (2 if moved else 1)
+    assert {problem.code for problem in bench.catalog.integrity()} <= {"execution.stale"}
+    killed = bench.catalog.executions(limit=1)[0]
+    with bench.catalog.database.writing() as connection:
+        connection.execute(sa.update(s.lease).values(expires_ms=0))  # as it will be in a while
+        connection.commit()
+    tagging(bench).tag(at(1), "prod")
+    tagging(bench).tag(at(2), "prod")
+    state = bench.catalog.execution(killed.execution_id).info.state
+    assert state is (ExecutionState.COMPLETE if moved else ExecutionState.CANCELED)
     assert bench.catalog.integrity() == ()
