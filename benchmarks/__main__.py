@@ -21,6 +21,9 @@ def main() -> int:
     failed = 0
     with tempfile.TemporaryDirectory(prefix="lakecat-bench-") as folder:
         for name, arguments in (
+            ("metadata_store", []),
+            ("metadata_growth", ["--folder", folder]),
+            ("search_growth", []),
             ("commit_growth", []),
             ("csv_to_table", [*scale, "--folder", f"{folder}/csv", *dlt]),
             ("tpch_transforms", [*scale, "--folder", f"{folder}/tpch"]),
