@@ -232,6 +232,12 @@ def _bind(script: Script, statement: exp.Expr, variables: Mapping[str, Value]) -
         name = _parameter_name(script, node)
         default = declared[name].default if name in declared else None
         value = variables.get(name, default)
+        if value is None and re.search(rf"\w\.\w+@{name}\b", script.text):
+            raise ScriptError(
+                "time travel inside a script is refused",
+                where=script.where(node.parent),
+                hint=f"@{name} would be a version or tag, but inputs are pinned for each run",
+            )
         if value is None:
             raise ScriptError(
                 f"the parameter {name!r} has no value",
