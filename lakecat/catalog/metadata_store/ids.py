@@ -38,26 +38,31 @@ def bound(backend: str, ids: Collection[int]) -> Any:
     return json.dumps(list(ids)) if backend == "sqlite" else list(ids) if backend == "postgresql" else tuple(ids)
 
 
-def numbers(
-    connection: sa.Connection, nodes: Collection[int]
-) -> tuple[sa.Select[Any] | sa.CompoundSelect[Any], dict[str, Any]]:
-    """A statement for nodes as rows ``node`` (an execution is its id negated), and its parameters."""
-    backend, whole = connection.dialect.name, sa.BigInteger()
+_PARTS: Final = {f"{IDS}_artifacts": (s.artifact, 1), f"{IDS}_executions": (s.execution, -1)}
+
+
+def number_parameters(backend: str, nodes: Collection[int]) -> dict[str, Any]:
+    """The parameters of ``numbers`` for nodes (an execution is its id negated)."""
+    if backend != "mysql":
+        return {IDS: bound(backend, nodes)}
+    parts = {name: [sign * node for node in nodes if sign * node > 0] for name, (_, sign) in _PARTS.items()}
+    return {name: bound(backend, ids) for name, ids in parts.items() if ids}
+
+
+def numbers(backend: str, names: Collection[str]) -> sa.Select[Any] | sa.CompoundSelect[Any]:
+    """A statement for nodes as rows ``node``; ``names`` are those of its parameters."""
+    whole = sa.BigInteger()
     if backend == "sqlite":
         listed = sa.func.json_each(sa.bindparam(IDS, type_=sa.Text())).table_valued(sa.column("value", whole))
-        return sa.select(listed.c.value.label("node")), {IDS: bound(backend, nodes)}
+        return sa.select(listed.c.value.label("node"))
     if backend == "postgresql":
         array = sa.bindparam(IDS, type_=postgresql.ARRAY(whole))
-        return sa.select(sa.func.unnest(array, type_=whole).label("node")), {IDS: bound(backend, nodes)}
-    parts: list[sa.Select[Any]] = []
-    parameters: dict[str, Any] = {}
-    for table, ids, sign in (
-        (s.artifact, [n for n in nodes if n > 0], 1),
-        (s.execution, [-n for n in nodes if n < 0], -1),
-    ):
-        if ids:
-            name = f"{IDS}_{len(parts)}"
-            some = table.c.id.op("IN")(sa.bindparam(name, type_=whole))
-            parts.append(sa.select((table.c.id * sign).label("node")).where(some))
-            parameters[name] = bound(backend, ids)
-    return parts[0] if len(parts) == 1 else sa.union_all(*parts), parameters
+        return sa.select(sa.func.unnest(array, type_=whole).label("node"))
+    parts = [
+        sa.select((table.c.id if sign > 0 else -table.c.id).label("node")).where(
+            table.c.id.op("IN")(sa.bindparam(name, type_=whole))
+        )
+        for name, (table, sign) in _PARTS.items()
+        if name in names
+    ]
+    return parts[0] if len(parts) == 1 else sa.union_all(*parts)

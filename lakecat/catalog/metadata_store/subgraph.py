@@ -9,7 +9,6 @@ from typing import Any, Final, Literal, TypeAlias
 import sqlalchemy as sa
 
 from lakecat.catalog import schema as s
-from lakecat.catalog.metadata_store import ids as id_lists
 from lakecat.catalog.metadata_store import rows, types, walking
 from lakecat.catalog.metadata_store.base import StoreBase
 from lakecat.catalog.metadata_store.filters import prepare
@@ -60,6 +59,13 @@ _ASSOCIATIONS: Final = Query(
     ),
     by_ids=True,
 )
+
+
+def _there(kind: Kind) -> Query:
+    return Query(lambda backend: sa.select(kind.table.c.id).where(one_of(kind.table.c.id, backend)), by_ids=True)
+
+
+_THERE: Final = {kind.name: _there(kind) for kind in (ARTIFACT, EXECUTION)}
 _PATHS: Final = Query(
     lambda backend: sa.select(
         s.event_path.c.event_id, s.event_path.c.is_index_step, s.event_path.c.step_index, s.event_path.c.step_key
@@ -286,8 +292,7 @@ def _fitting(session: Session, filters: Mapping[Kind, str]) -> set[int]:
 def _existing(session: Session, kind: Kind, ids: Sequence[int]) -> set[int]:
     """Nodes by their ids, as numbers. Raises UnknownNodeError for those that are not there."""
     wanted = sorted(set(ids))
-    query = sa.select(kind.table.c.id)
-    found = {row.id for row in id_lists.rows_by_ids(session.connection, query, kind.table.c.id, wanted)}
+    found = {row[0] for row in session.ask(_THERE[kind.name], {IDS: wanted})} if wanted else set()
     for key in wanted:
         if key not in found:
             raise UnknownNodeError(f"there is no {kind.name} with id {key}", field=kind.key, value=key)

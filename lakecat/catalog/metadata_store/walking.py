@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Final, Literal, TypeAlias
 
 import sqlalchemy as sa
@@ -23,6 +24,8 @@ Way: TypeAlias = Literal["up", "down", "around"]
 COUNTED_HOPS: Final = 32
 """Up to this many hops the recursion counts them, and may pass a node once for each distance; beyond it walks to the
 end, passing each node once, and distances are counted from the events."""
+_HOPS: Final = "most_hops"
+_ZERO: Final = sa.literal_column("0", sa.BigInteger)
 _FEW_HOPS: Final = 16
 """So far a walk goes first that is limited by the number of nodes only."""
 
@@ -90,14 +93,14 @@ def walk(session: Session, starts: Collection[int], way: Way, limits: Limits) ->
         return Walk({}, [], frozenset())
     connection = session.connection
     if not limits.cut:
-        reached = _recursion(connection, starts, way, limits, None)
+        reached = _recursion(session, starts, way, limits, None)
         return Walk(reached, _edges_from(session, reached, way), frozenset())
     hops = _FEW_HOPS if limits.hops is None and limits.nodes is not None else limits.hops
     counted = hops is not None and hops <= COUNTED_HOPS
-    found = _recursion(connection, starts, way, limits, hops if counted else None)
+    found = _recursion(session, starts, way, limits, hops if counted else None)
     ends = _ends(connection, found, limits)
     if counted and limits.hops is None and max(found.values()) > _FEW_HOPS and not _too_many(found, ends, limits):
-        counted, found = False, _recursion(connection, starts, way, limits, None)
+        counted, found = False, _recursion(session, starts, way, limits, None)
         ends = _ends(connection, found, limits)
     left = (node for node in found if node not in ends)
     if counted and limits.hops is not None:
@@ -113,32 +116,49 @@ def _too_many(found: Mapping[int, int], ends: Mapping[int, bool], limits: Limits
     return limits.nodes is not None and sum(ends.get(node, True) for node in found) > limits.nodes
 
 
-def _recursion(
-    connection: sa.Connection, starts: Collection[int], way: Way, limits: Limits, hops: int | None
-) -> dict[int, int]:
+def _recursion(session: Session, starts: Collection[int], way: Way, limits: Limits, hops: int | None) -> dict[int, int]:
     """Every node that is reached, and in how many hops (0 where they are not counted).
 
     It goes one hop further than ``hops``, so that it is known whether something was cut.
     """
-    base, parameters = id_lists.numbers(connection, starts)
-    listed = base.subquery()
+    parameters = id_lists.number_parameters(session.backend, starts)
+    names, counted = tuple(parameters), hops is not None
+    if counted:
+        parameters[_HOPS] = hops
+    if limits.artifacts is None and limits.executions is None:
+        rows: Sequence[Any] = session.ask(_unconditional(names, way, counted=counted), parameters)
+    else:
+        query = _reaching(session.backend, names, way, limits, counted=counted)
+        rows = session.connection.execute(query, {**limits.parameters, **parameters}).all()
+    if counted:
+        return {int(node): int(distance) for node, distance in rows}
+    return dict.fromkeys((row[0] for row in rows), 0)
+
+
+@cache
+def _unconditional(names: tuple[str, ...], way: Way, *, counted: bool) -> Query:
+    """The recursion that no condition ends; built once, as building it costs more than a short walk."""
+    return Query(lambda backend: _reaching(backend, names, way, Limits(), counted=counted))
+
+
+def _reaching(backend: str, names: tuple[str, ...], way: Way, limits: Limits, *, counted: bool) -> sa.Select[Any]:
+    listed = id_lists.numbers(backend, names).subquery()
     first = sa.select(listed.c.node)
-    if hops is not None:
-        first = first.add_columns(sa.literal(0, sa.BigInteger).label("hops"))
+    if counted:
+        first = first.add_columns(sa.cast(_ZERO, sa.BigInteger).label("hops"))
     seen = first.cte("seen", recursive=True)
-    lateral = connection.dialect.name == "postgresql"
+    lateral = backend == "postgresql"
     steps = [_hop(seen, way, limits, artifacts=artifacts, lateral=lateral) for artifacts in (True, False)]
     if lateral:  # PostgreSQL lets a recursion refer to itself only once
         onwards = sa.union_all(*(step.correlate(seen) for step in steps)).lateral("onwards")
         steps = [sa.select(onwards.c.node).select_from(seen.join(onwards, sa.true()))]
-    if hops is not None:
-        steps = [step.add_columns(seen.c.hops + 1).where(seen.c.hops <= hops) for step in steps]
+    if counted:
+        most = sa.bindparam(_HOPS, type_=sa.BigInteger())
+        steps = [step.add_columns(seen.c.hops + sa.literal_column("1")).where(seen.c.hops <= most) for step in steps]
     seen = seen.union(*steps)
-    parameters = {**limits.parameters, **parameters}
-    if hops is None:
-        return dict.fromkeys(connection.execute(sa.select(seen.c.node), parameters).scalars(), 0)
-    query = sa.select(seen.c.node, sa.func.min(seen.c.hops)).group_by(seen.c.node)
-    return {int(node): int(distance) for node, distance in connection.execute(query, parameters)}
+    if not counted:
+        return sa.select(seen.c.node)
+    return sa.select(seen.c.node, sa.func.min(seen.c.hops)).group_by(seen.c.node)
 
 
 def _hop(seen: sa.CTE, way: Way, limits: Limits, *, artifacts: bool, lateral: bool) -> sa.Select[Any]:
@@ -147,9 +167,9 @@ def _hop(seen: sa.CTE, way: Way, limits: Limits, *, artifacts: bool, lateral: bo
     near: sa.ColumnElement[int] = event.c.artifact_id if artifacts else event.c.execution_id
     far: sa.ColumnElement[int] = -event.c.execution_id if artifacts else event.c.artifact_id
     # An expression, so that SQLite looks the events up by it, and does not read all events to look them up here.
-    key = seen.c.node + 0 if artifacts else -seen.c.node
+    key = seen.c.node + _ZERO if artifacts else -seen.c.node
     types = _FROM_ARTIFACTS[way] if artifacts else _FROM_EXECUTIONS[way]
-    query = sa.select(far.label("node")).where(event.c.type.in_(types))
+    query = sa.select(far.label("node")).where(event.c.type.in_([sa.literal_column(str(kind)) for kind in types]))
     source: sa.FromClause = event if lateral else seen.join(event, near == key)
     if lateral:
         query = query.where(near == key)
