@@ -143,7 +143,8 @@ SQLITE_FULLTEXT: Final = (
     ),
     (
         "CREATE TRIGGER lakecat_search_delete AFTER DELETE ON lakecat_search BEGIN"
-        " INSERT INTO lakecat_search_words (lakecat_search_words, rowid, words) VALUES ('delete', old.id, old.words); END"
+        " INSERT INTO lakecat_search_words (lakecat_search_words, rowid, words)"
+        " VALUES ('delete', old.id, old.words); END"
     ),
     (
         "CREATE TRIGGER lakecat_search_update AFTER UPDATE ON lakecat_search BEGIN"
