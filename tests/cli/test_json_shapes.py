@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mlmd_lab import make_database
 from openlineage_lab import EVENTS
 from shell_lab import Shell
 
@@ -78,6 +79,21 @@ def test_an_import(stocked: Path, shell: Shell, promised: dict[str, list[str]]) 
     assert list(document) == promised["import"]
     assert list(document["added"]) == promised["added"]
     assert list(document["problems"][0]) == promised["problem"]
+
+
+def test_a_copy_and_an_adoption_of_ml_metadata(
+    stocked: Path, shell: Shell, promised: dict[str, list[str]], tmp_path: Path
+) -> None:
+    make_database(tmp_path / "mlmd.db")
+    document = shell("--json", "catalog", "import", "mlmd", tmp_path / "mlmd.db").json["import"]
+    assert list(document) == promised["copy"]
+    assert list(document["artifacts"]) == promised["copied"]
+    assert list(document["events"]) == promised["linked"]
+    assert shell("init", tmp_path / "theirs").code == 0
+    make_database(tmp_path / "theirs" / "catalog.db")
+    adopted = shell("--json", "--config", tmp_path / "theirs", "catalog", "import", "mlmd", "--adopt").json
+    assert list(adopted) == ["adopted", "adoption"]
+    assert list(adopted["adoption"]) == promised["adoption"]
 
 
 def test_a_query_names_types_as_tables_do(stocked: Path, shell: Shell) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from mlmd_lab import make_database
 from openlineage_lab import EVENTS
 from shell_lab import Shell
 
@@ -56,10 +57,12 @@ EVERY_COMMAND = [
     ["catalog", "rebuild"],
     ["catalog", "purge", "--older-than", "90d"],
     ["catalog", "import", "openlineage", str(EVENTS / "dbt.jsonl")],
+    ["catalog", "import", "mlmd", "mlmd.db"],
 ]
 
 
 def test_json_is_one_document_and_nothing_else(stocked: Path, shell: Shell) -> None:
+    make_database(Path("mlmd.db"))
     for arguments in EVERY_COMMAND:
         result = shell(*arguments, "--json")
         assert (arguments, result.code, result.err) == (arguments, 0, "")
@@ -67,6 +70,7 @@ def test_json_is_one_document_and_nothing_else(stocked: Path, shell: Shell) -> N
 
 
 def test_text_says_something_and_has_no_colour_off_a_terminal(stocked: Path, shell: Shell) -> None:
+    make_database(Path("mlmd.db"))
     for arguments in EVERY_COMMAND:
         result = shell(*arguments)
         assert (arguments, result.code) == (arguments, 0)

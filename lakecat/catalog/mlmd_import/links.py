@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from lakecat.catalog import schema as s
 from lakecat.catalog.metadata_store.ids import rows_by_ids
+from lakecat.catalog.migrations import tables_0001 as t
 from lakecat.catalog.mlmd_import.nodes import ARTIFACT, CONTEXT, EXECUTION, Kind, Origin
 from lakecat.catalog.mlmd_import.rows import insert_all, insert_numbered
 from lakecat.catalog.mlmd_import.source import PIECE, Record, Source
@@ -98,7 +99,7 @@ def write_links(connection: sa.Connection, link: Link, fresh: Fresh, source: Sou
     made = {key: target for (key, _), target in zip(fresh.new, ids, strict=True) if key is not None}
     if not made:
         return
-    paths = source.owned(s.event_path, "event_id", min(made), max(made))
+    paths = source.owned(t.event_path, "event_id", min(made), max(made))
     insert_all(
         connection,
         s.event_path,

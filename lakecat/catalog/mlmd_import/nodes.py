@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from lakecat.catalog import schema as s
 from lakecat.catalog.metadata_store.ids import rows_by_ids
+from lakecat.catalog.migrations import tables_0001 as t
 from lakecat.catalog.mlmd_import.rows import insert_all, insert_numbered
 from lakecat.catalog.mlmd_import.source import Record, Source
 from lakecat.catalog.registry import TypeKind, insert_absent
@@ -40,9 +41,25 @@ class Kind:
         return (*_COMMON, *self.more)
 
 
-ARTIFACT: Final = Kind(TypeKind.ARTIFACT, s.artifact, s.artifact_property, "artifact_id", ("uri", "state"))
-EXECUTION: Final = Kind(TypeKind.EXECUTION, s.execution, s.execution_property, "execution_id", ("last_known_state",))
-CONTEXT: Final = Kind(TypeKind.CONTEXT, s.context, s.context_property, "context_id", ())
+def _untyped(table: sa.Table) -> sa.Table:
+    """The table as the driver gives it: MLMD keeps base64 in ``proto_value``, which is text on SQLite, else bytes."""
+    columns = [
+        sa.Column(
+            c.name,
+            sa.types.NullType() if isinstance(c.type, sa.LargeBinary) else c.type,
+            primary_key=c.primary_key,
+            autoincrement=False,
+        )
+        for c in table.columns
+    ]
+    return sa.Table(sa.sql.quoted_name(str(table.name), quote=False), sa.MetaData(), *columns)
+
+
+ARTIFACT: Final = Kind(TypeKind.ARTIFACT, s.artifact, _untyped(t.artifact_property), "artifact_id", ("uri", "state"))
+EXECUTION: Final = Kind(
+    TypeKind.EXECUTION, s.execution, _untyped(t.execution_property), "execution_id", ("last_known_state",)
+)
+CONTEXT: Final = Kind(TypeKind.CONTEXT, s.context, _untyped(t.context_property), "context_id", ())
 KINDS: Final = (ARTIFACT, EXECUTION, CONTEXT)
 
 
@@ -165,9 +182,10 @@ def write_nodes(
     if updated:
         owner = kind.properties.c[kind.owner]
         connection.execute(sa.delete(kind.properties).where(owner.in_(list(updated.values()))))
-    insert_all(connection, kind.properties, _properties(source, kind, made | updated))
+    as_text = connection.dialect.name == "sqlite"
+    insert_all(connection, kind.properties, _properties(source, kind, made | updated, as_text=as_text))
     if joined:
-        insert_absent(connection, kind.properties, list(_properties(source, kind, joined)))
+        insert_absent(connection, kind.properties, list(_properties(source, kind, joined, as_text=as_text)))
     fresh = [(row, made[row["id"]]) for row in sorted_.new] + sorted_.joined
     _remember(connection, origin, kind, fresh, sorted_.updated)
 
@@ -199,13 +217,19 @@ def _remember(
         connection.execute(sa.update(table).where(*mine).values(updated_ms=row["last_update_time_since_epoch"]))
 
 
-def _properties(source: Source, kind: Kind, owners: Mapping[int, int]) -> Iterable[Record]:
+def _properties(source: Source, kind: Kind, owners: Mapping[int, int], *, as_text: bool) -> Iterable[Record]:
     if not owners:
         return
     for row in source.owned(kind.properties, kind.owner, min(owners), max(owners)):
         owner = owners.get(row[kind.owner])
         if owner is not None:
-            yield {**row, kind.owner: owner}
+            yield {**row, kind.owner: owner, "proto_value": _proto(row["proto_value"], as_text=as_text)}
+
+
+def _proto(value: str | bytes | None, *, as_text: bool) -> str | bytes | None:
+    if isinstance(value, str):
+        return value if as_text else value.encode()
+    return value.decode() if as_text and value is not None and value.isascii() else value
 
 
 def _node(kind: Kind, row: Record, types: Mapping[int, int]) -> Record:

@@ -83,7 +83,6 @@ class Source:
 
     def owned(self, table: sa.Table, owner: str, first: int, last: int) -> Iterator[Record]:
         """The rows of a table that belong to the ids ``first`` to ``last``; read as they are asked for."""
-        table = _mlmd(table)
         column = table.c[owner]
         query = sa.select(table).where(column.between(first, last)).order_by(column)
         streamed = self._connection.execution_options(yield_per=_STREAMED).execute(query)

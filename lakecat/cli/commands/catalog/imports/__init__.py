@@ -4,10 +4,11 @@ from typing import Final
 
 import click
 
+from lakecat.cli.commands.catalog.imports.mlmd import mlmd
 from lakecat.cli.commands.catalog.imports.openlineage import openlineage
 from lakecat.cli.options import common_options
 
-COMMANDS: Final[list[click.Command]] = [openlineage]
+COMMANDS: Final[list[click.Command]] = [mlmd, openlineage]
 
 
 @click.group(name="import", commands=COMMANDS, short_help="Take in what other programs recorded.")
