@@ -60,6 +60,8 @@ def cli_page() -> str:
         "| `raw.orders`, `raw.*` | a name, or a pattern with `*`, `?`, `[a-z]` |",
         "| `+x`, `x+` | x with all that it needs, or with all that needs it |",
         "| `2+x+1` | x with two steps of what it needs and one step of what needs it |",
+        "| `tag:pii` | those with this label, on themselves or on a column, or with this tag on a version |",
+        "| `owner:crm`, `col:email` | those with this owner, with this column; patterns and steps as with names |",
         "| `a b` | a or b (so does giving the option twice) |",
         "| `a,b` | what both a and b mean |",
         "",
