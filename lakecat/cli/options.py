@@ -96,7 +96,7 @@ def selection_options(command: F) -> F:
         "-s",
         multiple=True,
         metavar="SELECTOR",
-        help="Only these: name, raw.*, +x, x+, 2+x+1, tag:x, owner:x, col:x; a comma means and. May be given several times.",
+        help="Only these: name, raw.*, +x, x+, 2+x+1, tag:x, owner:x, col:x; a comma means and. Several may be given.",
     )(command)
 
 
