@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -42,7 +43,7 @@ class Kind:
 
 
 def _untyped(table: sa.Table) -> sa.Table:
-    """The table as the driver gives it: MLMD keeps base64 in ``proto_value``, which is text on SQLite, else bytes."""
+    """The table as the driver gives it: on SQLite MLMD keeps text in ``proto_value``, a BLOB by its name."""
     columns = [
         sa.Column(
             c.name,
@@ -182,10 +183,10 @@ def write_nodes(
     if updated:
         owner = kind.properties.c[kind.owner]
         connection.execute(sa.delete(kind.properties).where(owner.in_(list(updated.values()))))
-    as_text = connection.dialect.name == "sqlite"
-    insert_all(connection, kind.properties, _properties(source, kind, made | updated, as_text=as_text))
+    backend = connection.dialect.name
+    insert_all(connection, kind.properties, _properties(source, kind, made | updated, backend))
     if joined:
-        insert_absent(connection, kind.properties, list(_properties(source, kind, joined, as_text=as_text)))
+        insert_absent(connection, kind.properties, list(_properties(source, kind, joined, backend)))
     fresh = [(row, made[row["id"]]) for row in sorted_.new] + sorted_.joined
     _remember(connection, origin, kind, fresh, sorted_.updated)
 
@@ -217,19 +218,25 @@ def _remember(
         connection.execute(sa.update(table).where(*mine).values(updated_ms=row["last_update_time_since_epoch"]))
 
 
-def _properties(source: Source, kind: Kind, owners: Mapping[int, int], *, as_text: bool) -> Iterable[Record]:
+def _properties(source: Source, kind: Kind, owners: Mapping[int, int], backend: str) -> Iterable[Record]:
     if not owners:
         return
     for row in source.owned(kind.properties, kind.owner, min(owners), max(owners)):
         owner = owners.get(row[kind.owner])
         if owner is not None:
-            yield {**row, kind.owner: owner, "proto_value": _proto(row["proto_value"], as_text=as_text)}
+            yield {**row, kind.owner: owner, "proto_value": _proto(row["proto_value"], source.backend, backend)}
 
 
-def _proto(value: str | bytes | None, *, as_text: bool) -> str | bytes | None:
-    if isinstance(value, str):
-        return value if as_text else value.encode()
-    return value.decode() if as_text and value is not None and value.isascii() else value
+def _proto(value: str | bytes | None, source: str, target: str) -> str | bytes | None:
+    """The packed message as MLMD keeps it: its bytes on PostgreSQL, else base64, which is text on SQLite."""
+    if value is None:
+        return None
+    data = value.encode() if isinstance(value, str) else bytes(value)
+    message = data if source == "postgresql" else base64.b64decode(data)
+    if target == "postgresql":
+        return message
+    encoded = base64.b64encode(message)
+    return encoded.decode() if target == "sqlite" else encoded
 
 
 def _node(kind: Kind, row: Record, types: Mapping[int, int]) -> Record:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,7 +41,7 @@ class Source:
     def __init__(self, connection: sa.Connection, url: URL) -> None:
         """Take a connection in a transaction; use ``opened``."""
         self._connection = connection
-        self._latin = connection.dialect.name == "mysql"
+        self.backend = connection.dialect.name
         self.display = url.render_as_string(hide_password=True)
 
     @classmethod
@@ -90,7 +91,7 @@ class Source:
             yield self._record(row)
 
     def _record(self, row: Mapping[Any, Any]) -> Record:
-        if not self._latin:
+        if self.backend != "mysql":
             return dict(row)
         return {name: decoded(value) if isinstance(value, str) else value for name, value in row.items()}
 
@@ -154,5 +155,7 @@ def _engine(url: URL) -> sa.Engine:
 def _error(error: SQLAlchemyError, url: URL, display: str) -> CatalogError:
     lines = str(getattr(error, "orig", None) or error).strip().splitlines() or [type(error).__name__]
     text = lines[0].replace(str(url.password), "***") if url.password else lines[0]
+    if getattr(getattr(error, "orig", None), "sqlite_errorcode", None) == sqlite3.SQLITE_NOTADB:
+        return ForeignDatabaseError(f"{display} is no SQLite database")
     kind = CatalogUnavailableError if isinstance(error, sa.exc.OperationalError) else CatalogError
     return kind(f"{display}: {text}")
