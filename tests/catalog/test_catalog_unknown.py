@@ -157,13 +157,13 @@ def test_interrupted_right_after_commit_nothing_live_is_removed(bench, monkeypat
     """Control-C between COMMIT's answer and the giving back of the connection."""
     _, execution = bench.begin("raw.orders", "monday")
     change = bench.change(execution, "raw.orders")
-    real = commits._try_commit
+    real = commits.try_commit
 
     def interrupted(connection: sa.Connection) -> None:
         real(connection)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(commits, "_try_commit", interrupted)
+    monkeypatch.setattr(commits, "try_commit", interrupted)
     with pytest.raises(CommitUnknownError, match="was applied"):
         bench.commit(execution, change)
     version = bench.catalog.resolve(VersionRef(RAW))
