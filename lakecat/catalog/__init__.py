@@ -4,6 +4,7 @@ Importing this package never imports PyIceberg; ``lakecat.catalog.commit`` does.
 """
 
 from lakecat.catalog.catalog import DEFAULT_TTL, Catalog
+from lakecat.catalog.metadata_store import MetadataStore
 from lakecat.catalog.values import (
     ColumnInfo,
     ColumnPath,
@@ -41,6 +42,7 @@ __all__ = [
     "LineageEdge",
     "LineageGraph",
     "LineageNode",
+    "MetadataStore",
     "Problem",
     "RunningExecution",
     "Script",

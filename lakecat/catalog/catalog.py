@@ -29,6 +29,7 @@ from lakecat.catalog import (
 from lakecat.catalog import schema as s
 from lakecat.catalog.database import Database
 from lakecat.catalog.finding import Finding
+from lakecat.catalog.metadata_store import MetadataStore
 from lakecat.catalog.values import (
     ColumnInfo,
     ColumnPath,
@@ -69,6 +70,7 @@ class Catalog(Finding):
         with database.reading() as connection:
             self.type_ids = registry.load_type_ids(connection)
             self._floor = opening.high_water_mark(connection)
+        self._metadata_store: MetadataStore | None = None
 
     @classmethod
     def open(cls, url: str | URL, *, create: bool = False, adopt: bool = False) -> Self:
@@ -84,6 +86,13 @@ class Catalog(Finding):
     def kind(self) -> str:
         """Which database it is: ``sqlite``, ``postgresql`` or ``mysql``."""
         return self.database.backend
+
+    @property
+    def metadata_store(self) -> MetadataStore:
+        """ML Metadata's model over this same database: types, artifacts, executions, contexts of your own."""
+        if self._metadata_store is None:
+            self._metadata_store = MetadataStore(self.database)
+        return self._metadata_store
 
     def close(self) -> None:
         """Close all connections; safe to call twice."""

@@ -48,6 +48,14 @@ def open_database(url: str | URL, *, create: bool, adopt: bool = False) -> Datab
     return database
 
 
+def open_in_memory() -> Database:
+    """A new catalog on SQLite that is no file, and is gone when it is closed."""
+    database = Database(URL.create("sqlite", database=sqlite.MEMORY))
+    with database.translating():
+        _migrate(database, create=True, adopt=False)
+    return database
+
+
 def high_water_mark(connection: sa.Connection) -> int:
     """Fences start above this number: a restored catalog raises it, so that no old fence comes again."""
     value = connection.execute(

@@ -23,6 +23,8 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from lakecat.errors import CatalogFullError, CatalogReadOnlyError, CatalogUnavailableError
 
+MEMORY: Final = ":memory:"
+"""What stands in a URL for a database that is no file."""
 WRITE: Final = "lakecat_write"
 """Execution option of a connection whose next transaction writes."""
 
@@ -99,7 +101,18 @@ def build_engine(url: URL) -> sa.Engine:
     """An engine for a database file, whose transactions begin as ``WRITE`` says; read-only where the file is."""
     path = Path(url.database or "")
     # The driver's own timeout is for readers and for COMMIT; writers queue in _begin_immediate.
-    if is_read_only(path):
+    if url.database == MEMORY:
+        # The one connection is the database: who wants it while another thread has it waits.
+        engine = sa.create_engine(
+            url,
+            connect_args={"check_same_thread": False},
+            poolclass=sa.QueuePool,
+            pool_size=1,
+            max_overflow=0,
+            pool_timeout=WRITE_WAIT_SECONDS,
+        )
+        event.listen(engine, "connect", _configure)
+    elif is_read_only(path):
         address = _read_only_address(path)
         engine = sa.create_engine(
             url,

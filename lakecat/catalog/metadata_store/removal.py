@@ -292,7 +292,7 @@ def without_events(connection: sa.Connection, kind: Kind, removed: Collection[in
     if kind is ARTIFACT:
         mine, other = other, mine
     gone = frozenset(removed)
-    pairs = sa.select(other, mine).distinct()
+    pairs: sa.Select[Any] = sa.select(other, mine).distinct()
     touched = {row[0] for row in rows_by_ids(connection, pairs, mine, sorted(gone))}
     left = {row[0] for row in rows_by_ids(connection, pairs, other, sorted(touched)) if row[1] not in gone}
     return sorted(touched - left)
