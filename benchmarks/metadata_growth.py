@@ -65,10 +65,11 @@ class Growing:
         self.train = self.store.put_execution_type(values.ExecutionType(name="Train"))
         self.run = self.store.put_context_type(values.ContextType(name="Run"))
 
-    def artifact(self, number: int) -> values.Artifact:
+    def artifact(self, number: int, key: int | None = None) -> values.Artifact:
         chance = random.Random(number)
         return values.Artifact(
             type_id=self.data,
+            id=key,
             name=f"data-{number:09d}",
             uri=f"s3://lake/raw/orders/data/part-{number:09d}.parquet",
             properties={
@@ -133,7 +134,7 @@ class Growing:
         self.extra += 1
         chance = random.Random(number)
         places = [chance.randrange(self.artifacts) for _ in range(2)]
-        inputs = [values.Artifact(id=self.ids[place], type_id=self.data) for place in places]
+        inputs = [self.artifact(place, self.ids[place]) for place in places]
         pairs = [(a, values.Event(type=values.EventType.INPUT)) for a in inputs]
         pairs.append((self.artifact(100_000_000 + self.extra), values.Event(type=values.EventType.OUTPUT)))
         context = self._group(chance.randrange(self.artifacts // GROUP))

@@ -7,12 +7,12 @@ import sqlite3
 import sys
 from collections.abc import Sequence
 from contextlib import closing
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import metadata_work as work
 
-import lakecat
 from lakecat.catalog import MetadataStore, sqlite
 from lakecat.catalog.metadata_store import values
 from lakecat.catalog.registry import PropertyType
@@ -105,7 +105,7 @@ def main() -> None:
         sqlite.wal_is_safe = lambda _version: True
     side = Lakecat()
     measures = work.run(side, folder, work.FULL if size == "full" else work.QUICK)
-    print(json.dumps({"version": lakecat.__version__, "journal_mode": side.journal_mode, "measures": measures}))
+    print(json.dumps({"version": version("lakecat"), "journal_mode": side.journal_mode, "measures": measures}))
 
 
 if __name__ == "__main__":

@@ -39,8 +39,7 @@ class Mlmd:
         del self.store
 
     def artifact(self, row: work.Row, artifact_id: int | None = None) -> Any:
-        # Types are made in the same order in each file, so that a value made for one fits the others.
-        made = proto.Artifact(type_id=getattr(self, "data", 10), name=row.name)
+        made = proto.Artifact(type_id=self.data, name=row.name)
         if row.uri is not None:
             made.uri = row.uri
         if artifact_id is not None:
