@@ -161,7 +161,10 @@ def build_engine(url: URL) -> sa.Engine:
     for name in ("connect_timeout",):
         if name in url.query:
             arguments.pop(name)
-    engine = sa.create_engine(url, connect_args=arguments, isolation_level="READ COMMITTED", pool_recycle=1800)
+    options: dict[str, Any] = {"isolation_level": "READ COMMITTED", "pool_recycle": 1800}
+    if backend == "mysql":
+        options["paramstyle"] = "format"  # by position, so that one row's values can be repeated for many rows
+    engine = sa.create_engine(url, connect_args=arguments, **options)
     trips.ping_at_checkout(engine)
     if backend == "mysql":
         sa.event.listen(engine, "connect", _lift_recursion_limit)
