@@ -1,4 +1,4 @@
-"""Write docs/cli.md, docs/settings.md and docs/errors.md out of the code, so that they cannot differ from it.
+"""Write docs/cli.md, settings.md, errors.md and catalog-sql.md out of the code, so that they cannot differ from it.
 
     python scripts/make_reference.py [--check]
 
@@ -21,6 +21,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from lakecat import errors
+from lakecat.catalog.views import VIEWS
 from lakecat.cli.app import cli
 from lakecat.cli.commands import leaves
 from lakecat.cli.options import COMMON_OPTIONS
@@ -196,13 +197,48 @@ def errors_page() -> str:
     return "\n".join([*lines, ""])
 
 
+def catalog_sql_page() -> str:
+    """Every view of the catalog with its columns."""
+    lines = [
+        "# SQL over the catalog",
+        "",
+        NOTE,
+        "`lakecat query --catalog` runs one SELECT over views of the catalog; so does `Lake.query(sql, catalog=True)`:",
+        "",
+        '    lakecat query --catalog "SELECT job, error FROM executions',
+        "                             WHERE state = 'FAILED' AND started_at > now() - INTERVAL 1 DAY\"",
+        "",
+        "The views can be read, and nothing else: no tables of the database, no files, no changes. Names and types",
+        "stay; columns are only added. The query is written in the project's dialect (`--dialect` names another) and",
+        "runs in DuckDB, so that it answers alike on SQLite, PostgreSQL and MariaDB; times are in UTC. All views of a",
+        "query show one moment.",
+        "",
+        "Only the columns and rows that the text asks for are fetched: comparisons of columns with constants, `IN`,",
+        "`BETWEEN` and `IS NULL` under `AND`, the keys of a joined view where these are few, and the first rows of a",
+        "plain `ORDER BY … LIMIT` are left to the database, with bound values. The rest is done by DuckDB, which",
+        "spills to disk beyond its memory.",
+        "",
+    ]
+    for view in VIEWS.values():
+        lines += [f"## {view.name}", "", view.doc, "", "| column | type | what it is |", "| --- | --- | --- |"]
+        lines += [f"| `{column.name}` | {column.type.value} | {column.doc} |" for column in view.columns]
+        lines.append("")
+    return "\n".join(lines)
+
+
 def main() -> int:
     """Write the pages, or compare them with ``--check``."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true")
     check = parser.parse_args().check
     stale = []
-    for name, text in (("cli.md", cli_page()), ("settings.md", settings_page()), ("errors.md", errors_page())):
+    pages = {
+        "cli.md": cli_page(),
+        "settings.md": settings_page(),
+        "errors.md": errors_page(),
+        "catalog-sql.md": catalog_sql_page(),
+    }
+    for name, text in pages.items():
         path = DOCS / name
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             stale.append(name)

@@ -94,6 +94,31 @@ class View:
         return found
 
 
+def text_column(name: str, value: sa.ColumnElement[Any], doc: str, **more: Any) -> ViewColumn:
+    """A column of text."""
+    return ViewColumn(name, ViewType.TEXT, doc, value, **more)
+
+
+def integer_column(name: str, value: sa.ColumnElement[Any], doc: str, **more: Any) -> ViewColumn:
+    """A column of integers."""
+    return ViewColumn(name, ViewType.INTEGER, doc, value, **more)
+
+
+def double_column(name: str, value: sa.ColumnElement[Any], doc: str, **more: Any) -> ViewColumn:
+    """A column of doubles, which the database does not compare."""
+    return ViewColumn(name, ViewType.DOUBLE, doc, value, plain=False, **more)
+
+
+def flag_column(name: str, value: sa.ColumnElement[Any], doc: str, **more: Any) -> ViewColumn:
+    """A column of true and false."""
+    return ViewColumn(name, ViewType.BOOLEAN, doc, value, **more)
+
+
+def time_column(name: str, value: sa.ColumnElement[Any], doc: str, **more: Any) -> ViewColumn:
+    """A column of moments, kept in milliseconds unless ``per_second`` says otherwise."""
+    return ViewColumn(name, ViewType.TIMESTAMP, doc, value, **more)
+
+
 def compared(column: ViewColumn, operator: str, values: Sequence[object]) -> sa.ColumnElement[bool] | None:
     """A condition that every row meets for which the comparison is true; None when the database cannot tell.
 

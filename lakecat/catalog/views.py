@@ -13,35 +13,20 @@ import sqlalchemy as sa
 
 from lakecat.catalog import registry
 from lakecat.catalog import schema as s
-from lakecat.catalog.metadata_store.values import INPUT_EVENTS, OUTPUT_EVENTS, ArtifactState, EventType, ExecutionState
-from lakecat.catalog.view import MICRO, Join, View, ViewColumn, ViewType
+from lakecat.catalog.metadata_store.values import INPUT_EVENTS, OUTPUT_EVENTS, EventType
+from lakecat.catalog.view import (
+    MICRO,
+    Join,
+    View,
+    double_column,
+    flag_column,
+    integer_column,
+    text_column,
+    time_column,
+)
+from lakecat.catalog.views_annotations import annotation_views
+from lakecat.catalog.views_store import store_views
 from lakecat.types import EdgeKind
-
-
-def _text(name: str, value: sa.ColumnElement[Any], doc: str, **more: Any) -> ViewColumn:
-    return ViewColumn(name, ViewType.TEXT, doc, value, **more)
-
-
-def _int(name: str, value: sa.ColumnElement[Any], doc: str, **more: Any) -> ViewColumn:
-    return ViewColumn(name, ViewType.INTEGER, doc, value, **more)
-
-
-def _double(name: str, value: sa.ColumnElement[Any], doc: str, **more: Any) -> ViewColumn:
-    return ViewColumn(name, ViewType.DOUBLE, doc, value, plain=False, **more)
-
-
-def _flag(name: str, value: sa.ColumnElement[Any], doc: str, **more: Any) -> ViewColumn:
-    return ViewColumn(name, ViewType.BOOLEAN, doc, value, **more)
-
-
-def _time(name: str, value: sa.ColumnElement[Any], doc: str, **more: Any) -> ViewColumn:
-    return ViewColumn(name, ViewType.TIMESTAMP, doc, value, **more)
-
-
-def _names(enum: type[ArtifactState | ExecutionState | EventType], value: sa.ColumnElement[Any]) -> dict[str, Any]:
-    """A number of one of MLMD's enumerations as its name."""
-    known = {int(member): member.name for member in enum}
-    return {"value": value, "decode": lambda number: known.get(number, str(number))}
 
 
 def _type_id(name: str) -> sa.ScalarSelect[Any]:
@@ -83,28 +68,30 @@ def _datasets() -> View:
         "datasets",
         "Each dataset with its newest version.",
         (
-            _text("dataset", context.c.name, "its name, `namespace.name`"),
-            _text("namespace", context.c.name, "the name's first part", decode=lambda name: name.partition(".")[0]),
-            _text("name", context.c.name, "the name's second part", decode=lambda name: name.partition(".")[2]),
-            _int("context_id", context.c.id, "its context in the metadata store", ),
-            _int("version", version.c.version, "number of the newest version"),
-            _int("artifact_id", version.c.artifact_id, "the newest version's artifact"),
-            _int("execution_id", version.c.execution_id, "the execution that made the newest version"),
-            _int("snapshot_id", version.c.snapshot_id, "the newest version's Iceberg snapshot"),
-            _time("created_at", created, "when its first version was committed"),
-            _time("committed_at", version.c.committed_ms, "when its newest version was committed"),
-            _int("rows", version.c.total_rows, "rows"),
-            _int("files", version.c.total_files, "data files"),
-            _int("bytes", version.c.total_bytes, "bytes of the data files"),
-            _int("column_count", width, "columns"),
-            _text("schema_fingerprint", version.c.fingerprint, "SHA-256 of the columns"),
-            _text("metadata_location", version.c.metadata_location, "where the Iceberg metadata lies"),
+            text_column("dataset", context.c.name, "its name, `namespace.name`"),
+            text_column(
+                "namespace", context.c.name, "the first part of it", decode=lambda name: name.partition(".")[0]
+            ),
+            text_column("name", context.c.name, "the second part of it", decode=lambda name: name.partition(".")[2]),
+            integer_column("context_id", context.c.id, "its context in the metadata store"),
+            integer_column("version", version.c.version, "number of the newest version"),
+            integer_column("artifact_id", version.c.artifact_id, "the newest version's artifact"),
+            integer_column("execution_id", version.c.execution_id, "the execution that made the newest version"),
+            integer_column("snapshot_id", version.c.snapshot_id, "the newest version's Iceberg snapshot"),
+            time_column("created_at", created, "when its first version was committed"),
+            time_column("committed_at", version.c.committed_ms, "when its newest version was committed"),
+            integer_column("rows", version.c.total_rows, "rows"),
+            integer_column("files", version.c.total_files, "data files"),
+            integer_column("bytes", version.c.total_bytes, "bytes of the data files"),
+            integer_column("column_count", width, "columns"),
+            text_column("schema_fingerprint", version.c.fingerprint, "SHA-256 of the columns"),
+            text_column("metadata_location", version.c.metadata_location, "where the Iceberg metadata lies"),
         ),
         context,
         {"version": Join(version, sa.and_(version.c.dataset_id == context.c.id, version.c.version == top))},
         where=context.c.type_id == _type_id(registry.DATASET),
         always=("version",),
-    )  # fmt: skip
+    )
 
 
 def _versions() -> View:
@@ -113,24 +100,24 @@ def _versions() -> View:
         "versions",
         "Each version of each dataset, expired ones too.",
         (
-            _text("dataset", s.context.c.name, "the dataset", joins=("dataset",)),
-            _int("version", version.c.version, "number, from 1 on"),
-            _int("snapshot_id", version.c.snapshot_id, "the Iceberg snapshot"),
-            _int("artifact_id", version.c.artifact_id, "its artifact in the metadata store"),
-            _int("execution_id", version.c.execution_id, "the execution that made it"),
-            _time("committed_at", version.c.committed_ms, "when it was committed", ordered=True),
-            _text("operation", version.c.operation, "Iceberg's: `append`, `overwrite`, `delete`, `replace`"),
-            _flag("whole", version.c.whole, "whether its whole content was written by its execution"),
-            _int("rows", version.c.total_rows, "rows in it"),
-            _int("added_rows", version.c.added_rows, "rows that its commit added"),
-            _int("removed_rows", version.c.removed_rows, "rows that its commit removed"),
-            _int("files", version.c.total_files, "data files in it"),
-            _int("bytes", version.c.total_bytes, "bytes of these files"),
-            _text("schema_fingerprint", version.c.fingerprint, "SHA-256 of the columns"),
-            _text("metadata_location", version.c.metadata_location, "where its Iceberg metadata lies"),
-            _flag("expired", version.c.expired, "whether its rows are gone by retention"),
-            _time("expired_at", version.c.expired_ms, "when they went"),
-            _time("collected_at", version.c.collected_ms, "when `lakecat gc` removed its files"),
+            text_column("dataset", s.context.c.name, "the dataset", joins=("dataset",)),
+            integer_column("version", version.c.version, "number, from 1 on"),
+            integer_column("snapshot_id", version.c.snapshot_id, "the Iceberg snapshot"),
+            integer_column("artifact_id", version.c.artifact_id, "its artifact in the metadata store"),
+            integer_column("execution_id", version.c.execution_id, "the execution that made it"),
+            time_column("committed_at", version.c.committed_ms, "when it was committed", ordered=True),
+            text_column("operation", version.c.operation, "Iceberg's: `append`, `overwrite`, `delete`, `replace`"),
+            flag_column("whole", version.c.whole, "whether its whole content was written by its execution"),
+            integer_column("rows", version.c.total_rows, "rows in it"),
+            integer_column("added_rows", version.c.added_rows, "rows that its commit added"),
+            integer_column("removed_rows", version.c.removed_rows, "rows that its commit removed"),
+            integer_column("files", version.c.total_files, "data files in it"),
+            integer_column("bytes", version.c.total_bytes, "bytes of these files"),
+            text_column("schema_fingerprint", version.c.fingerprint, "SHA-256 of the columns"),
+            text_column("metadata_location", version.c.metadata_location, "where its Iceberg metadata lies"),
+            flag_column("expired", version.c.expired, "whether its rows are gone by retention"),
+            time_column("expired_at", version.c.expired_ms, "when they went"),
+            time_column("collected_at", version.c.collected_ms, "when `lakecat gc` removed its files"),
         ),
         version,
         {"dataset": _DATASET},
@@ -143,14 +130,14 @@ def _column_views() -> tuple[View, View]:
     newest = version.alias("newest")
     top = sa.select(sa.func.max(newest.c.version)).where(newest.c.dataset_id == version.c.dataset_id)
     columns = (
-        _text("dataset", s.context.c.name, "the dataset", joins=("dataset",)),
-        _int("version", version.c.version, "the version"),
-        _int("position", column.c.ordinal, "place among the columns, from 0 on"),
-        _text("name", column.c.name, "its name"),
-        _text("type", column.c.type, "its type in Iceberg's notation"),
-        _int("field_id", column.c.field_id, "Iceberg's field id: the same column keeps it under any name"),
-        _flag("required", column.c.required, "whether it cannot be NULL"),
-        _text("doc", column.c.doc, "its description in the table's schema"),
+        text_column("dataset", s.context.c.name, "the dataset", joins=("dataset",)),
+        integer_column("version", version.c.version, "the version"),
+        integer_column("position", column.c.ordinal, "place among the columns, from 0 on"),
+        text_column("name", column.c.name, "its name"),
+        text_column("type", column.c.type, "its type in Iceberg's notation"),
+        integer_column("field_id", column.c.field_id, "Iceberg's field id: the same column keeps it under any name"),
+        flag_column("required", column.c.required, "whether it cannot be NULL"),
+        text_column("doc", column.c.doc, "its description in the table's schema"),
     )
     joins = {"dataset": _DATASET, "column": described}
     return (
@@ -185,31 +172,35 @@ def _executions() -> View:
         "executions",
         "Each execution of lakecat: ingests, transforms, maintenance, commits of others.",
         (
-            _int("execution_id", execution.c.execution_id, "its id, also in the metadata store", ordered=True),
-            _text("uuid", execution.c.uuid, "its UUID, which files and snapshots carry"),
-            _text(
+            integer_column(
+                "execution_id", execution.c.execution_id, "its id, also in the metadata store", ordered=True
+            ),
+            text_column("uuid", execution.c.uuid, "its UUID, which files and snapshots carry"),
+            text_column(
                 "type",
                 execution.c.type,
                 "`lakecat.Ingest`, `lakecat.Transform`, `lakecat.Maintenance` or `lakecat.External`",
             ),
-            _text("job", execution.c.job, "the job or script"),
-            _text("state", execution.c.state, "`RUNNING`, `COMPLETE`, `FAILED` or `CANCELED`"),
-            _time("started_at", execution.c.started_ms, "when it began", ordered=True),
-            _time("finished_at", execution.c.finished_ms, "when it ended"),
-            _double("seconds", seconds, "how long it took"),
-            _text("error", execution.c.error, "why it failed"),
-            _text("run_key", execution.c.run_key, "names the piece of work; it completes once"),
-            _text("lease", execution.c.lease_resource, "the lease under which it ran"),
-            _text("host", told("host"), "the computer it ran on"),
-            _int("process", told("pid", "int"), "its process id there"),
-            _text("user_name", told("user"), "who ran it"),
-            _text("command", told("command"), "program and first argument"),
-            _text("git_commit", told("git_commit"), "the project's commit; `-dirty` behind it if files had changed"),
-            _int("rows_read", told("rows_read", "int"), "rows of the sources it read"),
-            _int("bytes_read", told("bytes_read", "int"), "bytes of the sources it read"),
-            _int("rows_written", told("rows_written", "int"), "rows in the files it wrote"),
-            _int("bytes_written", told("bytes_written", "int"), "bytes of the files it wrote"),
-            _int("files_written", told("files_written", "int"), "data files it wrote"),
+            text_column("job", execution.c.job, "the job or script"),
+            text_column("state", execution.c.state, "`RUNNING`, `COMPLETE`, `FAILED` or `CANCELED`"),
+            time_column("started_at", execution.c.started_ms, "when it began", ordered=True),
+            time_column("finished_at", execution.c.finished_ms, "when it ended"),
+            double_column("seconds", seconds, "how long it took"),
+            text_column("error", execution.c.error, "why it failed"),
+            text_column("run_key", execution.c.run_key, "names the piece of work; it completes once"),
+            text_column("lease", execution.c.lease_resource, "the lease under which it ran"),
+            text_column("host", told("host"), "the computer it ran on"),
+            integer_column("process", told("pid", "int"), "its process id there"),
+            text_column("user_name", told("user"), "who ran it"),
+            text_column("command", told("command"), "program and first argument"),
+            text_column(
+                "git_commit", told("git_commit"), "the project's commit; `-dirty` behind it if files had changed"
+            ),
+            integer_column("rows_read", told("rows_read", "int"), "rows of the sources it read"),
+            integer_column("bytes_read", told("bytes_read", "int"), "bytes of the sources it read"),
+            integer_column("rows_written", told("rows_written", "int"), "rows in the files it wrote"),
+            integer_column("bytes_written", told("bytes_written", "int"), "bytes of the files it wrote"),
+            integer_column("files_written", told("files_written", "int"), "data files it wrote"),
         ),
         execution,
     )
@@ -233,14 +224,14 @@ def _event_view(name: str, doc: str, kinds: frozenset[EventType]) -> View:
         name,
         doc,
         (
-            _int("execution_id", event.c.execution_id, "the execution"),
-            _int("artifact_id", event.c.artifact_id, "the artifact"),
-            _text("type", s.type_.c.name, "the artifact's type, as `lakecat.Source`", joins=("type",)),
-            _text("dataset", s.context.c.name, "of a version: its dataset", joins=("dataset",)),
-            _int("version", s.version.c.version, "of a version: its number", joins=("version",)),
-            _text("uri", s.artifact.c.uri, "the artifact's URI: file, script or metadata", joins=("artifact",)),
-            _text("role", role, "the event's path: `source`, `script` or the dataset"),
-            _time("at", event.c.milliseconds_since_epoch, "when it was recorded"),
+            integer_column("execution_id", event.c.execution_id, "the execution"),
+            integer_column("artifact_id", event.c.artifact_id, "the artifact"),
+            text_column("type", s.type_.c.name, "the artifact's type, as `lakecat.Source`", joins=("type",)),
+            text_column("dataset", s.context.c.name, "of a version: its dataset", joins=("dataset",)),
+            integer_column("version", s.version.c.version, "of a version: its number", joins=("version",)),
+            text_column("uri", s.artifact.c.uri, "the artifact's URI: file, script or metadata", joins=("artifact",)),
+            text_column("role", role, "the event's path: `source`, `script` or the dataset"),
+            time_column("at", event.c.milliseconds_since_epoch, "when it was recorded"),
         ),
         event,
         joins,
@@ -248,8 +239,8 @@ def _event_view(name: str, doc: str, kinds: frozenset[EventType]) -> View:
     )
 
 
-def _sources() -> tuple[View, View, View, View]:
-    artifact, file, position = s.artifact, s.loaded_file, s.position
+def _sources() -> tuple[View, View]:
+    artifact = s.artifact
 
     def told(name: str, kind: str = "string") -> sa.ColumnElement[Any]:
         return _property(s.artifact_property, artifact.c.id, name, kind)
@@ -259,27 +250,47 @@ def _sources() -> tuple[View, View, View, View]:
             "sources",
             "Each state of each file or table that a connector read.",
             (
-                _int("artifact_id", artifact.c.id, "its artifact in the metadata store", ordered=True),
-                _text("uri", artifact.c.uri, "what was read"),
-                _int("rows", told("rows", "int"), "rows"),
-                _int("bytes", told("bytes", "int"), "bytes"),
-                _time("first_read_at", artifact.c.create_time_since_epoch, "when it was read first"),
+                integer_column("artifact_id", artifact.c.id, "its artifact in the metadata store", ordered=True),
+                text_column("uri", artifact.c.uri, "what was read"),
+                integer_column("rows", told("rows", "int"), "rows"),
+                integer_column("bytes", told("bytes", "int"), "bytes"),
+                time_column("first_read_at", artifact.c.create_time_since_epoch, "when it was read first"),
             ),
             artifact,
             where=_of_type(artifact, registry.SOURCE),
         ),
         View(
+            "scripts",
+            "Each text of each transform script that ran.",
+            (
+                integer_column("artifact_id", artifact.c.id, "its artifact in the metadata store", ordered=True),
+                text_column("path", artifact.c.uri, "the file, relative to the project"),
+                text_column("dialect", told("dialect"), "its SQL dialect"),
+                text_column("sha256", told("sha256"), "SHA-256 of the text"),
+                text_column("text", told("text"), "the text"),
+                time_column("first_run_at", artifact.c.create_time_since_epoch, "when it ran first"),
+            ),
+            artifact,
+            where=_of_type(artifact, registry.SCRIPT),
+        ),
+    )
+
+
+def _progress() -> tuple[View, View]:
+    file, position = s.loaded_file, s.position
+    return (
+        View(
             "files",
             "The ledger: which state of which file each stream has loaded.",
             (
-                _text("stream", file.c.stream, "the stream: the ingest job, and what it reads"),
-                _text("uri", file.c.uri, "the file"),
-                _int("size", file.c.size, "bytes"),
-                _text("etag", file.c.etag, "the store's entity tag"),
-                _time("modified_at", file.c.mtime_us, "when the file was changed last", per_second=MICRO),
-                _int("rows", file.c.loaded_rows, "rows loaded from it"),
-                _text("sha256", file.c.sha256, "SHA-256 of its bytes"),
-                _int("execution_id", file.c.execution_id, "the execution that loaded it last"),
+                text_column("stream", file.c.stream, "the stream: the ingest job, and what it reads"),
+                text_column("uri", file.c.uri, "the file"),
+                integer_column("size", file.c.size, "bytes"),
+                text_column("etag", file.c.etag, "the store's entity tag"),
+                time_column("modified_at", file.c.mtime_us, "when the file was changed last", per_second=MICRO),
+                integer_column("rows", file.c.loaded_rows, "rows loaded from it"),
+                text_column("sha256", file.c.sha256, "SHA-256 of its bytes"),
+                integer_column("execution_id", file.c.execution_id, "the execution that loaded it last"),
             ),
             file,
         ),
@@ -287,26 +298,12 @@ def _sources() -> tuple[View, View, View, View]:
             "positions",
             "How far each stream has been committed.",
             (
-                _text("stream", position.c.stream, "the stream"),
-                _text("value", position.c.value, "the position, a JSON object"),
-                _int("execution_id", position.c.execution_id, "the execution that moved it there"),
-                _time("updated_at", position.c.updated_ms, "when"),
+                text_column("stream", position.c.stream, "the stream"),
+                text_column("value", position.c.value, "the position, a JSON object"),
+                integer_column("execution_id", position.c.execution_id, "the execution that moved it there"),
+                time_column("updated_at", position.c.updated_ms, "when"),
             ),
             position,
-        ),
-        View(
-            "scripts",
-            "Each text of each transform script that ran.",
-            (
-                _int("artifact_id", artifact.c.id, "its artifact in the metadata store", ordered=True),
-                _text("path", artifact.c.uri, "the file, relative to the project"),
-                _text("dialect", told("dialect"), "its SQL dialect"),
-                _text("sha256", told("sha256"), "SHA-256 of the text"),
-                _text("text", told("text"), "the text"),
-                _time("first_run_at", artifact.c.create_time_since_epoch, "when it ran first"),
-            ),
-            artifact,
-            where=_of_type(artifact, registry.SCRIPT),
         ),
     )
 
@@ -324,18 +321,18 @@ def _column_lineage() -> View:
         "column_lineage",
         "Each step from an input column to an output column.",
         (
-            _int("execution_id", edge.c.execution_id, "the execution that took the step"),
-            _text("output_dataset", edge.c.output_dataset, "the dataset written"),
-            _int("output_version", version.c.version, "its version", joins=("version",)),
-            _text("output_column", edge.c.output_column, "its column; NULL: all columns (a filter, a join, …)"),
-            _text("input_dataset", edge.c.input_dataset, "the dataset or source URI read; NULL: not resolved"),
-            _text("input_column", edge.c.input_column, "its column"),
-            _text("kind", edge.c.kind, "as in [column lineage](lineage.md#kinds): `IDENTITY`, `FILTER`, …"),
-            _flag("direct", edge.c.kind.in_(direct), "whether the value itself flows, not only its influence"),
-            _text("expression", edge.c.expression, "the SQL that made it, or why it is not resolved"),
-            _int("line", edge.c.line, "line of the script"),
-            _flag("masked", edge.c.masked, "whether the value cannot be read back (a hash, a count)"),
-            _flag("current", current, "whether the output was not written whole again since", joins=("version",)),
+            integer_column("execution_id", edge.c.execution_id, "the execution that took the step"),
+            text_column("output_dataset", edge.c.output_dataset, "the dataset written"),
+            integer_column("output_version", version.c.version, "its version", joins=("version",)),
+            text_column("output_column", edge.c.output_column, "its column; NULL: all columns (a filter, a join, …)"),
+            text_column("input_dataset", edge.c.input_dataset, "the dataset or source URI read; NULL: not resolved"),
+            text_column("input_column", edge.c.input_column, "its column"),
+            text_column("kind", edge.c.kind, "as in [column lineage](lineage.md#kinds): `IDENTITY`, `FILTER`, …"),
+            flag_column("direct", edge.c.kind.in_(direct), "whether the value itself flows, not only its influence"),
+            text_column("expression", edge.c.expression, "the SQL that made it, or why it is not resolved"),
+            integer_column("line", edge.c.line, "line of the script"),
+            flag_column("masked", edge.c.masked, "whether the value cannot be read back (a hash, a count)"),
+            flag_column("current", current, "whether the output was not written whole again since", joins=("version",)),
         ),
         edge,
         {"version": Join(version, version.c.artifact_id == edge.c.output_artifact_id, outer=True)},
@@ -348,113 +345,18 @@ def _leases() -> View:
         "leases",
         "Who works on what.",
         (
-            _text("resource", lease.c.resource, "what is worked on"),
-            _int("fence", lease.c.fence, "grows with every holder"),
-            _flag("held", lease.c.held, "whether it has not been given back"),
-            _text("host", lease.c.host, "the holder's computer"),
-            _int("process", lease.c.pid, "its process id there"),
-            _text("user_name", lease.c.user_name, "who it is"),
-            _text("command", lease.c.command, "program and first argument"),
-            _time("acquired_at", lease.c.acquired_ms, "when it was taken"),
-            _time("renewed_at", lease.c.heartbeat_ms, "its last heartbeat"),
-            _time("expires_at", lease.c.expires_ms, "when anybody may take it over"),
+            text_column("resource", lease.c.resource, "what is worked on"),
+            integer_column("fence", lease.c.fence, "grows with every holder"),
+            flag_column("held", lease.c.held, "whether it has not been given back"),
+            text_column("host", lease.c.host, "the holder's computer"),
+            integer_column("process", lease.c.pid, "its process id there"),
+            text_column("user_name", lease.c.user_name, "who it is"),
+            text_column("command", lease.c.command, "program and first argument"),
+            time_column("acquired_at", lease.c.acquired_ms, "when it was taken"),
+            time_column("renewed_at", lease.c.heartbeat_ms, "its last heartbeat"),
+            time_column("expires_at", lease.c.expires_ms, "when anybody may take it over"),
         ),
         lease,
-    )
-
-
-def _store_views() -> tuple[View, ...]:
-    artifact, execution, context, event = s.artifact, s.execution, s.context, s.event
-    return (
-        _node_view(
-            "artifacts",
-            "Every artifact of the metadata store: versions, schemas, sources, scripts, and those of others.",
-            artifact,
-            (
-                _text("uri", artifact.c.uri, "where it is"),
-                _text("state", doc="`LIVE`, `PENDING`, `DELETED`, …", **_names(ArtifactState, artifact.c.state)),
-            ),
-        ),
-        _node_view(
-            "store_executions",
-            "Every execution of the metadata store, those of other programs too.",
-            execution,
-            (
-                _text(
-                    "state",
-                    doc="`NEW`, `RUNNING`, `COMPLETE`, `FAILED`, `CACHED` or `CANCELED`",
-                    **_names(ExecutionState, execution.c.last_known_state),
-                ),
-            ),
-        ),
-        _node_view("contexts", "Every context of the metadata store: datasets, jobs, projects, …", context, ()),
-        View(
-            "events",
-            "Every event of the metadata store: an execution read or wrote an artifact.",
-            (
-                _int("event_id", event.c.id, "its id", ordered=True),
-                _int("execution_id", event.c.execution_id, "the execution"),
-                _int("artifact_id", event.c.artifact_id, "the artifact"),
-                _text("type", doc="`INPUT`, `OUTPUT`, `DECLARED_INPUT`, …", **_names(EventType, event.c.type)),
-                _time("at", event.c.milliseconds_since_epoch, "when"),
-            ),
-            event,
-        ),
-        _pairs("attributions", "Which artifacts belong to which contexts.", s.attribution, ("context", "artifact")),
-        _pairs("associations", "Which executions belong to which contexts.", s.association, ("context", "execution")),
-        _pairs("parent_contexts", "Which contexts lie within which.", s.parent_context, ("context", "parent_context")),
-        *(_properties(kind, table) for kind, table in _PROPERTIES),
-    )
-
-
-_PROPERTIES: Final = (
-    ("artifact", s.artifact_property),
-    ("execution", s.execution_property),
-    ("context", s.context_property),
-)
-
-
-def _node_view(name: str, doc: str, table: sa.Table, more: tuple[ViewColumn, ...]) -> View:
-    kind = table.name.lower()
-    return View(
-        name,
-        doc,
-        (
-            _int(f"{kind}_id", table.c.id, "its id", ordered=True),
-            _text("type", s.type_.c.name, "name of its type, as `lakecat.TableVersion`", joins=("type",)),
-            _text("type_version", s.type_.c.version, "version of its type", joins=("type",)),
-            _text("name", table.c.name, "its name, unique within its type"),
-            *more,
-            _text("external_id", table.c.external_id, "its id in another program"),
-            _time("created_at", table.c.create_time_since_epoch, "when it was put first"),
-            _time("updated_at", table.c.last_update_time_since_epoch, "when it was put last"),
-        ),
-        table,
-        {"type": Join(s.type_, s.type_.c.id == table.c.type_id)},
-    )
-
-
-def _pairs(name: str, doc: str, table: sa.Table, kinds: tuple[str, str]) -> View:
-    return View(
-        name, doc, tuple(_int(f"{k}_id", table.c[f"{k}_id"], f"the {k.replace('_', ' ')}") for k in kinds), table
-    )
-
-
-def _properties(kind: str, table: sa.Table) -> View:
-    text, number = table.c.string_value, table.c.double_value
-    return View(
-        f"{kind}_properties",
-        f"The properties of {kind}s. One of the values is set.",
-        (
-            _int(f"{kind}_id", table.c[f"{kind}_id"], f"the {kind}"),
-            _text("name", table.c.name, "the property's name"),
-            _flag("custom", table.c.is_custom_property, "whether it is not of the type, but of this one alone"),
-            _text("text_value", text, "text; lists and objects as JSON"),
-            _int("int_value", table.c.int_value, "an integer"),
-            _double("double_value", number, "a double"),
-            _flag("bool_value", table.c.bool_value, "true or false"),
-        ),
-        table,
     )
 
 
@@ -467,9 +369,11 @@ def _all() -> dict[str, View]:
         _event_view("execution_inputs", "What each execution read.", INPUT_EVENTS),
         _event_view("execution_outputs", "What each execution wrote.", OUTPUT_EVENTS),
         *_sources(),
+        *_progress(),
         _column_lineage(),
         _leases(),
-        *_store_views(),
+        *annotation_views(),
+        *store_views(),
     )
     return {view.name: view for view in views}
 
