@@ -6,12 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from lakecat.catalog import ColumnInfo, ColumnPath, ExecutionDetail, ExecutionInfo, LineageGraph
 from lakecat.catalog.annotations import Annotation
 from lakecat.errors import LakecatError
 from lakecat.types import DatasetName, Json, Version
+
+if TYPE_CHECKING:
+    from lakecat.tables.summary import ColumnSummary
 
 _NOTHING: Final = Annotation()
 
@@ -159,20 +162,86 @@ class RowDifference:
     sample_removed: tuple[tuple[object, ...], ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Something that differs: None where it was not there."""
+
+    name: str
+    before: object
+    after: object
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reader:
+    """A script that would be touched; ``lines`` are those of the expressions that take the column or dataset."""
+
+    job: str
+    script: str | None
+    lines: tuple[int, ...]
+    dataset: str
+    distance: int
+    execution_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class ChangedRow:
+    """A row that both versions have, told by its key, and the columns in which it differs."""
+
+    key: tuple[object, ...]
+    changes: tuple[Change, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyedDifference:
+    """Rows told apart by a key: added, removed, changed; over the columns that both versions have.
+
+    ``changed_columns`` counts by column the rows that differ in it; the samples show the first by key.
+    """
+
+    key: tuple[str, ...]
+    columns: tuple[str, ...]
+    added: int
+    removed: int
+    changed: int
+    changed_columns: Mapping[str, int]
+    sample_added: tuple[tuple[object, ...], ...]
+    sample_removed: tuple[tuple[object, ...], ...]
+    sample_changed: tuple[ChangedRow, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StatisticsDifference:
+    """What the files' metadata says of a column in both versions; None where a version has no such column."""
+
+    name: str
+    before: ColumnSummary | None
+    after: ColumnSummary | None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
-    """What changed from one version of a dataset to another. ``between`` are the versions after the first, in order."""
+    """What changed from one version of a dataset to another. ``between`` are the versions after the first, in order.
+
+    ``verdict`` is of the columns: whether what reads the first version can read the second; ``reasons`` says why not,
+    and ``readers`` whom that concerns. ``statistics`` are there when asked for.
+    """
 
     before: Version
     after: Version
     columns: tuple[ColumnDifference, ...]
     between: tuple[Version, ...]
-    rows: RowDifference | None = None
+    rows: RowDifference | KeyedDifference | None = None
+    verdict: Literal["same", "compatible", "breaking"] = "same"
+    reasons: tuple[str, ...] = ()
+    readers: tuple[Reader, ...] = ()
+    statistics: tuple[StatisticsDifference, ...] | None = None
 
     @property
     def same(self) -> bool:
         """Whether nothing differs that was looked at."""
         counted = self.rows is None or (self.rows.added == 0 and self.rows.removed == 0)
+        if isinstance(self.rows, KeyedDifference):
+            counted = counted and self.rows.changed == 0
         alike = self.rows is not None or self.before.snapshot_id == self.after.snapshot_id
         return not self.columns and counted and alike and self.before.rows == self.after.rows
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from lakecat.catalog import ExecutionInfo, Script
 from lakecat.catalog.impact import Affected
 from lakecat.catalog.whereabouts import Holding, SourceLoad
-from lakecat.lake.answers import ColumnDifference
+from lakecat.lake.answers import Change, ColumnDifference, Reader
 from lakecat.types import Json, SourceRead, Version
 
 
@@ -39,15 +39,6 @@ class ExecutionReport:
     files_written: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
-    """Something that differs: None where it was not there."""
-
-    name: str
-    before: Json
-    after: Json
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExecutionComparison:
     """How two executions differ. ``script`` is a unified diff, line by line; the others only what differs.
@@ -71,18 +62,6 @@ class ExecutionComparison:
     def same(self) -> bool:
         """Whether the same script ran with the same parameters on the same inputs in the same environment."""
         return not (self.script or self.parameters or self.inputs or self.sources or self.environment)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reader:
-    """A script that would be touched; ``lines`` are those of the expressions that take the column or dataset."""
-
-    job: str
-    script: str | None
-    lines: tuple[int, ...]
-    dataset: str
-    distance: int
-    execution_id: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

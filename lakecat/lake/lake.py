@@ -16,6 +16,7 @@ from lakecat.lake import questions
 from lakecat.lake.annotating import Annotating
 from lakecat.lake.answers import Check, DatasetStatus, Description, Difference, Lineage, RunReport, WorkKind, WorkPlan
 from lakecat.lake.asking import Asking
+from lakecat.lake.differing import compare_contents
 from lakecat.lake.holder import this_process
 from lakecat.lake.importing import Importing
 from lakecat.lake.keeping import Keeping
@@ -233,19 +234,27 @@ class Lake(Annotating, Asking, Importing, Keeping, Purging):
         after: str | VersionRef | None = None,
         *,
         rows: bool = False,
+        key: str | Iterable[str] = (),
+        statistics: bool = False,
         sample: int = 10,
     ) -> Difference:
-        """What changed from one version to another (the current one when ``after`` is absent).
+        """What changed from one version to another (the current one when ``after`` is absent), and whom it breaks.
 
-        With ``rows`` the rows are compared too, and up to ``sample`` of each side shown.
+        With ``rows`` the rows are compared too, told apart by the columns of ``key`` where there is one, and up to
+        ``sample`` of each side shown. ``statistics`` compares counts and bounds by column; no data file is read.
         """
         first = _ref(before)
         found = questions.differ(self.catalog, first, VersionRef(first.dataset) if after is None else _ref(after))
-        if not rows:
-            return found
-        from lakecat.lake.querying import compare_rows
-
-        return compare_rows(self.catalog, self.store, self.engine, found, sample=sample)
+        return compare_contents(
+            self.catalog,
+            self.store,
+            lambda: self.engine,
+            found,
+            rows=rows,
+            key=_texts(key),
+            statistics=statistics,
+            sample=sample,
+        )
 
     def lineage(self, target: str, *, up: bool = True, depth: int | None = None) -> Lineage:
         """Where a version or column (``mart.revenue.amount@v3``) came from, or with ``up=False`` what came of it.

@@ -9,7 +9,8 @@ from typing import Final
 
 from lakecat.catalog import Catalog, ExecutionDetail
 from lakecat.errors import NotFoundError, UsageError
-from lakecat.lake.asked import Change, ExecutionComparison, ExecutionReport
+from lakecat.lake.answers import Change
+from lakecat.lake.asked import ExecutionComparison, ExecutionReport
 from lakecat.lake.differ import compare_columns
 from lakecat.types import ExecutionState, ExecutionType, Json, VersionRef
 

@@ -11,8 +11,8 @@ from typing import Final
 from lakecat.catalog import Catalog, ColumnInfo
 from lakecat.catalog.impact import Affected
 from lakecat.errors import NotFoundError, UsageError
-from lakecat.lake.answers import ColumnDifference
-from lakecat.lake.asked import FileTrace, History, HistoryEntry, Impact, Reader
+from lakecat.lake.answers import ColumnDifference, Reader
+from lakecat.lake.asked import FileTrace, History, HistoryEntry, Impact
 from lakecat.lake.differ import compare_columns
 from lakecat.lake.questions import parse_target
 from lakecat.types import DatasetName, Version
@@ -22,7 +22,11 @@ _PAGE: Final = 1_000
 
 def find_column(catalog: Catalog, version: Version, name: str) -> ColumnInfo:
     """The column of this name, exactly or in any case. Raises NotFoundError."""
-    columns = catalog.schema(version)
+    return named_column(version, catalog.schema(version), name)
+
+
+def named_column(version: Version, columns: Sequence[ColumnInfo], name: str) -> ColumnInfo:
+    """That of these columns of a version which has this name, exactly or in any case. Raises NotFoundError."""
     exact = [column for column in columns if column.name == name]
     close = [column for column in columns if column.name.lower() == name.lower()]
     if found := exact or close:
@@ -48,12 +52,12 @@ def impact(catalog: Catalog, target: str) -> Impact:
         column=None if column is None else column.name,
         affected=affected,
         datasets=datasets,
-        readers=_readers(catalog, affected),
+        readers=readers_of(catalog, affected),
         owners={name: note.owners for name, note in catalog.annotated().items() if note.owners and name in datasets},
     )
 
 
-def _readers(catalog: Catalog, affected: Sequence[Affected]) -> tuple[Reader, ...]:
+def readers_of(catalog: Catalog, affected: Sequence[Affected]) -> tuple[Reader, ...]:
     """The executions' scripts, each once for each dataset that it makes, with the lines that matter."""
     ids = {one.execution_id for one in affected}
     jobs, scripts = catalog.jobs_of(ids), catalog.scripts_of(ids)

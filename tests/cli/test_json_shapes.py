@@ -52,6 +52,18 @@ def at(document: Any, path: str) -> Any:
         ("search ord", {"search": "find", "search.hits.0": "hit", "search.hits.0.matches.0": "match"}),
         ("tag set prod raw.orders", {"tag": "tag"}),
         ("annotate raw.orders --label gold --history", {"annotation": "annotation", "changes.0": "remark"}),
+        (
+            "history raw.orders",
+            {"history": "history", "history.entries.0": "entry", "history.entries.0.version": "version"},
+        ),
+        ("executions", {"executions.0": "execution"}),
+        ("execution 2", {"execution": "report", "execution.info": "execution", "execution.inputs.0": "version"}),
+        ("compare 1 2", {"comparison": "comparison", "comparison.before": "report"}),
+        (
+            "impact raw.orders.amount",
+            {"impact": "impact", "impact.affected.0": "affected", "impact.readers.0": "reader"},
+        ),
+        ("where orders-2026-11-01.csv", {"trace": "trace", "trace.loads.0": "load", "trace.holdings.0": "holding"}),
         ("status", {"status.0": "status", "status.0.version": "version", "status.0.last_run": "execution"}),
         ("doctor", {"checks.0": "check"}),
     ],

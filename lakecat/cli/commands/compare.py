@@ -14,7 +14,8 @@ from lakecat.cli.text import moment
 from lakecat.cli.work import DIFFERENCES
 
 if TYPE_CHECKING:
-    from lakecat.lake.asked import Change, ExecutionComparison
+    from lakecat.lake.answers import Change
+    from lakecat.lake.asked import ExecutionComparison
 
 _SIGNS: Final[dict[str, Style]] = {"+": "good", "-": "bad", "@": "dim"}
 
