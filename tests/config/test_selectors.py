@@ -67,7 +67,9 @@ def test_a_name_that_is_not_there_names_the_close_one() -> None:
     assert "raw.a" in caught.value.hint
 
 
-@pytest.mark.parametrize("text", ["", " ", "a,,b", "a,", "++a", "a++", "a b,", "tag:", "state:new", ":x", "a@v1", "a;b", "x" * 5000])
+@pytest.mark.parametrize(
+    "text", ["", " ", "a,,b", "a,", "++a", "a++", "a b,", "tag:", "state:new", ":x", "a@v1", "a;b", "x" * 5000]
+)
 def test_what_does_not_parse(text: str) -> None:
     with pytest.raises(SelectorError):
         parse_selector(text)

@@ -22,7 +22,7 @@ def rows_by_ids(
     key: sa.ColumnElement[int],
     ids: Sequence[int],
     parameters: Mapping[str, Any] | None = None,
-) -> Iterator[sa.Row[Any]]:
+) -> Iterator[sa.Row[*tuple[Any, ...]]]:
     """The rows of ``query`` whose ``key`` is one of the ids; each row once, if no id is there twice."""
     backend = connection.dialect.name
     if not ids:
