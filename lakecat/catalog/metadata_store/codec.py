@@ -1,8 +1,10 @@
 """Properties' values and the columns they are kept in, exactly, on every database.
 
 Formats are those of ``ml-metadata`` 1.17.1: one column for each type; a struct is the text ``mlmd-struct::`` and base64
-of its bytes. What the columns cannot hold on every database stands exactly in ``byte_value``, which ML Metadata neither
-reads nor writes: integers beyond 64 bits, NaN, infinities, -0.0, texts with NUL and texts that would be taken for a
+of its bytes; a packed message is base64 of an Any, on PostgreSQL its bytes.
+
+What the columns cannot hold on every database stands exactly in ``byte_value``, which ML Metadata neither reads nor
+writes: integers beyond 64 bits, NaN, infinities, -0.0, texts with NUL and texts that would be taken for a
 struct. Then the other column has the nearest value that it can hold, for filters and for ML Metadata; where that one
 was changed since, by ML Metadata, it counts.
 """
@@ -170,6 +172,15 @@ def any_bytes(value: ProtoValue) -> bytes:
         if data:
             parts += [bytes((tag,)), _length(len(data)), data]
     return b"".join(parts)
+
+
+def encoded_proto(data: str | bytes | None) -> str | None:
+    """What is in ``proto_value`` as base64: ML Metadata keeps the bytes of an Any as they are on PostgreSQL."""
+    if data is None or isinstance(data, str):
+        return data
+    raw = bytes(data)
+    # An Any's first byte is the tag of one of its two fields, which base64 never has.
+    return base64.b64encode(raw).decode() if raw[:1] in (b"\n", b"\x12") else raw.decode("ascii", "replace")
 
 
 def decode_proto(data: str | bytes) -> ProtoValue:

@@ -119,7 +119,7 @@ def _add_properties(rows: Mapping[int, Row], properties: Rows) -> None:
                 double,
                 text,
                 exact,
-                proto if proto is None or isinstance(proto, str) else bytes(proto).decode("ascii", "replace"),
+                codec.encoded_proto(proto),
                 None if boolean is None else bool(boolean),
             )
 

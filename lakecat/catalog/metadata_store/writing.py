@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -142,6 +143,7 @@ def _update(kind: Kind, row: Row) -> tuple[Any, ...]:
 
 def _properties(session: Session, key: int, properties: Mapping[tuple[str, bool], Encoded]) -> list[tuple[Any, ...]]:
     rows = [(key, name, custom, *value) for (name, custom), value in properties.items()]
-    if session.backend == "sqlite":  # ML Metadata keeps base64 as a text there
+    if session.backend == "sqlite":  # ML Metadata keeps base64 as a text there, and on PostgreSQL no base64
         return rows
-    return [row if row[7] is None else (*row[:7], row[7].encode(), row[8]) for row in rows]  # type: ignore[union-attr]
+    kept = base64.b64decode if session.backend == "postgresql" else str.encode
+    return [row if row[7] is None else (*row[:7], kept(row[7]), row[8]) for row in rows]  # type: ignore[arg-type]
