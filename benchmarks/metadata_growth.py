@@ -12,7 +12,7 @@ a context holds 100 artifacts. On SQLite the CPU is that of this process; with `
 so that wall time is printed there too. Searching is measured by ``search_growth.py``.
 
 Run: ``python benchmarks/metadata_growth.py [--sizes 10000,100000,1000000] [--url URL] [--seconds 900] [--explain]``.
-The 1,000,000 artifacts are a file of 2 GB. What is not grown when the seconds are over is left out, and said so.
+The 1,000,000 artifacts are a file of 1 GB. What is not grown when the seconds are over is left out, and said so.
 """
 
 from __future__ import annotations
