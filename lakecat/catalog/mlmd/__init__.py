@@ -13,6 +13,6 @@ It needs the package ``ml-metadata`` for its protobuf messages and errors; its n
 """
 
 from lakecat.catalog.mlmd.protos import errors, pb
-from lakecat.catalog.mlmd.store import ListOptions, MetadataStore, OrderByField
+from lakecat.catalog.mlmd.store import ListOptions, MetadataStore, OrderByField, downgrade_schema
 
-__all__ = ["ListOptions", "MetadataStore", "OrderByField", "errors", "pb"]
+__all__ = ["ListOptions", "MetadataStore", "OrderByField", "downgrade_schema", "errors", "pb"]

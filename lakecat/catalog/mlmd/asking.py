@@ -10,7 +10,7 @@ from typing import Any, TypeAlias, TypeVar
 from lakecat.catalog.metadata_store import MetadataStore as Store
 from lakecat.catalog.mlmd import convert
 from lakecat.catalog.mlmd.failures import translating
-from lakecat.catalog.mlmd.protos import service
+from lakecat.catalog.mlmd.protos import errors, service
 
 T = TypeVar("T")
 Message: TypeAlias = Any
@@ -40,6 +40,15 @@ class Asking:
     def _all(to_message: Callable[[T], Message], ask: Callable[..., Iterable[T]], *args: Any) -> list[Message]:
         with translating():
             return [to_message(value) for value in ask(*args)]
+
+    def _some(
+        self, what: str, to_message: Callable[[T], Message], ask: Callable[..., Iterable[T]], given: Any
+    ) -> list[Message]:
+        """As ``_all``, but where there is nothing MLMD raises NotFoundError."""
+        found = self._all(to_message, ask, given)
+        if not found and given != []:
+            raise errors.NotFoundError(f"No {what}.")
+        return found
 
     @staticmethod
     def _one(to_message: Callable[[T], Message], ask: Callable[..., T | None], *args: Any) -> Message | None:
@@ -96,9 +105,10 @@ class Asking:
         return self._all(convert.to_artifact, self._store.get_artifacts_by_uri, asked.uris[0])
 
     def get_artifacts_by_external_ids(self, external_ids: Iterable[str], extra_options: Any = None) -> list[Message]:
-        """The artifacts with these external ids."""
+        """The artifacts with these external ids. Raises NotFoundError where there are none."""
         asked = request("GetArtifactsByExternalIds", external_ids=external_ids)
-        return self._all(convert.to_artifact, self._store.get_artifacts_by_external_ids, list(asked.external_ids))
+        ask = self._store.get_artifacts_by_external_ids
+        return self._some("artifacts found for external_ids", convert.to_artifact, ask, list(asked.external_ids))
 
     def get_artifacts_by_context(
         self, context_id: int, list_options: Any = None, extra_options: Any = None
@@ -143,9 +153,10 @@ class Asking:
         return self._one(convert.to_execution, ask, asked.type_name, asked.execution_name, asked.type_version or None)
 
     def get_executions_by_external_ids(self, external_ids: Iterable[str], extra_options: Any = None) -> list[Message]:
-        """The executions with these external ids."""
+        """The executions with these external ids. Raises NotFoundError where there are none."""
         asked = request("GetExecutionsByExternalIds", external_ids=external_ids)
-        return self._all(convert.to_execution, self._store.get_executions_by_external_ids, list(asked.external_ids))
+        ask = self._store.get_executions_by_external_ids
+        return self._some("executions found for external_ids", convert.to_execution, ask, list(asked.external_ids))
 
     def get_executions_by_context(
         self, context_id: int, list_options: Any = None, extra_options: Any = None
@@ -190,19 +201,22 @@ class Asking:
         return self._one(convert.to_context, ask, asked.type_name, asked.context_name, asked.type_version or None)
 
     def get_contexts_by_external_ids(self, external_ids: Iterable[str], extra_options: Any = None) -> list[Message]:
-        """The contexts with these external ids."""
+        """The contexts with these external ids. Raises NotFoundError where there are none."""
         asked = request("GetContextsByExternalIds", external_ids=external_ids)
-        return self._all(convert.to_context, self._store.get_contexts_by_external_ids, list(asked.external_ids))
+        ask = self._store.get_contexts_by_external_ids
+        return self._some("contexts found for external_ids", convert.to_context, ask, list(asked.external_ids))
 
     def get_contexts_by_artifact(self, artifact_id: int, extra_options: Any = None) -> list[Message]:
-        """The contexts that an artifact is attributed to."""
+        """The contexts that an artifact is attributed to. Raises NotFoundError where there are none."""
         asked = request("GetContextsByArtifact", artifact_id=artifact_id)
-        return self._all(convert.to_context, self._store.get_contexts_by_artifact, asked.artifact_id)
+        ask, what = self._store.get_contexts_by_artifact, f"contexts found for artifact_id: {artifact_id}"
+        return self._some(what, convert.to_context, ask, asked.artifact_id)
 
     def get_contexts_by_execution(self, execution_id: int, extra_options: Any = None) -> list[Message]:
-        """The contexts that an execution is associated with."""
+        """The contexts that an execution is associated with. Raises NotFoundError where there are none."""
         asked = request("GetContextsByExecution", execution_id=execution_id)
-        return self._all(convert.to_context, self._store.get_contexts_by_execution, asked.execution_id)
+        ask, what = self._store.get_contexts_by_execution, f"contexts found for execution_id: {execution_id}"
+        return self._some(what, convert.to_context, ask, asked.execution_id)
 
     def get_parent_contexts_by_context(self, context_id: int, extra_options: Any = None) -> list[Message]:
         """The contexts that a context lies directly within."""
@@ -234,10 +248,10 @@ class Asking:
     def get_artifact_types_by_external_ids(
         self, external_ids: Iterable[str], extra_options: Any = None
     ) -> list[Message]:
-        """The artifact types with these external ids."""
+        """The artifact types with these external ids. Raises NotFoundError where there are none."""
         asked = request("GetArtifactTypesByExternalIds", external_ids=external_ids)
         ask = self._store.get_artifact_types_by_external_ids
-        return self._all(convert.to_artifact_type, ask, list(asked.external_ids))
+        return self._some("types found for external_ids", convert.to_artifact_type, ask, list(asked.external_ids))
 
     def get_execution_type(self, type_name: str, type_version: str | None = None, extra_options: Any = None) -> Message:
         """An execution type. Raises NotFoundError."""
@@ -257,10 +271,10 @@ class Asking:
     def get_execution_types_by_external_ids(
         self, external_ids: Iterable[str], extra_options: Any = None
     ) -> list[Message]:
-        """The execution types with these external ids."""
+        """The execution types with these external ids. Raises NotFoundError where there are none."""
         asked = request("GetExecutionTypesByExternalIds", external_ids=external_ids)
         ask = self._store.get_execution_types_by_external_ids
-        return self._all(convert.to_execution_type, ask, list(asked.external_ids))
+        return self._some("types found for external_ids", convert.to_execution_type, ask, list(asked.external_ids))
 
     def get_context_type(self, type_name: str, type_version: str | None = None, extra_options: Any = None) -> Message:
         """A context type. Raises NotFoundError."""
@@ -280,10 +294,10 @@ class Asking:
     def get_context_types_by_external_ids(
         self, external_ids: Iterable[str], extra_options: Any = None
     ) -> list[Message]:
-        """The context types with these external ids."""
+        """The context types with these external ids. Raises NotFoundError where there are none."""
         asked = request("GetContextTypesByExternalIds", external_ids=external_ids)
         ask = self._store.get_context_types_by_external_ids
-        return self._all(convert.to_context_type, ask, list(asked.external_ids))
+        return self._some("types found for external_ids", convert.to_context_type, ask, list(asked.external_ids))
 
     # events
 

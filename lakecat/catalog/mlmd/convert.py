@@ -220,9 +220,15 @@ def to_context(node: Context) -> Any:
 def _common_type(message: Any) -> dict[str, Any]:
     return {
         "name": message.name,
-        "properties": {name: PropertyType(kind) for name, kind in message.properties.items()},
+        "properties": {name: _kind(name, kind) for name, kind in message.properties.items()},
         **{name: given(message, name) for name in ("id", "version", "description", "external_id")},
     }
+
+
+def _kind(name: str, kind: int) -> PropertyType:
+    if kind == 0:
+        raise errors.InvalidArgumentError(f"Property {name} is UNKNOWN.")
+    return PropertyType(kind)
 
 
 def _base_of(message: Any, names: Mapping[int, str]) -> str | None:

@@ -16,6 +16,7 @@ from lakecat.catalog.mlmd.asking import Asking, Message, request
 from lakecat.catalog.mlmd.connection import Target, create_database, skips_creation, target_of
 from lakecat.catalog.mlmd.failures import connecting, translating
 from lakecat.catalog.mlmd.protos import errors, pb, service
+from lakecat.catalog.schema import MLMD_SCHEMA_VERSION
 
 T = TypeVar("T")
 DEFAULT_RETRIES = 5
@@ -254,6 +255,19 @@ class MetadataStore(Asking):
             )
         )
         return list(made[0]), list(made[1]), list(made[2])
+
+
+def downgrade_schema(config: Any, downgrade_to_schema_version: int) -> None:
+    """Refused: lakecat's catalog is MLMD's schema 10, and stays so.
+
+    Raises InvalidArgumentError for a version that there cannot be, UnimplementedError for the others.
+    """
+    del config
+    if downgrade_to_schema_version < 0:
+        raise errors.InvalidArgumentError("downgrade_to_schema_version not specified")
+    if downgrade_to_schema_version > MLMD_SCHEMA_VERSION:
+        raise errors.InvalidArgumentError(f"MLMD cannot be downgraded to schema_version {downgrade_to_schema_version}")
+    raise errors.UnimplementedError("a lakecat catalog is not downgraded: restore a backup of the older one")
 
 
 def _open(target: Target, *, create_missing: bool) -> Store:
