@@ -8,7 +8,7 @@ from __future__ import annotations
 import uuid as uuids
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
-from typing import Final, Self
+from typing import Final, Literal, Self
 
 import sqlalchemy as sa
 from sqlalchemy.engine import URL
@@ -29,6 +29,7 @@ from lakecat.catalog import (
 from lakecat.catalog import schema as s
 from lakecat.catalog.database import Database
 from lakecat.catalog.finding import Finding
+from lakecat.catalog.lineage import Direction
 from lakecat.catalog.metadata_store import MetadataStore
 from lakecat.catalog.values import (
     ColumnInfo,
@@ -247,7 +248,19 @@ class Catalog(Finding):
         """
         with self.database.reading() as connection:
             version = of if isinstance(of, Version) else queries.resolve(connection, of)
-            return lineage.graph(connection, version, direction, depth)
+            return lineage.graph(connection, version.artifact_id, direction, depth)
+
+    def node_lineage(
+        self,
+        kind: Literal["artifact", "execution"],
+        key: int,
+        direction: Direction = "up",
+        depth: int | None = None,
+    ) -> LineageGraph:
+        """The lineage around an artifact or execution of the metadata store, by its id. Raises NotFoundError."""
+        around = lineage.graph if kind == "artifact" else lineage.around_execution
+        with self.database.reading() as connection:
+            return around(connection, key, direction, depth)
 
     def column_lineage(
         self,

@@ -13,9 +13,11 @@ from lakecat.catalog import registry
 from lakecat.catalog import schema as s
 from lakecat.catalog.foreign_bridges import Bridges
 from lakecat.catalog.leases import moment
-from lakecat.catalog.registry import EventType, MlmdState
+from lakecat.catalog.metadata_store.values import INPUT_EVENTS, OUTPUT_EVENTS, ExecutionState
+from lakecat.catalog.reading import id_chunks
+from lakecat.catalog.registry import EventType
 from lakecat.catalog.values import LineageEdge, LineageGraph, LineageNode, NodeKind
-from lakecat.types import Version
+from lakecat.errors import NotFoundError
 
 Direction: TypeAlias = Literal["up", "down", "both"]
 
@@ -24,7 +26,9 @@ _KINDS: Final[dict[str, NodeKind]] = {
     registry.SOURCE: "source",
     registry.SCRIPT: "script",
 }
-_DONE: Final = (int(MlmdState.COMPLETE), int(MlmdState.CACHED))
+_DONE: Final = (int(ExecutionState.UNKNOWN), int(ExecutionState.COMPLETE), int(ExecutionState.CACHED))
+"""ML Metadata does not make anybody say a state."""
+_INPUTS: Final = frozenset(int(kind) for kind in INPUT_EVENTS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,17 +40,46 @@ class _Walk:
     further: sa.Select[Any] | None
 
 
-def graph(connection: sa.Connection, version: Version, direction: Direction, depth: int | None) -> LineageGraph:
-    """The graph around a version, at most ``depth`` executions away. Executions that did not complete are left out."""
-    found = _Found(connection, f"a{version.artifact_id}")
-    for way in ("up", "down") if direction == "both" else (direction,):
-        found.collect(version.artifact_id, EventType.OUTPUT if way == "up" else EventType.INPUT, depth)
-    return LineageGraph(
-        root=found.root,
-        nodes=tuple(sorted(found.nodes.values(), key=lambda n: (n.kind, n.label, n.key))),
-        edges=tuple(sorted(found.edges)),
-        truncated=found.truncated,
-    )
+def graph(connection: sa.Connection, artifact_id: int, direction: Direction, depth: int | None) -> LineageGraph:
+    """The graph around an artifact, at most ``depth`` executions away.
+
+    Executions that did not complete are left out; those of other programs, which may not say, are not. Raises
+    NotFoundError.
+    """
+    found = _Found(connection, f"a{artifact_id}")
+    for near in _ways(direction):
+        found.collect([artifact_id], near, depth)
+    return found.graph()
+
+
+def around_execution(
+    connection: sa.Connection, execution_id: int, direction: Direction, depth: int | None
+) -> LineageGraph:
+    """The graph around an execution in whatever state, at most ``depth`` further executions away.
+
+    Raises NotFoundError.
+    """
+    found = _Found(connection, f"e{execution_id}")
+    for near in _ways(direction):
+        found.begin(execution_id, EventType.INPUT if near == EventType.OUTPUT else EventType.OUTPUT)
+        beside = sa.select(s.event.c.artifact_id).where(
+            s.event.c.execution_id == execution_id, _reads(s.event, near == EventType.OUTPUT)
+        )
+        if ids := sorted(set(connection.execute(beside).scalars())):
+            found.collect(ids, near, depth)
+    return found.graph()
+
+
+def _ways(direction: Direction) -> tuple[EventType, ...]:
+    """By direction the kind of event that leads from an artifact to the next executions."""
+    ways = {"up": (EventType.OUTPUT,), "down": (EventType.INPUT,), "both": (EventType.OUTPUT, EventType.INPUT)}
+    return ways[direction]
+
+
+def _reads(event: sa.FromClause, inputs: bool) -> sa.ColumnElement[bool]:  # noqa: FBT001 - one of two kinds
+    """Whether an event is of an execution that reads (or else writes) its artifact."""
+    kinds = INPUT_EVENTS if inputs else OUTPUT_EVENTS
+    return event.c.type.in_(sorted(int(kind) for kind in kinds))
 
 
 @dataclass(slots=True)
@@ -59,17 +92,43 @@ class _Found:
     edges: set[LineageEdge] = field(default_factory=set)
     truncated: bool = False
 
-    def collect(self, artifact_id: int, near: EventType, depth: int | None) -> None:
-        """Walk one way, and go on where lakecat's own lineage meets that of other programs."""
+    def graph(self) -> LineageGraph:
+        """What was found. Raises NotFoundError where there is not even the root."""
+        if self.root not in self.nodes:
+            kind, view = ("execution", "store_executions") if self.root[0] == "e" else ("artifact", "artifacts")
+            raise NotFoundError(
+                f"there is no {kind} {self.root[1:]}",
+                hint="write the id that it has in the metadata store",
+                next_command=f'lakecat query --catalog "SELECT * FROM {view}"',
+            )
+        return LineageGraph(
+            root=self.root,
+            nodes=tuple(sorted(self.nodes.values(), key=lambda n: (n.kind, n.label, n.key))),
+            edges=tuple(sorted(self.edges)),
+            truncated=self.truncated,
+        )
+
+    def begin(self, execution_id: int, kind: EventType) -> None:
+        """Add an execution with what it read (INPUT), or wrote."""
+        alone = sa.select(s.execution.c.id).where(s.execution.c.id == execution_id)
+        walk = _Walk(sa.select(s.artifact.c.id).where(sa.false()), alone, None)
+        self.nodes.update((node.key, node) for node in _executions(self.connection, walk))
+        root = f"e{execution_id}"
+        for edge in _edges(self.connection, walk):
+            if (edge.target if kind == EventType.INPUT else edge.source) == root:
+                self.edges.add(edge)
+
+    def collect(self, ids: Sequence[int], near: EventType, depth: int | None) -> None:
+        """Walk one way from these artifacts, and go on where lakecat's own lineage meets that of other programs."""
         bridges = Bridges.of(self.connection)
         cross = bridges.up if near == EventType.OUTPUT else bridges.down
-        starts: dict[int | None, list[int]] = {depth: [artifact_id]}
-        begun = {artifact_id}
+        starts: dict[int | None, list[int]] = {depth: list(ids)}
+        begun = set(ids)
         while starts:
             crossed: list[tuple[int, int]] = []
-            for left, ids in starts.items():
-                for start in range(0, len(ids), registry.CHUNK):
-                    crossed += cross(self._walk(ids[start : start + registry.CHUNK], near, left))
+            for left, firsts in starts.items():
+                for part in id_chunks(firsts):
+                    crossed += cross(self._walk(part, near, left))
             for here, there in crossed:
                 source, target = (there, here) if near == EventType.OUTPUT else (here, there)
                 self.edges.add(LineageEdge(f"a{source}", f"a{target}", "same data"))
@@ -118,7 +177,6 @@ def _walk(artifacts: Sequence[int], near: EventType, depth: int | None) -> _Walk
 
     Without a depth the recursion is over artifacts alone: however many paths there are, each artifact costs once.
     """
-    far = EventType.INPUT if near == EventType.OUTPUT else EventType.OUTPUT
     start: sa.ColumnElement[Any] = s.artifact.c.id if len(artifacts) > 1 else sa.literal(artifacts[0])
     columns: list[sa.ColumnElement[Any]] = [sa.cast(start, sa.BigInteger).label("artifact_id")]
     if depth is not None:
@@ -129,7 +187,9 @@ def _walk(artifacts: Sequence[int], near: EventType, depth: int | None) -> _Walk
     seen = first.cte("seen", recursive=True)
     there = s.event.alias("there")
     onwards, here = _passed(seen, near)
-    onwards = onwards.join(there, sa.and_(there.c.execution_id == here.c.execution_id, there.c.type == int(far)))
+    onwards = onwards.join(
+        there, sa.and_(there.c.execution_id == here.c.execution_id, _reads(there, near == EventType.OUTPUT))
+    )
     if depth is None:
         seen = seen.union(onwards.with_only_columns(there.c.artifact_id))
     else:
@@ -148,9 +208,9 @@ def _passed(seen: sa.CTE, near: EventType) -> tuple[sa.Select[Any], sa.FromClaus
         sa.select(here.c.execution_id)
         .select_from(seen)
         # An expression, so that SQLite looks the events up by it, and does not read all events to look them up here.
-        .join(here, sa.and_(here.c.artifact_id == seen.c.artifact_id + 0, here.c.type == int(near)))
+        .join(here, sa.and_(here.c.artifact_id == seen.c.artifact_id + 0, _reads(here, near == EventType.INPUT)))
         .join(s.execution, s.execution.c.id == here.c.execution_id)
-        .where(s.execution.c.last_known_state.in_(_DONE))
+        .where(sa.or_(s.execution.c.last_known_state.in_(_DONE), s.execution.c.last_known_state.is_(None)))
         # MySQL's optimizer knows nothing of the size of a recursion; the only sensible order is this one.
         .prefix_with("STRAIGHT_JOIN", dialect="mysql")
     )
@@ -196,12 +256,12 @@ def _edges(connection: sa.Connection, walk: _Walk) -> Iterator[LineageEdge]:
         .outerjoin(path, sa.and_(path.c.event_id == event.c.id, sa.not_(path.c.is_index_step)))
         .where(
             event.c.execution_id.in_(walk.executions),
-            event.c.type.in_((int(EventType.INPUT), int(EventType.OUTPUT))),
+            event.c.type.in_(sorted(int(kind) for kind in INPUT_EVENTS | OUTPUT_EVENTS)),
         )
     )
     for row in rows:
         artifact, execution, role = f"a{row.artifact_id}", f"e{row.execution_id}", row.step_key or ""
-        if row.type == EventType.INPUT:
+        if row.type in _INPUTS:
             yield LineageEdge(artifact, execution, role)
         else:
             yield LineageEdge(execution, artifact, role)

@@ -194,7 +194,7 @@ class Annotating:
 
 def _field_id(catalog: Catalog, dataset: DatasetName, column: str) -> int:
     """The column that has this name now, or had it last."""
-    from lakecat.lake.tracing import find_column
+    from lakecat.lake.questions import find_column
 
     version = catalog.resolve(VersionRef(dataset))
     if all(one.name.lower() != column.lower() for one in catalog.schema(version)):

@@ -265,16 +265,17 @@ class DatasetStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lineage:
-    """Where a dataset version, or one of its columns, came from (``direction`` up) or went (down).
+    """Where a dataset version, or one of its columns, came from (``direction`` up) or went (down), or both.
 
     ``graph`` holds versions, sources and executions; ``columns`` the steps from column to column; ``scripts`` the
-    path of the script by the id of the execution that ran it. ``sources`` (direction up) are the URIs of everything
-    whose rows may be in the version, added by whichever earlier version.
+    path of the script by the id of the execution that ran it. ``sources`` (not of direction down) are the URIs of
+    everything whose rows may be in the version, added by whichever earlier version. Of a node of the metadata store
+    there is no version, and only the graph.
     """
 
-    version: Version
+    version: Version | None
     column: str | None
-    direction: Literal["up", "down"]
+    direction: Literal["up", "down", "both"]
     graph: LineageGraph
     columns: tuple[ColumnPath, ...]
     scripts: Mapping[int, str]

@@ -14,7 +14,7 @@ from lakecat.errors import UsageError
 from lakecat.lake.answers import Change, ChangedRow, Difference, KeyedDifference
 from lakecat.lake.differ import shared_columns
 from lakecat.lake.querying import scan_of
-from lakecat.lake.tracing import named_column
+from lakecat.lake.questions import named_column
 from lakecat.store import LakeStore
 from lakecat.types import DatasetName
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Self, TypeAlias
+from typing import TYPE_CHECKING, Literal, Self, TypeAlias
 
 from lakecat.catalog import Catalog, DatasetInfo
 from lakecat.config import Settings
@@ -256,12 +256,20 @@ class Lake(Annotating, Asking, Importing, Keeping, Purging):
             sample=sample,
         )
 
-    def lineage(self, target: str, *, up: bool = True, depth: int | None = None) -> Lineage:
+    def lineage(
+        self,
+        target: str,
+        *,
+        up: bool = True,
+        direction: Literal["up", "down", "both"] | None = None,
+        depth: int | None = None,
+    ) -> Lineage:
         """Where a version or column (``mart.revenue.amount@v3``) came from, or with ``up=False`` what came of it.
 
-        ``depth`` counts executions; all of them when absent.
+        ``direction`` says it in a word, or asks for both. ``depth`` counts executions; all of them when absent.
+        ``artifact:17`` and ``execution:5`` are nodes of the metadata store, whoever put them there.
         """
-        return questions.trace(self.catalog, target, up=up, depth=depth)
+        return questions.trace(self.catalog, target, direction=direction or ("up" if up else "down"), depth=depth)
 
     def status(self, select: Selectors = None, *, exclude: Selectors = None) -> tuple[DatasetStatus, ...]:
         """How fresh each dataset is and how its last run ended; those too that are still to be filled first."""

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
-from lakecat.catalog import Catalog
+from lakecat.catalog import Catalog, ColumnInfo
 from lakecat.config import IngestJob
 from lakecat.errors import NotFoundError, SelectorError
 from lakecat.lake.answers import DatasetStatus, Description, Difference, Lineage
 from lakecat.lake.differ import compare_columns
 from lakecat.schedule import next_instant
 from lakecat.store import LakeStore
-from lakecat.types import DatasetName, VersionRef
+from lakecat.types import DatasetName, Version, VersionRef
 
 if TYPE_CHECKING:
     from lakecat.transform import Script
+
+
+_NODE: Final = re.compile(r"(artifact|execution):([0-9]{1,18})")
+"""A node of the metadata store, by its id."""
 
 
 def describe(catalog: Catalog, store: LakeStore, ref: VersionRef, *, history: int) -> Description:
@@ -87,21 +92,22 @@ def parse_target(text: str) -> tuple[VersionRef, str | None]:
     return VersionRef.parse(".".join(parts[:2]) + at + version), parts[2] if len(parts) == 3 else None
 
 
-def trace(catalog: Catalog, text: str, *, up: bool, depth: int | None) -> Lineage:
-    """Where a version or column came from (``up``), or what came of it. Raises NotFoundError, SelectorError."""
-    ref, column = parse_target(text)
+def trace(catalog: Catalog, text: str, *, direction: Literal["up", "down", "both"], depth: int | None) -> Lineage:
+    """Where a version or column came from, or what came of it; also of ``artifact:17`` and ``execution:5``.
+
+    Raises NotFoundError, SelectorError.
+    """
+    if (node := _NODE.fullmatch(text)) is not None:
+        kind: Literal["artifact", "execution"] = "artifact" if node[1] == "artifact" else "execution"
+        graph = catalog.node_lineage(kind, int(node[2]), direction, depth)
+        return Lineage(version=None, column=None, direction=direction, graph=graph, columns=(), scripts={})
+    ref, name = parse_target(text)
     version = catalog.resolve(ref)
-    if column is not None:
-        names = [item.name for item in catalog.schema(version)]
-        column = next((name for name in names if name == column or name.lower() == column.lower()), None)
-        if column is None:
-            raise NotFoundError(
-                f"{version} has no column {text.partition('@')[0].split('.', 2)[2]!r}",
-                hint=f"its columns: {', '.join(names)}",
-                next_command=f"lakecat show {version.dataset}",
-            )
-    direction: Literal["up", "down"] = "up" if up else "down"
-    paths = catalog.column_lineage(version.dataset, column, version.version, direction, depth)
+    column = None if name is None else find_column(catalog, version, name).name
+    ways: tuple[Literal["up", "down"], ...] = ("up", "down") if direction == "both" else (direction,)
+    paths = tuple(
+        path for way in ways for path in catalog.column_lineage(version.dataset, column, version.version, way, depth)
+    )
     return Lineage(
         version=version,
         column=column,
@@ -109,7 +115,25 @@ def trace(catalog: Catalog, text: str, *, up: bool, depth: int | None) -> Lineag
         graph=catalog.lineage(version, direction, depth),
         columns=paths,
         scripts=catalog.scripts_of({path.execution_id for path in paths}),
-        sources=catalog.source_uris(version) if up else (),
+        sources=() if direction == "down" else catalog.source_uris(version),
+    )
+
+
+def find_column(catalog: Catalog, version: Version, name: str) -> ColumnInfo:
+    """The column of this name, exactly or in any case. Raises NotFoundError."""
+    return named_column(version, catalog.schema(version), name)
+
+
+def named_column(version: Version, columns: Sequence[ColumnInfo], name: str) -> ColumnInfo:
+    """That of these columns of a version which has this name, exactly or in any case. Raises NotFoundError."""
+    exact = [column for column in columns if column.name == name]
+    close = [column for column in columns if column.name.lower() == name.lower()]
+    if found := exact or close:
+        return found[0]
+    raise NotFoundError(
+        f"{version} has no column {name!r}",
+        hint=f"its columns: {', '.join(column.name for column in columns)}",
+        next_command=f"lakecat show {version.dataset}",
     )
 
 

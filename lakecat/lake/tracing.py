@@ -14,28 +14,10 @@ from lakecat.errors import NotFoundError, UsageError
 from lakecat.lake.answers import ColumnDifference, Reader
 from lakecat.lake.asked import FileTrace, History, HistoryEntry, Impact
 from lakecat.lake.differ import compare_columns
-from lakecat.lake.questions import parse_target
+from lakecat.lake.questions import find_column, parse_target
 from lakecat.types import DatasetName, Version
 
 _PAGE: Final = 1_000
-
-
-def find_column(catalog: Catalog, version: Version, name: str) -> ColumnInfo:
-    """The column of this name, exactly or in any case. Raises NotFoundError."""
-    return named_column(version, catalog.schema(version), name)
-
-
-def named_column(version: Version, columns: Sequence[ColumnInfo], name: str) -> ColumnInfo:
-    """That of these columns of a version which has this name, exactly or in any case. Raises NotFoundError."""
-    exact = [column for column in columns if column.name == name]
-    close = [column for column in columns if column.name.lower() == name.lower()]
-    if found := exact or close:
-        return found[0]
-    raise NotFoundError(
-        f"{version} has no column {name!r}",
-        hint=f"its columns: {', '.join(column.name for column in columns)}",
-        next_command=f"lakecat show {version.dataset}",
-    )
 
 
 def impact(catalog: Catalog, target: str) -> Impact:
