@@ -50,3 +50,17 @@ def test_the_tutorial_numbers_are_right(tmp_path: Path) -> None:
         ["bash", "-c", script], cwd=tmp_path, env=environ, capture_output=True, text=True, check=False
     )
     assert re.findall(r'"rows": \[\n\[(\d+)\]', done.stdout) == ["6", "5"]
+
+
+def test_the_questions_to_the_catalog_are_answered(tmp_path: Path) -> None:
+    script = script_of(ROOT / "docs/catalog.md")
+    assert script.count("lakecat ") > 10
+    prepared = f"lakecat init shop --example && cd shop && lakecat -q ingest && lakecat -q run\n{script}"
+    environ = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    environ.pop("LAKECAT_PROFILE", None)
+    done = subprocess.run(
+        ["bash", "-c", f"set -e\n{prepared}"], cwd=tmp_path, env=environ, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    for expected in ("mart.revenue_by_day.revenue", "landing/orders-2026-11-01.csv", "+ 4 columns", "flowchart LR"):
+        assert expected in done.stdout
