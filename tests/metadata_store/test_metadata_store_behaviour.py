@@ -411,3 +411,38 @@ def test_any_custom_property_comes_back(shared: Lab, properties: dict[str, objec
 def shared() -> Iterator[Lab]:
     with MetadataStore.in_memory() as store:
         yield Lab(store)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("name LIKE 'a%'", ["ab", "a%c"]),
+        (r"name LIKE '%\\%%'", ["a%c"]),
+        ("properties.boolean.bool_value = TRUE", ["ab"]),
+        ("properties.double.double_value BETWEEN 0.5 AND 2", ["a%c", "d"]),
+        ("NOT properties.double.double_value > 1", ["ab", "a%c"]),
+        ("properties.string.string_value IS NULL AND id > 0", ["d"]),
+        ("contexts_0.name = 'group' AND state = LIVE", ["a%c"]),
+        ("events_0.type = INPUT OR name = 'd'", ["ab", "d"]),
+        ("custom_properties.`a b`.int_value IN (1, 2)", ["d"]),
+        ("name = 'nothing'", []),
+    ],
+)
+def test_filters_choose_the_same_on_every_database(lab: Lab, text: str, expected: list[str]) -> None:
+    ids = lab.store.put_artifacts(
+        [
+            Artifact(type_id=lab.data, name="ab", properties={"boolean": True, "double": 0.25, "string": "x"}),
+            Artifact(
+                type_id=lab.data, name="a%c", state=ArtifactState.LIVE,
+                properties={"boolean": False, "double": 0.5, "string": ""},
+            ),
+            Artifact(type_id=lab.data, name="d", properties={"double": 2.0}, custom_properties={"a b": 2}),
+        ]
+    )  # fmt: skip
+    (execution,), (context,) = lab.executions("e"), lab.contexts("group")
+    lab.store.put_events([Event(type=EventType.INPUT, artifact_id=ids[0], execution_id=execution)])
+    lab.store.put_attributions_and_associations([Attribution(key, context) for key in ids[1:]], [])
+    for _ in range(2):  # the second time by the statement that was kept
+        assert [a.name for a in lab.store.get_artifacts(ListOptions(filter_query=text))] == expected
+    inside = lab.store.get_artifacts_by_context(context, ListOptions(filter_query=text, limit=5))
+    assert [a.name for a in inside] == [name for name in expected if name != "ab"]
