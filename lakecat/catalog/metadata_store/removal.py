@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
+from lakecat.catalog import registry
 from lakecat.catalog import schema as s
 from lakecat.catalog.database import now_ms
 from lakecat.catalog.metadata_store import walking
@@ -70,6 +71,8 @@ RUNNING: Final = "is running, or belongs to what is"
 LINEAGE: Final = "is where a version of the lake came from"
 FOLDERS: Final = "may have left files in the lake"
 NEWEST: Final = "is the newest of its job, which says when the job is due"
+JOB: Final = "is the job of executions that stay"
+SCRIPT: Final = "is the newest text of its script"
 NEWER: Final = "was used since this purge began"
 
 
@@ -209,6 +212,20 @@ def _kept_artifacts(connection: sa.Connection, ids: Sequence[int], known: Rules)
         .where(execution.c.last_known_state == int(MlmdState.RUNNING))
     )
     found.update((row[0], RUNNING) for row in rows_by_ids(connection, running, event.c.artifact_id, ids))
+    table, later = s.artifact, s.artifact.alias("later")
+    newest = (
+        sa.select(table.c.id)
+        .join(s.type_, s.type_.c.id == table.c.type_id)
+        .where(
+            s.type_.c.name == registry.SCRIPT,
+            sa.not_(
+                sa.exists().where(
+                    later.c.type_id == table.c.type_id, later.c.uri == table.c.uri, later.c.id > table.c.id
+                )
+            ),
+        )
+    )
+    found.update((row[0], SCRIPT) for row in rows_by_ids(connection, newest, table.c.id, ids))
     return found
 
 
@@ -220,7 +237,14 @@ def _kept_contexts(connection: sa.Connection, ids: Sequence[int]) -> dict[int, s
         .join(execution, execution.c.id == link.c.execution_id)
         .where(execution.c.last_known_state == int(MlmdState.RUNNING))
     )
-    return {row[0]: RUNNING for row in rows_by_ids(connection, running, link.c.context_id, ids)}
+    own = (
+        sa.select(s.context.c.id)
+        .join(s.type_, s.type_.c.id == s.context.c.type_id)
+        .where(s.type_.c.name == registry.JOB, sa.exists().where(s.lake_execution.c.job == s.context.c.name))
+    )
+    found = {row[0]: JOB for row in rows_by_ids(connection, own, s.context.c.id, ids)}
+    found.update((row[0], RUNNING) for row in rows_by_ids(connection, running, link.c.context_id, ids))
+    return found
 
 
 def count(connection: sa.Connection, kind: Kind, ids: Sequence[int]) -> Counter[str]:
