@@ -417,7 +417,7 @@ def shared() -> Iterator[Lab]:
     ("text", "expected"),
     [
         ("name LIKE 'a%'", ["ab", "a%c"]),
-        (r"name LIKE '%\\%%'", ["a%c"]),
+        ("name LIKE '%!%%' ESCAPE '!'", ["a%c"]),
         ("properties.boolean.bool_value = TRUE", ["ab"]),
         ("properties.double.double_value BETWEEN 0.5 AND 2", ["a%c", "d"]),
         ("NOT properties.double.double_value > 1", ["ab", "a%c"]),
