@@ -1,5 +1,6 @@
 """ML Metadata's model behind one class, ``MetadataStore``, with its method names and semantics."""
 
+from lakecat.catalog.metadata_store.paging import Page
 from lakecat.catalog.metadata_store.purge import PurgeReport
 from lakecat.catalog.metadata_store.store import MetadataStore
 from lakecat.catalog.metadata_store.values import (
@@ -52,6 +53,7 @@ __all__ = [
     "ListOptions",
     "MetadataStore",
     "OrderByField",
+    "Page",
     "ParentContext",
     "PropertyType",
     "PropertyValue",

@@ -20,6 +20,8 @@ from lakecat.errors import InvalidValueError
 _KEPT: Final = 512
 _CONTEXT: Final = "of_context"
 _LIMIT: Final = "list_limit"
+_AFTER_TIME: Final = "list_after_time"
+_AFTER_ID: Final = "list_after_id"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +37,17 @@ _listings: OrderedDict[tuple[Any, ...], _Listing] = OrderedDict()
 _lock = Lock()
 
 
-def rows_of(session: Session, kind: Kind, options: ListOptions, *, context_id: int | None = None) -> Rows:
+def rows_of(
+    session: Session,
+    kind: Kind,
+    options: ListOptions,
+    *,
+    context_id: int | None = None,
+    after: tuple[int, int] | None = None,
+) -> Rows:
     """The nodes' rows that the options choose, in their order; with ``context_id`` only those in that context.
 
-    Raises InvalidValueError, FilterError.
+    ``after``: only those that come after this place (see ``place_of``). Raises InvalidValueError, FilterError.
     """
     _check(options)
     condition: sa.ColumnElement[bool] | None = None
@@ -51,11 +60,20 @@ def rows_of(session: Session, kind: Kind, options: ListOptions, *, context_id: i
         parameters[_CONTEXT] = context_id
     if options.limit:
         parameters[_LIMIT] = options.limit
+    if after is not None:
+        parameters[_AFTER_TIME], parameters[_AFTER_ID] = after
     key = (
-        session.backend, kind.name, id(condition), context_id is not None, bool(options.limit),
+        session.backend, kind.name, id(condition), context_id is not None, bool(options.limit), after is not None,
         options.order_by, options.is_asc,
     )  # fmt: skip
     return _rows(session, _listing(session, kind, options, condition, key), parameters)
+
+
+def place_of(row: tuple[Any, ...], options: ListOptions) -> tuple[int, int]:
+    """Where a row stands in the order of the options: its time (0 where they order by id), and its id."""
+    if options.order_by is OrderByField.CREATE_TIME:
+        return row[6], row[0]
+    return (row[7] if options.order_by is OrderByField.UPDATE_TIME else 0), row[0]
 
 
 def _rows(session: Session, listing: _Listing, parameters: Mapping[str, Any]) -> Rows:
@@ -74,8 +92,10 @@ def _listing(
     found = _listings.get(key)
     if found is not None and found.condition is condition:
         return found
-    of_context, limited = key[3], key[4]
+    of_context, limited, continued = key[3:6]
     statement = _statement(kind, options, condition, of_context=of_context, limited=limited)
+    if continued:
+        statement = statement.where(*_after(kind, options))
     compiled: Any = statement.compile(dialect=session.dialect)
     # Lists in a filter are written out for each call; and a value that the statement holds itself is not given again.
     whole = compiled.post_compile_params or compiled.literal_execute_params
@@ -101,13 +121,29 @@ def _statement(
         statement = statement.where(kind.table.c.id.in_(inside))
     if condition is not None:
         statement = statement.where(condition)
-    columns = [kind.table.c.id]
-    if options.order_by is OrderByField.CREATE_TIME:
-        columns.insert(0, kind.table.c.create_time_since_epoch)
-    elif options.order_by is OrderByField.UPDATE_TIME:
-        columns.insert(0, kind.table.c.last_update_time_since_epoch)
+    time = _time(kind, options)
+    columns = [kind.table.c.id] if time is None else [time, kind.table.c.id]
     statement = statement.order_by(*(column.asc() if options.is_asc else column.desc() for column in columns))
     return statement.limit(sa.bindparam(_LIMIT, type_=sa.Integer())) if limited else statement
+
+
+def _time(kind: Kind, options: ListOptions) -> sa.ColumnElement[int] | None:
+    if options.order_by is OrderByField.CREATE_TIME:
+        return kind.table.c.create_time_since_epoch
+    return kind.table.c.last_update_time_since_epoch if options.order_by is OrderByField.UPDATE_TIME else None
+
+
+def _after(kind: Kind, options: ListOptions) -> list[sa.ColumnElement[bool]]:
+    """The conditions on nodes that come after a place; the first one alone, on the time, uses its index."""
+    time, key = _time(kind, options), kind.table.c.id
+    after_time = sa.bindparam(_AFTER_TIME, type_=sa.BigInteger())
+    after_id = sa.bindparam(_AFTER_ID, type_=sa.BigInteger())
+    beyond = key > after_id if options.is_asc else key < after_id
+    if time is None:
+        return [beyond]
+    if options.is_asc:
+        return [time >= after_time, sa.or_(time > after_time, beyond)]
+    return [time <= after_time, sa.or_(time < after_time, beyond)]
 
 
 def _check(options: ListOptions) -> None:

@@ -10,6 +10,7 @@ from lakecat.catalog import opening
 from lakecat.catalog.metadata_store.combined import CombinedMethods
 from lakecat.catalog.metadata_store.getting import GetMethods
 from lakecat.catalog.metadata_store.nodes import NodeMethods
+from lakecat.catalog.metadata_store.paging import PagingMethods
 from lakecat.catalog.metadata_store.purge import PurgeMethods
 from lakecat.catalog.metadata_store.relations import RelationMethods
 from lakecat.catalog.metadata_store.subgraph import LineageMethods
@@ -17,7 +18,14 @@ from lakecat.catalog.metadata_store.type_loading import TypeFileMethods
 
 
 class MetadataStore(
-    TypeFileMethods, NodeMethods, GetMethods, RelationMethods, CombinedMethods, LineageMethods, PurgeMethods
+    TypeFileMethods,
+    NodeMethods,
+    GetMethods,
+    PagingMethods,
+    RelationMethods,
+    CombinedMethods,
+    LineageMethods,
+    PurgeMethods,
 ):
     """Types, artifacts, executions, contexts and what joins them; the names and meanings are ML Metadata's.
 
