@@ -9,7 +9,7 @@ from typing import Any, Final
 from lakecat.catalog import schema as s
 from lakecat.catalog.metadata_store import relations, rows, writing
 from lakecat.catalog.metadata_store.base import StoreBase
-from lakecat.catalog.metadata_store.batch import Batch
+from lakecat.catalog.metadata_store.batch import Batch, check_etags
 from lakecat.catalog.metadata_store.kinds import ARTIFACT, CONTEXT, EXECUTION, Kind
 from lakecat.catalog.metadata_store.nodes import BY_EXTERNAL_IDS, BY_NAMES, conflict, settle
 from lakecat.catalog.metadata_store.relations import EventKey, check_event
@@ -43,6 +43,8 @@ class Wanted:
     reuse_artifacts: bool = False
     keep_contexts: bool = False
     touch: bool = False
+    if_match: Mapping[int, str] = field(default_factory=dict)
+    """Etags of executions by id."""
 
     def of(self, kind: Kind) -> Sequence[Any]:
         """The nodes of a kind."""
@@ -74,6 +76,7 @@ class CombinedMethods(StoreBase):
         reuse_artifact_if_already_exist_by_external_id: bool = False,
         force_reuse_context: bool = False,
         force_update_time: bool = False,
+        if_match: str | None = None,
     ) -> tuple[int, list[int], list[int]]:
         """Put an execution with what it read and wrote, all or nothing; its id, the artifacts' and the contexts'.
 
@@ -88,9 +91,12 @@ class CombinedMethods(StoreBase):
             reuse_artifact_if_already_exist_by_external_id: a new artifact whose external id is taken changes that one
             force_reuse_context: contexts with an id are not changed
             force_update_time: the execution's ``last_update_time_since_epoch`` changes also where nothing else does
+            if_match: the etag of the execution as it was read: nothing is put where it is another by now
 
         Raises what ``put_artifacts`` raises.
         """
+        if if_match is not None and execution.id is None:
+            raise InvalidValueError("a new execution has no etag", field="if_match", value=if_match)
         artifacts, edges = [], []
         for place, (artifact, event) in enumerate(artifact_and_events):
             artifacts.append(artifact)
@@ -106,6 +112,7 @@ class CombinedMethods(StoreBase):
                 reuse_artifacts=reuse_artifact_if_already_exist_by_external_id,
                 keep_contexts=force_reuse_context,
                 touch=force_update_time,
+                if_match={} if if_match is None or execution.id is None else {execution.id: if_match},
             )
         )
         return executions[0], artifact_ids, context_ids
@@ -146,7 +153,7 @@ class CombinedMethods(StoreBase):
             def build(*, lock: bool) -> list[Batch]:
                 return _build(session, self._types, wanted, seen, self._clock(), lock=lock)
 
-            batches = settle(session, build)
+            batches = settle(session, build, guarded=bool(wanted.if_match))
             writing.take_ids(session, batches, seen.reserved)
             return self._write_all(session, wanted, seen, batches)
 
@@ -218,6 +225,9 @@ def _build(session: Session, types: TypeCache, wanted: Wanted, seen: _Seen, now:
     nodes: list[tuple[Kind, list[Any]]]
     nodes = [(EXECUTION, list(wanted.executions)), (ARTIFACT, artifacts), (CONTEXT, list(wanted.contexts))]
     stored = rows.read(session, [(kind, rows.ids_of(values)) for kind, values in nodes], lock=lock)
+    if wanted.if_match:
+        names = types.names(session, [(0, row.type_id) for row in stored[0].values()])
+        check_etags(EXECUTION, stored[0], wanted.if_match, names)
     batches = [Batch(kind, session, types, now, stored=found) for (kind, _), found in zip(nodes, stored, strict=True)]
     for execution in wanted.executions:
         batches[0].put(execution)

@@ -121,7 +121,7 @@ class NodeMethods(StoreBase):
                     batch.put(node)
                 return batch
 
-            batch = settle(session, build)
+            batch = settle(session, build, guarded=bool(if_match) or check_times)
             reserved = writing.reserved(session, counts, session.ask_all(writing.reserve(session, counts)))
             writing.take_ids(session, [batch], reserved)
             with session.together():
@@ -131,8 +131,13 @@ class NodeMethods(StoreBase):
         return self._write(work, lambda session: conflict(session, self._types, [(kind, nodes)]))
 
 
-def settle(session: Session, build: Callable[..., Any]) -> Any:
-    """Work out what changes; where something stored does, again on the locked rows, so that no change is lost."""
+def settle(session: Session, build: Callable[..., Any], *, guarded: bool = False) -> Any:
+    """Work out what changes; where something stored does, again on the locked rows, so that no change is lost.
+
+    ``guarded``: the rows are locked at once, for something depends on their staying as they are.
+    """
+    if guarded:
+        return build(lock=True)
     made = build(lock=False)
     batches = made if isinstance(made, list) else [made]
     if session.locks and any(batch.changed() for batch in batches):
