@@ -62,12 +62,11 @@ def prepare(kind: Kind, text: str, dialect: str, *, prefix: str = "filter") -> F
     template = _templates.get(key)
     if template is not None:
         return template.fill(tokens)
-    node = NODES[kind.name]
-    tree, frozen = parse(tokens, node)
-    statement = Statement(tokens, node, node.table, dialect, prefix)
-    template = _Template(statement.condition(quantify(push_negations(tree))), statement.binds)
+    statement = Statement(tokens, NODES[kind.name], dialect, prefix)
+    found, fixed = _built(statement, tokens, kind)
+    template = _Template(found, statement.binds)
     filled = template.fill(tokens)
-    if not (frozen or statement.frozen) and len(text) <= _CACHED_LENGTH:
+    if not fixed and len(text) <= _CACHED_LENGTH:
         with _lock:
             _templates[key] = template
             while len(_templates) > _CACHED:
@@ -76,9 +75,16 @@ def prepare(kind: Kind, text: str, dialect: str, *, prefix: str = "filter") -> F
 
 
 def condition(kind: Kind, text: str, dialect: str) -> sa.ColumnElement[bool]:
-    """The filter as one condition that holds its values. Raises FilterError."""
-    found = prepare(kind, text, dialect)
-    return found.condition.params(dict(found.parameters)) if found.parameters else found.condition
+    """The filter as one condition that holds its values; made anew each time. Raises FilterError."""
+    tokens = tokenize(text)
+    return _built(Statement(tokens, NODES[kind.name], dialect, None), tokens, kind)[0]
+
+
+def _built(statement: Statement, tokens: Tokens, kind: Kind) -> tuple[sa.ColumnElement[bool], bool]:
+    """The condition, and whether it holds for these values of the literals only."""
+    tree, fixed = parse(tokens, NODES[kind.name])
+    found = statement.condition(quantify(push_negations(tree)))
+    return found, fixed or statement.frozen
 
 
 __all__ = ["Filter", "condition", "prepare"]

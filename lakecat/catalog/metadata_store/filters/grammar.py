@@ -105,7 +105,7 @@ class _Reader:
         if not isinstance(found, exp.Column):
             self._refuse(found)
         operand = self._operand(found)
-        if operand.kind != "bool":
+        if operand.kind not in ("bool", "any"):
             self._fail(found, f"{self._name(operand)} alone is no condition", "compare it: id = 1")
         return Test(operand, "=", (True,))
 

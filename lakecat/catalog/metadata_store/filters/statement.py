@@ -56,14 +56,17 @@ class _Row:
 
 
 class Statement:
-    """Builds the condition. ``binds`` says where the value of each parameter comes from."""
+    """Builds the condition. ``binds`` says where the value of each parameter comes from.
 
-    def __init__(self, tokens: Tokens, node: Node, base: sa.FromClause, dialect: str, prefix: str) -> None:
+    Without a ``prefix`` for the names of the parameters they hold their values themselves.
+    """
+
+    def __init__(self, tokens: Tokens, node: Node, dialect: str, prefix: str | None) -> None:
         self._tokens = tokens
         self._dialect = dialect
         self._prefix = prefix
         self._lowering = Lowering(tokens)
-        self._rows = {"": _Row(node, base, base.c.id)}
+        self._rows = {"": _Row(node, node.table, node.table.c.id)}
         self._unique = False
         self.binds: dict[str, Getter] = {}
 
@@ -272,6 +275,8 @@ class Statement:
         return self._bind(kind, lambda _values: argument)
 
     def _bind(self, kind: str, getter: Getter) -> sa.BindParameter[Any]:
+        if self._prefix is None:
+            return sa.bindparam(None, getter(self._tokens.values), type_=_SQL_TYPES[kind])
         name = f"{self._prefix}_{len(self.binds)}"
         self.binds[name] = getter
         return sa.bindparam(name, type_=_SQL_TYPES[kind], required=True)
