@@ -34,8 +34,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from lakecat.catalog import Catalog, MetadataStore
+from lakecat.catalog.enums import EventType, ExecutionState, PropertyType
 from lakecat.catalog.metadata_store import values
-from lakecat.catalog.registry import PropertyType
 
 KINDS = {
     "serial": PropertyType.INT,
@@ -98,11 +98,11 @@ class Growing:
         executions = [self._execution(first + n) for n in range(0, count, OUTPUTS)]
         runs = self.store.put_executions(executions)
         events = [
-            values.Event(type=values.EventType.OUTPUT, artifact_id=made[n], execution_id=runs[n // OUTPUTS])
+            values.Event(type=EventType.OUTPUT, artifact_id=made[n], execution_id=runs[n // OUTPUTS])
             for n in range(count)
         ]
         events += [
-            values.Event(type=values.EventType.INPUT, artifact_id=artifact, execution_id=run)
+            values.Event(type=EventType.INPUT, artifact_id=artifact, execution_id=run)
             for run in runs
             for artifact in chance.sample(known, 2)
         ]
@@ -119,9 +119,7 @@ class Growing:
         self.artifacts += count
 
     def _execution(self, number: int) -> values.Execution:
-        return values.Execution(
-            type_id=self.train, name=f"run-{number:09d}", last_known_state=values.ExecutionState.COMPLETE
-        )
+        return values.Execution(type_id=self.train, name=f"run-{number:09d}", last_known_state=ExecutionState.COMPLETE)
 
     def _group(self, number: int) -> values.Context:
         return values.Context(type_id=self.run, name=f"group-{number:07d}")
@@ -135,8 +133,8 @@ class Growing:
         chance = random.Random(number)
         places = [chance.randrange(self.artifacts) for _ in range(2)]
         inputs = [self.artifact(place, self.ids[place]) for place in places]
-        pairs = [(a, values.Event(type=values.EventType.INPUT)) for a in inputs]
-        pairs.append((self.artifact(100_000_000 + self.extra), values.Event(type=values.EventType.OUTPUT)))
+        pairs = [(a, values.Event(type=EventType.INPUT)) for a in inputs]
+        pairs.append((self.artifact(100_000_000 + self.extra), values.Event(type=EventType.OUTPUT)))
         context = self._group(chance.randrange(self.artifacts // GROUP))
         self.store.put_execution(
             self._execution(100_000_000 + self.extra), pairs, [context], reuse_context_if_already_exist=True

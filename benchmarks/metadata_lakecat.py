@@ -14,8 +14,8 @@ from typing import Any
 import metadata_work as work
 
 from lakecat.catalog import MetadataStore, sqlite
+from lakecat.catalog.enums import EventType, PropertyType
 from lakecat.catalog.metadata_store import values
-from lakecat.catalog.registry import PropertyType
 
 
 class Lakecat:
@@ -50,8 +50,8 @@ class Lakecat:
         return made
 
     def prepare_execution(self, name: str, inputs: Sequence[Any], outputs: Sequence[Any], context: str) -> Any:
-        pairs = [(a, values.Event(type=values.EventType.INPUT)) for a in inputs]
-        pairs += [(a, values.Event(type=values.EventType.OUTPUT)) for a in outputs]
+        pairs = [(a, values.Event(type=EventType.INPUT)) for a in inputs]
+        pairs += [(a, values.Event(type=EventType.OUTPUT)) for a in outputs]
         contexts = [values.Context(type_id=self.run, name=context)]
         return values.Execution(type_id=self.train, name=name), pairs, contexts
 
@@ -66,8 +66,8 @@ class Lakecat:
         reads: Sequence[tuple[int, int]],
         writes: Sequence[tuple[int, int]],
     ) -> list[int]:
-        edges = [(e, a, values.Event(type=values.EventType.INPUT)) for e, a in reads]
-        edges += [(e, a, values.Event(type=values.EventType.OUTPUT)) for e, a in writes]
+        edges = [(e, a, values.Event(type=EventType.INPUT)) for e, a in reads]
+        edges += [(e, a, values.Event(type=EventType.OUTPUT)) for e, a in writes]
         _executions, made, _contexts = self.store.put_lineage_subgraph(
             [values.Execution(type_id=self.train, name=name) for name in executions],
             [self.artifact(row) for row in artifacts],

@@ -18,10 +18,10 @@ import sqlalchemy as sa
 from lakecat.catalog import registry
 from lakecat.catalog import schema as s
 from lakecat.catalog.database import Row
+from lakecat.catalog.enums import EventType
 from lakecat.catalog.foreign_bridges import ForeignColumns
 from lakecat.catalog.queries import uri_hash
 from lakecat.catalog.reading import dataset_id
-from lakecat.catalog.registry import EventType
 from lakecat.catalog.values import ColumnPath, ColumnRef
 from lakecat.types import EdgeKind, Version
 

@@ -13,8 +13,10 @@ import sqlalchemy as sa
 from lakecat.catalog import leases, registry, restored, search_index, trips
 from lakecat.catalog import schema as s
 from lakecat.catalog.database import Database, now_ms
+from lakecat.catalog.enums import EventType, TypeKind
+from lakecat.catalog.enums import ExecutionState as MlmdState
 from lakecat.catalog.reading import versions_of_execution
-from lakecat.catalog.registry import EventType, MlmdState, NewArtifact, NewEvent
+from lakecat.catalog.registry import NewArtifact, NewEvent
 from lakecat.catalog.values import CompletedExecution, ExecutionStart, Lease, RunningExecution, Script
 from lakecat.errors import UsageError
 from lakecat.types import ExecutionState, Json
@@ -195,7 +197,7 @@ def _describe(
         **start.properties,
         "uuid": uuid, "job": start.job, "run_key": start.run_key,
     }  # fmt: skip
-    declared = registry.TYPES[start.type.value, registry.TypeKind.EXECUTION].keys()
+    declared = registry.TYPES[start.type.value, TypeKind.EXECUTION].keys()
     rows = registry.property_rows("execution_id", execution_id, properties, declared)
     connection.execute(sa.insert(s.execution_property), rows)
 

@@ -17,8 +17,8 @@ from lakecat.catalog import foreign_types as types_of
 from lakecat.catalog import registry
 from lakecat.catalog import schema as s
 from lakecat.catalog.database import Row
+from lakecat.catalog.enums import EventType, TypeKind
 from lakecat.catalog.queries import uri_hash
-from lakecat.catalog.registry import EventType, TypeKind
 from lakecat.types import ExecutionType
 
 

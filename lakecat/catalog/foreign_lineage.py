@@ -17,6 +17,7 @@ from lakecat.catalog import foreign_types as types_of
 from lakecat.catalog import registry
 from lakecat.catalog import schema as s
 from lakecat.catalog.database import Database, now_ms
+from lakecat.catalog.enums import ArtifactState, EventType, TypeKind
 from lakecat.catalog.foreign_links import Link, Links
 from lakecat.catalog.foreign_merge import DatasetDraft, Drafts, RunDraft, merge
 from lakecat.catalog.foreign_places import KnownVersion, Places, parse_rules
@@ -24,7 +25,6 @@ from lakecat.catalog.foreign_runs import Runs, Scripts, add_edges, associate, gr
 from lakecat.catalog.foreign_types import fit, tell
 from lakecat.catalog.foreign_values import ForeignEvent, ForeignName, Recorded
 from lakecat.catalog.queries import uri_hash
-from lakecat.catalog.registry import EventType, TypeKind
 from lakecat.types import Json
 
 
@@ -197,7 +197,7 @@ class _Batch:
         found = registry.find_named(self.connection, s.artifact, type_id, fitted.values())
         fresh = {fitted[name]: name for name in wanted if fitted[name] not in found}
         rows = [
-            {"type_id": type_id, "name": short, "uri": wanted[name][0], "state": registry.ARTIFACT_LIVE,
+            {"type_id": type_id, "name": short, "uri": wanted[name][0], "state": int(ArtifactState.LIVE),
              "create_time_since_epoch": self.now, "last_update_time_since_epoch": self.now}
             for short, name in sorted(fresh.items())
         ]  # fmt: skip

@@ -16,8 +16,9 @@ import sqlalchemy as sa
 
 from lakecat.catalog import registry
 from lakecat.catalog import schema as s
+from lakecat.catalog.enums import EventType
+from lakecat.catalog.enums import ExecutionState as MlmdState
 from lakecat.catalog.foreign_types import STATE
-from lakecat.catalog.registry import EventType, MlmdState
 
 DONE: Final = (int(MlmdState.COMPLETE), int(MlmdState.CACHED))
 

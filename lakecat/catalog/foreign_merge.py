@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
+from lakecat.catalog.enums import ExecutionState as MlmdState
+from lakecat.catalog.enums import TypeKind
 from lakecat.catalog.foreign_types import RUN, STATIC_JOB
 from lakecat.catalog.foreign_values import (
     ForeignDataset,
@@ -16,7 +18,6 @@ from lakecat.catalog.foreign_values import (
     ForeignSql,
     ForeignState,
 )
-from lakecat.catalog.registry import MlmdState, TypeKind
 from lakecat.types import Json
 
 Decision = tuple[int, int]

@@ -12,12 +12,14 @@ import sqlalchemy as sa
 from lakecat.catalog import foreign_types as types_of
 from lakecat.catalog import registry, search_index
 from lakecat.catalog import schema as s
+from lakecat.catalog.enums import EventType, TypeKind
+from lakecat.catalog.enums import ExecutionState as MlmdState
 from lakecat.catalog.executions import script_key
 from lakecat.catalog.foreign_merge import RunDraft, state_of
 from lakecat.catalog.foreign_types import fit, tell
 from lakecat.catalog.foreign_values import Recorded
 from lakecat.catalog.reading import properties_of
-from lakecat.catalog.registry import EventType, MlmdState, NewArtifact, TypeKind
+from lakecat.catalog.registry import NewArtifact
 from lakecat.catalog.values import Script
 from lakecat.types import Json
 

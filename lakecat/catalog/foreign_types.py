@@ -10,8 +10,8 @@ import sqlalchemy as sa
 
 from lakecat.catalog import registry
 from lakecat.catalog import schema as s
+from lakecat.catalog.enums import PropertyType, TypeKind
 from lakecat.catalog.reading import properties_of
-from lakecat.catalog.registry import PropertyType, TypeKind
 from lakecat.types import Json
 
 RUN: Final = ("openlineage.Run", TypeKind.EXECUTION)

@@ -12,8 +12,8 @@ import sqlalchemy as sa
 from lakecat.catalog import registry
 from lakecat.catalog import schema as s
 from lakecat.catalog.database import Database, now_ms
+from lakecat.catalog.enums import EventType
 from lakecat.catalog.reading import dataset_id
-from lakecat.catalog.registry import EventType
 from lakecat.types import DatasetName, ExecutionState
 
 _DEAD: Final = (ExecutionState.FAILED, ExecutionState.CANCELED)

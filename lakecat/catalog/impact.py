@@ -17,7 +17,7 @@ import sqlalchemy as sa
 
 from lakecat.catalog import schema as s
 from lakecat.catalog.database import Row
-from lakecat.catalog.metadata_store.values import INPUT_EVENTS
+from lakecat.catalog.enums import INPUT_EVENTS
 from lakecat.catalog.queries import uri_hash
 from lakecat.catalog.reading import VERSIONS, dataset_id, id_chunks, version_of
 from lakecat.types import EdgeKind, Version

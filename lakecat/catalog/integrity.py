@@ -10,7 +10,8 @@ import sqlalchemy as sa
 from lakecat.catalog import schema as s
 from lakecat.catalog import search_index
 from lakecat.catalog.database import now_ms
-from lakecat.catalog.registry import EventType, MlmdState
+from lakecat.catalog.enums import EventType
+from lakecat.catalog.enums import ExecutionState as MlmdState
 from lakecat.catalog.values import Problem
 from lakecat.types import ExecutionState
 

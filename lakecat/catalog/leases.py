@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from lakecat.catalog import restored
 from lakecat.catalog import schema as s
 from lakecat.catalog.database import Database, Row, now_ms
-from lakecat.catalog.registry import MlmdState
+from lakecat.catalog.enums import ExecutionState as MlmdState
 from lakecat.catalog.values import Holder, Lease
 from lakecat.errors import LeaseHeldError, LeaseLostError, UsageError
 from lakecat.types import ExecutionState

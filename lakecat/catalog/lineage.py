@@ -11,11 +11,10 @@ import sqlalchemy as sa
 
 from lakecat.catalog import registry
 from lakecat.catalog import schema as s
+from lakecat.catalog.enums import INPUT_EVENTS, OUTPUT_EVENTS, EventType, ExecutionState
 from lakecat.catalog.foreign_bridges import Bridges
 from lakecat.catalog.leases import moment
-from lakecat.catalog.metadata_store.values import INPUT_EVENTS, OUTPUT_EVENTS, ExecutionState
 from lakecat.catalog.reading import id_chunks
-from lakecat.catalog.registry import EventType
 from lakecat.catalog.values import LineageEdge, LineageGraph, LineageNode, NodeKind
 from lakecat.errors import NotFoundError
 

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from lakecat.catalog import registry
 from lakecat.catalog import schema as s
-from lakecat.catalog.registry import EventType
+from lakecat.catalog.enums import EventType
 from lakecat.types import Version
 
 

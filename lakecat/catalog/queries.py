@@ -14,6 +14,7 @@ import sqlalchemy as sa
 
 from lakecat.catalog import registry
 from lakecat.catalog import schema as s
+from lakecat.catalog.enums import EventType
 from lakecat.catalog.leases import moment
 from lakecat.catalog.reading import (
     VERSION_COLUMNS,
@@ -26,7 +27,6 @@ from lakecat.catalog.reading import (
     versions_of_artifacts,
     versions_of_execution,
 )
-from lakecat.catalog.registry import EventType
 from lakecat.catalog.values import ColumnInfo, DatasetInfo, ExecutionDetail, ExecutionInfo, Script
 from lakecat.errors import NotFoundError
 from lakecat.types import (

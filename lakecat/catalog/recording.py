@@ -13,10 +13,12 @@ import sqlalchemy as sa
 from lakecat.catalog import registry, search_index, trips
 from lakecat.catalog import schema as s
 from lakecat.catalog.database import now_ms
+from lakecat.catalog.enums import EventType, TypeKind
+from lakecat.catalog.enums import ExecutionState as MlmdState
 from lakecat.catalog.executions import set_state
 from lakecat.catalog.leases import moment
 from lakecat.catalog.queries import uri_hash
-from lakecat.catalog.registry import EventType, MlmdState, NewArtifact, NewEvent
+from lakecat.catalog.registry import NewArtifact, NewEvent
 from lakecat.catalog.values import ColumnInfo, RunningExecution
 from lakecat.errors import UsageError
 from lakecat.types import ColumnEdge, DatasetName, Json, LoadedFile, Position, SourceRead, Version
@@ -382,7 +384,7 @@ def _files(connection: sa.Connection, execution_id: int, files: Mapping[str, tup
 
 
 def _properties(connection: sa.Connection, execution_id: int, what: Record) -> None:
-    declared = registry.TYPES[what.execution.start.type.value, registry.TypeKind.EXECUTION].keys()
+    declared = registry.TYPES[what.execution.start.type.value, TypeKind.EXECUTION].keys()
     rows = registry.property_rows("execution_id", execution_id, what.properties, declared)
     registry.upsert(connection, s.execution_property, rows)
 

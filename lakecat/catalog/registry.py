@@ -9,56 +9,19 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from enum import IntEnum
 from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 
 from lakecat.catalog import schema as s
+from lakecat.catalog.enums import ArtifactState, EventType, PropertyType, TypeKind
 from lakecat.types import ExecutionType, Json
 
 CHUNK: Final = 400
 """Values in one IN list: SQLite's oldest limit is 999 parameters."""
 
 
-class TypeKind(IntEnum):
-    """``Type.type_kind``."""
-
-    EXECUTION = 0
-    ARTIFACT = 1
-    CONTEXT = 2
-
-
-class PropertyType(IntEnum):
-    """``TypeProperty.data_type``."""
-
-    INT = 1
-    DOUBLE = 2
-    STRING = 3
-    STRUCT = 4
-    PROTO = 5
-    BOOLEAN = 6
-
-
-class EventType(IntEnum):
-    """``Event.type``."""
-
-    INPUT = 3
-    OUTPUT = 4
-
-
-class MlmdState(IntEnum):
-    """``Execution.last_known_state``."""
-
-    RUNNING = 2
-    COMPLETE = 3
-    FAILED = 4
-    CACHED = 5
-    CANCELED = 6
-
-
-ARTIFACT_LIVE: Final = 2
 DATASET: Final = "lakecat.Dataset"
 JOB: Final = "lakecat.Job"
 PROJECT: Final = "lakecat.Project"
@@ -334,7 +297,7 @@ def insert_attributions(connection: sa.Connection, pairs: Iterable[tuple[int, in
 
 def _artifact_row(artifact: NewArtifact, types: Mapping[str, int], now: int) -> dict[str, Any]:
     return {
-        "type_id": types[artifact.type], "name": artifact.name, "uri": artifact.uri, "state": ARTIFACT_LIVE,
+        "type_id": types[artifact.type], "name": artifact.name, "uri": artifact.uri, "state": int(ArtifactState.LIVE),
         **_stamps(now),
     }  # fmt: skip
 

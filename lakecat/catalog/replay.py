@@ -11,9 +11,10 @@ import sqlalchemy as sa
 from lakecat.catalog import executions, opening, queries, recording, registry, restore
 from lakecat.catalog import schema as s
 from lakecat.catalog.database import now_ms
+from lakecat.catalog.enums import EventType
 from lakecat.catalog.reading import dataset_id
 from lakecat.catalog.recording import Record, ReplayedTable
-from lakecat.catalog.registry import EventType, NewEvent
+from lakecat.catalog.registry import NewEvent
 from lakecat.catalog.sidecars import InputRef, Sidecar
 from lakecat.catalog.values import ColumnInfo, RunningExecution
 from lakecat.tables import Totals

@@ -26,8 +26,8 @@ from lakecat.catalog import schema as s
 from lakecat.catalog.backup import Manifest, check_backup, open_backup, rows_of, write_backup
 from lakecat.catalog.copying import Checksum
 from lakecat.catalog.database import Database, now_ms
+from lakecat.catalog.enums import ExecutionState as MlmdState
 from lakecat.catalog.leases import moment
-from lakecat.catalog.registry import MlmdState
 from lakecat.errors import CatalogError, CatalogVersionError, LeaseHeldError, Where
 from lakecat.failpoints import failpoint
 from lakecat.types import ExecutionState

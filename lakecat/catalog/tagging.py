@@ -23,9 +23,9 @@ from lakecat.catalog import schema as s
 from lakecat.catalog.catalog import Catalog
 from lakecat.catalog.commit import UNKNOWN_WAIT_SECONDS, complete, lock, settle, try_commit
 from lakecat.catalog.database import now_ms
+from lakecat.catalog.enums import ExecutionState as MlmdState
 from lakecat.catalog.executions import set_state
 from lakecat.catalog.reading import dataset_id
-from lakecat.catalog.registry import MlmdState
 from lakecat.catalog.tags import Tag
 from lakecat.catalog.values import CompletedExecution, ExecutionStart, Holder, Lease, RunningExecution
 from lakecat.config import Retention

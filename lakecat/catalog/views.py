@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from lakecat.catalog import registry
 from lakecat.catalog import schema as s
-from lakecat.catalog.metadata_store.values import INPUT_EVENTS, OUTPUT_EVENTS, EventType
+from lakecat.catalog.enums import INPUT_EVENTS, OUTPUT_EVENTS, EventType
 from lakecat.catalog.view import (
     MICRO,
     Join,

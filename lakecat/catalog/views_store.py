@@ -7,7 +7,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from lakecat.catalog import schema as s
-from lakecat.catalog.metadata_store.values import ArtifactState, EventType, ExecutionState
+from lakecat.catalog.enums import ArtifactState, EventType, ExecutionState
 from lakecat.catalog.view import (
     Join,
     View,

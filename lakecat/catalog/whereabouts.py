@@ -16,8 +16,8 @@ import sqlalchemy as sa
 
 from lakecat.catalog import registry
 from lakecat.catalog import schema as s
+from lakecat.catalog.enums import INPUT_EVENTS
 from lakecat.catalog.leases import moment
-from lakecat.catalog.metadata_store.values import INPUT_EVENTS
 from lakecat.catalog.queries import uri_hash
 from lakecat.catalog.reading import id_chunks, properties_of
 

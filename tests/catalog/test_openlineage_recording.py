@@ -15,9 +15,9 @@ from openlineage_lab import columns, dataset, dump, edge, event, record, run_id
 
 from lakecat.catalog import Catalog
 from lakecat.catalog import schema as s
+from lakecat.catalog.enums import ExecutionState as MlmdState
 from lakecat.catalog.foreign_lineage import ForeignLineage
 from lakecat.catalog.foreign_values import Recorded
-from lakecat.catalog.registry import MlmdState
 from lakecat.errors import CatalogReadOnlyError, UsageError
 from lakecat.types import ColumnEdge, DatasetName, EdgeKind, SourceRead, VersionRef
 

@@ -12,10 +12,10 @@ from sqlalchemy.engine import URL
 
 from lakecat.catalog import Catalog
 from lakecat.catalog import schema as s
+from lakecat.catalog.enums import TypeKind
 from lakecat.catalog.metadata_store import codec, filters
 from lakecat.catalog.metadata_store.filters import condition, prepare
 from lakecat.catalog.metadata_store.kinds import ARTIFACT, CONTEXT, EXECUTION, KINDS, Kind
-from lakecat.catalog.registry import TypeKind
 from lakecat.errors import FilterError
 
 COLUMNS = ("int_value", "double_value", "string_value", "byte_value", "proto_value", "bool_value")

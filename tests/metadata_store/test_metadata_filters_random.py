@@ -17,9 +17,9 @@ from sqlalchemy.engine import URL
 
 from lakecat.catalog import Catalog
 from lakecat.catalog import schema as s
+from lakecat.catalog.enums import TypeKind
 from lakecat.catalog.metadata_store.filters import prepare
 from lakecat.catalog.metadata_store.kinds import KINDS
-from lakecat.catalog.registry import TypeKind
 
 Truth: TypeAlias = bool | None
 Row: TypeAlias = dict[str, Any]

@@ -14,11 +14,11 @@ from sqlalchemy.engine import URL
 
 from lakecat.catalog import Catalog
 from lakecat.catalog import schema as s
+from lakecat.catalog.enums import TypeKind
 from lakecat.catalog.metadata_store.filters import prepare
 from lakecat.catalog.metadata_store.kinds import KINDS
 from lakecat.catalog.metadata_store.session import Session
 from lakecat.catalog.metadata_store.walking import COUNTED_HOPS, Limits, Way, walk
-from lakecat.catalog.registry import TypeKind
 
 READS, WRITES = (2, 3, 5), (1, 4, 6, 7)
 BY_NAME = {kind.name: kind for kind in KINDS}

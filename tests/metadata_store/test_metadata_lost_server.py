@@ -11,9 +11,9 @@ from sqlalchemy.engine import URL
 
 from lakecat.catalog import Catalog
 from lakecat.catalog import schema as s
+from lakecat.catalog.enums import PropertyType
 from lakecat.catalog.metadata_store.type_loading import TypeFileMethods
 from lakecat.catalog.metadata_store.values import ArtifactType
-from lakecat.catalog.registry import PropertyType
 from lakecat.errors import CatalogReadOnlyError, CatalogUnavailableError, CommitUnknownError
 
 COUNT = 5

@@ -15,10 +15,10 @@ from sqlalchemy.engine import URL
 from lakecat.catalog import Catalog
 from lakecat.catalog import schema as s
 from lakecat.catalog.database import now_ms
+from lakecat.catalog.enums import TypeKind
 from lakecat.catalog.metadata_store import purge as purging
 from lakecat.catalog.metadata_store import removal
 from lakecat.catalog.metadata_store.purge import PurgeMethods
-from lakecat.catalog.registry import TypeKind
 from lakecat.errors import FilterError, InUseError, InvalidValueError
 
 INPUT, OUTPUT = 3, 4

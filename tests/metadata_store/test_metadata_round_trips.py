@@ -12,17 +12,16 @@ from sqlalchemy.engine import URL
 from wire import Wire
 
 from lakecat.catalog import MetadataStore
+from lakecat.catalog.enums import EventType, PropertyType
 from lakecat.catalog.metadata_store.values import (
     Artifact,
     ArtifactType,
     Context,
     ContextType,
     Event,
-    EventType,
     Execution,
     ExecutionType,
 )
-from lakecat.catalog.registry import PropertyType
 
 MOST = 8
 """Round trips of a put_execution; ML Metadata takes about five times as many."""

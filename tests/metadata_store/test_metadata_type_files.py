@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lakecat.catalog.enums import PropertyType
 from lakecat.catalog.metadata_store.type_files import dump_types, parse_types, read_types
 from lakecat.catalog.metadata_store.values import ArtifactType, ContextType, ExecutionType
-from lakecat.catalog.registry import PropertyType
 from lakecat.errors import ConfigError, InvalidValueError
 
 YAML = """\

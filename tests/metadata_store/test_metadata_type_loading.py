@@ -10,10 +10,10 @@ import pytest
 from sqlalchemy.engine import URL
 
 from lakecat.catalog import Catalog
+from lakecat.catalog.enums import PropertyType
 from lakecat.catalog.metadata_store.type_files import parse_types
 from lakecat.catalog.metadata_store.type_loading import TypeFileMethods
 from lakecat.catalog.metadata_store.values import ArtifactType, ContextType, ExecutionType
-from lakecat.catalog.registry import PropertyType
 from lakecat.errors import ConfigError, InvalidValueError, NameTakenError, TypeConflictError
 
 FIRST = """\

@@ -1,13 +1,11 @@
 """ML Metadata's model behind one class, ``MetadataStore``, with its method names and semantics."""
 
+from lakecat.catalog.enums import INPUT_EVENTS, OUTPUT_EVENTS, ArtifactState, EventType, ExecutionState, PropertyType
 from lakecat.catalog.metadata_store.paging import Page
 from lakecat.catalog.metadata_store.purge import PurgeReport
 from lakecat.catalog.metadata_store.store import MetadataStore
 from lakecat.catalog.metadata_store.values import (
-    INPUT_EVENTS,
-    OUTPUT_EVENTS,
     Artifact,
-    ArtifactState,
     ArtifactType,
     Association,
     Attribution,
@@ -15,9 +13,7 @@ from lakecat.catalog.metadata_store.values import (
     ContextType,
     EndingNodes,
     Event,
-    EventType,
     Execution,
-    ExecutionState,
     ExecutionType,
     LineageDirection,
     LineageSubgraph,
@@ -29,7 +25,6 @@ from lakecat.catalog.metadata_store.values import (
     ProtoValue,
     StartingNodes,
 )
-from lakecat.catalog.registry import PropertyType
 
 __all__ = [
     "INPUT_EVENTS",

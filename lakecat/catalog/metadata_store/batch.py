@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from lakecat.catalog.enums import PropertyType
 from lakecat.catalog.metadata_store import codec, rows
 from lakecat.catalog.metadata_store.codec import Encoded, check_text
 from lakecat.catalog.metadata_store.kinds import RESERVED, Kind
@@ -13,7 +14,6 @@ from lakecat.catalog.metadata_store.rows import Row
 from lakecat.catalog.metadata_store.session import Session
 from lakecat.catalog.metadata_store.types import Known, TypeCache
 from lakecat.catalog.metadata_store.values import PropertyValue
-from lakecat.catalog.registry import PropertyType
 from lakecat.errors import (
     InvalidValueError,
     NameTakenError,

@@ -18,9 +18,9 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeAlias
 
+from lakecat.catalog.enums import PropertyType
 from lakecat.catalog.metadata_store.structs import StructError, decode_struct, encode_struct
 from lakecat.catalog.metadata_store.values import PropertyValue, ProtoValue
-from lakecat.catalog.registry import PropertyType
 from lakecat.errors import InvalidValueError, PropertyTypeError
 
 Encoded: TypeAlias = tuple[int | None, float | None, str | None, bytes | None, str | bytes | None, bool | None]

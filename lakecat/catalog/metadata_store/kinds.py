@@ -8,17 +8,8 @@ from typing import Any, Final, Literal, TypeAlias
 import sqlalchemy as sa
 
 from lakecat.catalog import schema as s
-from lakecat.catalog.metadata_store.values import (
-    Artifact,
-    ArtifactState,
-    ArtifactType,
-    Context,
-    ContextType,
-    Execution,
-    ExecutionState,
-    ExecutionType,
-)
-from lakecat.catalog.registry import TypeKind
+from lakecat.catalog.enums import ArtifactState, ExecutionState, TypeKind
+from lakecat.catalog.metadata_store.values import Artifact, ArtifactType, Context, ContextType, Execution, ExecutionType
 
 Node: TypeAlias = Artifact | Execution | Context
 NodeType: TypeAlias = ArtifactType | ExecutionType | ContextType

@@ -8,6 +8,7 @@ from typing import Final
 import sqlalchemy as sa
 
 from lakecat.catalog import schema as s
+from lakecat.catalog.enums import OUTPUT_EVENTS, EventType
 from lakecat.catalog.metadata_store import writing
 from lakecat.catalog.metadata_store.base import StoreBase
 from lakecat.catalog.metadata_store.codec import check_text
@@ -15,15 +16,7 @@ from lakecat.catalog.metadata_store.kinds import ARTIFACT, CONTEXT, EXECUTION, R
 from lakecat.catalog.metadata_store.nodes import load_ids
 from lakecat.catalog.metadata_store.session import IDS, Insert, Query, Rows, Session, one_of
 from lakecat.catalog.metadata_store.types import TypeCache
-from lakecat.catalog.metadata_store.values import (
-    OUTPUT_EVENTS,
-    Association,
-    Attribution,
-    Context,
-    Event,
-    EventType,
-    ParentContext,
-)
+from lakecat.catalog.metadata_store.values import Association, Attribution, Context, Event, ParentContext
 from lakecat.errors import InvalidValueError, NameTakenError, UnknownNodeError
 
 EventKey = tuple[int, int, int]

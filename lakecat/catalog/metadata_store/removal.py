@@ -17,11 +17,11 @@ import sqlalchemy as sa
 from lakecat.catalog import registry
 from lakecat.catalog import schema as s
 from lakecat.catalog.database import now_ms
+from lakecat.catalog.enums import ExecutionState as MlmdState
 from lakecat.catalog.metadata_store import walking
 from lakecat.catalog.metadata_store.ids import bound, rows_by_ids
 from lakecat.catalog.metadata_store.kinds import ARTIFACT, CONTEXT, EXECUTION, RESERVED, Kind
 from lakecat.catalog.metadata_store.session import IDS, Session, one_of
-from lakecat.catalog.registry import MlmdState
 from lakecat.types import ExecutionState
 
 IsEmpty = Callable[[str], bool]

@@ -8,18 +8,12 @@ from typing import Any, Final, TypeAlias
 
 import sqlalchemy as sa
 
+from lakecat.catalog.enums import ArtifactState, ExecutionState
 from lakecat.catalog.metadata_store import codec
 from lakecat.catalog.metadata_store.codec import Encoded
 from lakecat.catalog.metadata_store.kinds import KINDS, Kind, Node
 from lakecat.catalog.metadata_store.session import IDS, Query, Rows, Session, one_of
-from lakecat.catalog.metadata_store.values import (
-    Artifact,
-    ArtifactState,
-    Context,
-    Execution,
-    ExecutionState,
-    PropertyValue,
-)
+from lakecat.catalog.metadata_store.values import Artifact, Context, Execution, PropertyValue
 
 _Properties: TypeAlias = Mapping[str, PropertyValue]
 

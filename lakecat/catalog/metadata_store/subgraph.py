@@ -9,6 +9,7 @@ from typing import Any, Final, Literal, TypeAlias
 import sqlalchemy as sa
 
 from lakecat.catalog import schema as s
+from lakecat.catalog.enums import EventType
 from lakecat.catalog.metadata_store import rows, types, walking
 from lakecat.catalog.metadata_store.base import StoreBase
 from lakecat.catalog.metadata_store.filters import prepare
@@ -19,7 +20,6 @@ from lakecat.catalog.metadata_store.values import (
     Attribution,
     EndingNodes,
     Event,
-    EventType,
     LineageDirection,
     LineageSubgraph,
     LineageSubgraphQueryOptions,

@@ -15,8 +15,8 @@ from typing import Any, Final, TypeAlias
 
 import yaml
 
+from lakecat.catalog.enums import PropertyType
 from lakecat.catalog.metadata_store.values import ArtifactType, ContextType, ExecutionType
-from lakecat.catalog.registry import PropertyType
 from lakecat.config.document import Document, KeyPath, parse_document, read_document
 from lakecat.errors import ConfigError, InvalidValueError
 from lakecat.types import Json

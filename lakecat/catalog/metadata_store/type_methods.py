@@ -9,13 +9,14 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from lakecat.catalog import schema as s
+from lakecat.catalog.enums import PropertyType, TypeKind
 from lakecat.catalog.metadata_store import types
 from lakecat.catalog.metadata_store.base import StoreBase
 from lakecat.catalog.metadata_store.codec import check_text
 from lakecat.catalog.metadata_store.kinds import ARTIFACT, CONTEXT, EXECUTION, RESERVED, Kind, NodeType
 from lakecat.catalog.metadata_store.session import IDS, Query, Session
 from lakecat.catalog.metadata_store.values import ArtifactType, ContextType, ExecutionType
-from lakecat.catalog.registry import MLMD_SIMPLE_TYPES, PropertyType, TypeKind
+from lakecat.catalog.registry import MLMD_SIMPLE_TYPES
 from lakecat.errors import CatalogError, InvalidValueError, NameTakenError, TypeConflictError, UnknownTypeError
 
 _LONGEST: Final = 255

@@ -11,10 +11,11 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from lakecat.catalog import schema as s
+from lakecat.catalog.enums import PropertyType, TypeKind
 from lakecat.catalog.metadata_store.kinds import BY_TYPE_KIND, Kind, NodeType
 from lakecat.catalog.metadata_store.session import IDS, Query, Rows, Session, driver_errors, one_of
 from lakecat.catalog.metadata_store.values import ExecutionType
-from lakecat.catalog.registry import MLMD_SIMPLE_TYPES, PropertyType, TypeKind
+from lakecat.catalog.registry import MLMD_SIMPLE_TYPES
 from lakecat.errors import UnknownTypeError
 
 _COLUMNS: Final = (

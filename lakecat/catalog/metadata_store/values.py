@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import TypeAlias
 
-from lakecat.catalog.registry import PropertyType
+from lakecat.catalog.enums import ArtifactState, EventType, ExecutionState, PropertyType
 from lakecat.types import Json
 
 
@@ -25,51 +25,6 @@ class ProtoValue:
 
 PropertyValue: TypeAlias = int | float | str | bool | Mapping[str, Json] | ProtoValue
 """A property's value: ``bool`` is BOOLEAN, a mapping is STRUCT (its numbers are doubles, as in protobuf)."""
-
-
-class ArtifactState(IntEnum):
-    """``Artifact.State``."""
-
-    UNKNOWN = 0
-    PENDING = 1
-    LIVE = 2
-    MARKED_FOR_DELETION = 3
-    DELETED = 4
-    ABANDONED = 5
-    REFERENCE = 6
-
-
-class ExecutionState(IntEnum):
-    """``Execution.State``."""
-
-    UNKNOWN = 0
-    NEW = 1
-    RUNNING = 2
-    COMPLETE = 3
-    FAILED = 4
-    CACHED = 5
-    CANCELED = 6
-
-
-class EventType(IntEnum):
-    """``Event.Type``."""
-
-    UNKNOWN = 0
-    DECLARED_OUTPUT = 1
-    DECLARED_INPUT = 2
-    INPUT = 3
-    OUTPUT = 4
-    INTERNAL_INPUT = 5
-    INTERNAL_OUTPUT = 6
-    PENDING_OUTPUT = 7
-
-
-INPUT_EVENTS = frozenset((EventType.DECLARED_INPUT, EventType.INPUT, EventType.INTERNAL_INPUT))
-"""The event types by which an execution reads an artifact; lineage goes up through them."""
-OUTPUT_EVENTS = frozenset(
-    (EventType.DECLARED_OUTPUT, EventType.OUTPUT, EventType.INTERNAL_OUTPUT, EventType.PENDING_OUTPUT)
-)
-"""The event types by which an execution writes an artifact."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

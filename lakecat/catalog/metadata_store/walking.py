@@ -14,9 +14,9 @@ from typing import Any, Final, Literal, TypeAlias
 import sqlalchemy as sa
 
 from lakecat.catalog import schema as s
+from lakecat.catalog.enums import INPUT_EVENTS, OUTPUT_EVENTS
 from lakecat.catalog.metadata_store import ids as id_lists
 from lakecat.catalog.metadata_store.session import IDS, Query, Session, one_of
-from lakecat.catalog.metadata_store.values import INPUT_EVENTS, OUTPUT_EVENTS
 
 Way: TypeAlias = Literal["up", "down", "around"]
 """``around`` follows every event of every node, up and down by turns."""

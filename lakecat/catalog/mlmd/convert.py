@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
+from lakecat.catalog.enums import ArtifactState, EventType, ExecutionState, PropertyType
 from lakecat.catalog.metadata_store.values import (
     Artifact,
-    ArtifactState,
     ArtifactType,
     Association,
     Attribution,
@@ -15,9 +15,7 @@ from lakecat.catalog.metadata_store.values import (
     ContextType,
     EndingNodes,
     Event,
-    EventType,
     Execution,
-    ExecutionState,
     ExecutionType,
     LineageDirection,
     LineageSubgraph,
@@ -30,7 +28,6 @@ from lakecat.catalog.metadata_store.values import (
     StartingNodes,
 )
 from lakecat.catalog.mlmd.protos import errors, json_format, pb
-from lakecat.catalog.registry import PropertyType
 from lakecat.types import Json
 
 

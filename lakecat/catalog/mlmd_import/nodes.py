@@ -11,11 +11,12 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from lakecat.catalog import schema as s
+from lakecat.catalog.enums import TypeKind
 from lakecat.catalog.metadata_store.ids import rows_by_ids
 from lakecat.catalog.migrations import tables_0001 as t
 from lakecat.catalog.mlmd_import.rows import insert_all, insert_numbered
 from lakecat.catalog.mlmd_import.source import Record, Source
-from lakecat.catalog.registry import TypeKind, insert_absent
+from lakecat.catalog.registry import insert_absent
 
 _NAME_ROOM: Final = 512
 _COMMON: Final = ("type_id", "name", "external_id", "create_time_since_epoch", "last_update_time_since_epoch")

@@ -10,8 +10,9 @@ from typing import Any, Final, TypeAlias
 import sqlalchemy as sa
 
 from lakecat.catalog import schema as s
+from lakecat.catalog.enums import PropertyType, TypeKind
 from lakecat.catalog.mlmd_import.source import Record, Source
-from lakecat.catalog.registry import PropertyType, TypeKind, insert_one
+from lakecat.catalog.registry import insert_one
 
 _COLUMNS: Final = ("id", "name", "version", "type_kind", "description", "input_type", "output_type", "external_id")
 _TEXTS: Final = ("description", "input_type", "output_type", "external_id")

@@ -10,8 +10,7 @@ from typing import Final, Literal, TypeAlias
 import sqlalchemy as sa
 
 from lakecat.catalog import schema as s
-from lakecat.catalog.metadata_store.values import ArtifactState, EventType, ExecutionState
-from lakecat.catalog.registry import TypeKind
+from lakecat.catalog.enums import ArtifactState, EventType, ExecutionState, TypeKind
 
 ValueType: TypeAlias = Literal["int", "double", "string", "bool", "enum", "number", "any"]
 """``enum``: an integer with names. ``any``: a property of whichever type; ``number``: its numbers only."""
