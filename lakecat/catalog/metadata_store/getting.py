@@ -8,11 +8,11 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from lakecat.catalog import schema as s
-from lakecat.catalog.metadata_store import listing, rows, types
+from lakecat.catalog.metadata_store import listing, types
 from lakecat.catalog.metadata_store.base import StoreBase
 from lakecat.catalog.metadata_store.kinds import ARTIFACT, CONTEXT, EXECUTION, KINDS, Kind
-from lakecat.catalog.metadata_store.nodes import load_ids
-from lakecat.catalog.metadata_store.session import IDS, Parameters, Query, Rows, Session, one_of
+from lakecat.catalog.metadata_store.nodes import load_ids, nodes_of
+from lakecat.catalog.metadata_store.session import IDS, Parameters, Query, one_of
 from lakecat.catalog.metadata_store.type_methods import external_ids_of
 from lakecat.catalog.metadata_store.values import Artifact, ArtifactType, Context, Execution, ListOptions
 
@@ -149,7 +149,7 @@ class GetMethods(StoreBase):
 
     def _list(self, kind: Kind, options: ListOptions, context_id: int | None = None) -> list[Any]:
         with self._reading() as session:
-            return self._valued(session, kind, listing.rows_of(session, kind, options, context_id=context_id))
+            return nodes_of(session, self._types, kind, listing.rows_of(session, kind, options, context_id=context_id))
 
     def _by_ids(self, kind: Kind, ids: Iterable[int]) -> list[Any]:
         wanted = sorted(set(ids))
@@ -160,14 +160,14 @@ class GetMethods(StoreBase):
 
     def _ask(self, kind: Kind, query: Query, parameters: Parameters) -> list[Any]:
         with self._reading() as session:
-            return self._valued(session, kind, session.ask(query, parameters))
+            return nodes_of(session, self._types, kind, session.ask(query, parameters))
 
     def _of_type(self, kind: Kind, name: str, version: str | None) -> list[Any]:
         with self._reading() as session:
             found = session.ask(types.BY_NAME, types.Wanted(kind, name, version).parameters)
             if not found:
                 return []
-            return self._valued(session, kind, session.ask(_OF_TYPE[kind.name], {"type_id": found[0][0]}))
+            return nodes_of(session, self._types, kind, session.ask(_OF_TYPE[kind.name], {"type_id": found[0][0]}))
 
     def _named(self, kind: Kind, type_name: str, name: str, version: str | None) -> Any:
         with self._reading() as session:
@@ -175,7 +175,7 @@ class GetMethods(StoreBase):
             if not found:
                 return None
             nodes = session.ask(_NAMED[kind.name], {"type_id": found[0][0], "node_name": name})
-            return self._valued(session, kind, nodes)[0] if nodes else None
+            return nodes_of(session, self._types, kind, nodes)[0] if nodes else None
 
     def _by_external_ids(self, kind: Kind, external_ids: Iterable[str]) -> list[Any]:
         wanted = external_ids_of(external_ids)
@@ -183,11 +183,4 @@ class GetMethods(StoreBase):
             return []
         with self._reading() as session:
             found = sorted(session.ask(_BY_EXTERNAL_IDS[kind.name], {IDS: wanted}))
-            return self._valued(session, kind, found)
-
-    def _valued(self, session: Session, kind: Kind, found: Rows) -> list[Any]:
-        """The nodes of these rows, in their order."""
-        if not found:
-            return []
-        properties = session.ask(rows.PROPERTIES[kind.name], {IDS: [row[0] for row in found]})
-        return rows.values(kind, found, properties, self._types.names(session, found))
+            return nodes_of(session, self._types, kind, found)

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Generic, TypeVar
 
-from lakecat.catalog.metadata_store import codec, listing, rows
+from lakecat.catalog.metadata_store import codec, listing
 from lakecat.catalog.metadata_store.base import StoreBase
 from lakecat.catalog.metadata_store.kinds import ARTIFACT, CONTEXT, EXECUTION, Kind
-from lakecat.catalog.metadata_store.session import IDS
+from lakecat.catalog.metadata_store.nodes import nodes_of
 from lakecat.catalog.metadata_store.values import Artifact, Context, Execution, ListOptions
 from lakecat.errors import InvalidValueError
 
@@ -78,9 +78,7 @@ class PagingMethods(StoreBase):
             found = listing.rows_of(session, kind, more, context_id=context_id, after=after)
             last = len(found) <= size
             found = found[:size]
-            ids = [row[0] for row in found]
-            properties = session.ask(rows.PROPERTIES[kind.name], {IDS: ids}) if ids else []
-            nodes = rows.values(kind, found, properties, self._types.names(session, found))
+            nodes = nodes_of(session, self._types, kind, found)
         return Page(nodes, None if last else _token(listed, listing.place_of(found[-1], options)))
 
 

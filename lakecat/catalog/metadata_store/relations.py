@@ -176,13 +176,7 @@ class RelationMethods(StoreBase):
         if not wanted:
             return []
         with self._reading() as session:
-            found = sorted(session.ask(EVENTS_OF[kind.name], {IDS: wanted}))
-            paths = paths_of(session, [row[0] for row in found])
-        return [
-            Event(type=_KINDS[row[3]], artifact_id=row[1], execution_id=row[2], path=paths.get(row[0], ()),
-                  milliseconds_since_epoch=row[4])
-            for row in found
-        ]  # fmt: skip
+            return events_of(session, sorted(session.ask(EVENTS_OF[kind.name], {IDS: wanted})))
 
     def _contexts(self, query: Query, key: int) -> list[Context]:
         with self._reading() as session:
@@ -289,6 +283,16 @@ def write_events(session: Session, events: Sequence[Event], ids: Sequence[int], 
             for step in event.path
         ],
     )
+
+
+def events_of(session: Session, found: Rows) -> list[Event]:
+    """The events of these rows (id, artifact, execution, type, milliseconds), with their paths."""
+    paths = paths_of(session, [row[0] for row in found])
+    return [
+        Event(type=_KINDS[kind], artifact_id=artifact_id, execution_id=execution_id, path=paths.get(key, ()),
+              milliseconds_since_epoch=time)
+        for key, artifact_id, execution_id, kind, time in found
+    ]  # fmt: skip
 
 
 def paths_of(session: Session, event_ids: Sequence[int]) -> dict[int, tuple[int | str, ...]]:

@@ -9,17 +9,17 @@ from typing import Any, Final, Literal, TypeAlias
 import sqlalchemy as sa
 
 from lakecat.catalog import schema as s
-from lakecat.catalog.enums import EventType
 from lakecat.catalog.metadata_store import rows, types, walking
 from lakecat.catalog.metadata_store.base import StoreBase
 from lakecat.catalog.metadata_store.filters import prepare
 from lakecat.catalog.metadata_store.kinds import ARTIFACT, CONTEXT, EXECUTION, Kind
+from lakecat.catalog.metadata_store.nodes import nodes_of
+from lakecat.catalog.metadata_store.relations import THERE, check_there, events_of
 from lakecat.catalog.metadata_store.session import IDS, Query, Session, one_of
 from lakecat.catalog.metadata_store.values import (
     Association,
     Attribution,
     EndingNodes,
-    Event,
     LineageDirection,
     LineageSubgraph,
     LineageSubgraphQueryOptions,
@@ -57,19 +57,6 @@ _ASSOCIATIONS: Final = Query(
         .where(one_of(s.association.c.execution_id, backend))
         .order_by(s.association.c.id)
     ),
-    by_ids=True,
-)
-
-
-def _there(kind: Kind) -> Query:
-    return Query(lambda backend: sa.select(kind.table.c.id).where(one_of(kind.table.c.id, backend)), by_ids=True)
-
-
-_THERE: Final = {kind.name: _there(kind) for kind in (ARTIFACT, EXECUTION)}
-_PATHS: Final = Query(
-    lambda backend: sa.select(
-        s.event_path.c.event_id, s.event_path.c.is_index_step, s.event_path.c.step_index, s.event_path.c.step_key
-    ).where(one_of(s.event_path.c.event_id, backend)),
     by_ids=True,
 )
 
@@ -218,7 +205,7 @@ class LineageMethods(StoreBase):
             artifact_types=parts[0][1],
             execution_types=parts[1][1],
             context_types=parts[2][1],
-            events=_events(session, found.walk) if "events" in mask else (),
+            events=tuple(events_of(session, sorted(found.walk.edges))) if "events" in mask else (),
             attributions=tuple(Attribution(*pair) for pair in pairs_a) if "attributions" in mask else (),
             associations=tuple(Association(*pair) for pair in pairs_e) if "associations" in mask else (),
             truncated=found.walk.truncated,
@@ -232,10 +219,7 @@ class LineageMethods(StoreBase):
         if not ids or not (with_nodes or with_types):
             return (), ()
         found = sorted(session.ask(rows.NODES[kind.name], {IDS: ids}))
-        nodes: list[Any] = []
-        if with_nodes:
-            properties = session.ask(rows.PROPERTIES[kind.name], {IDS: ids})
-            nodes = rows.values(kind, found, properties, self._types.names(session, found))
+        nodes = nodes_of(session, self._types, kind, found) if with_nodes else []
         type_ids = sorted({row[1] for row in found})
         known = types.load_types(session.connection, type_ids, kind.type_kind) if with_types else []
         return tuple(nodes), tuple(known)
@@ -292,32 +276,10 @@ def _fitting(session: Session, filters: Mapping[Kind, str]) -> set[int]:
 def _existing(session: Session, kind: Kind, ids: Sequence[int]) -> set[int]:
     """Nodes by their ids, as numbers. Raises UnknownNodeError for those that are not there."""
     wanted = sorted(set(ids))
-    found = {row[0] for row in session.ask(_THERE[kind.name], {IDS: wanted})} if wanted else set()
-    for key in wanted:
-        if key not in found:
-            raise UnknownNodeError(f"there is no {kind.name} with id {key}", field=kind.key, value=key)
-    return {key if kind is ARTIFACT else -key for key in found}
+    if wanted:
+        check_there(kind, wanted, session.ask(THERE[kind.name], {IDS: wanted}))
+    return {key if kind is ARTIFACT else -key for key in wanted}
 
 
 def _pairs(session: Session, query: Query, ids: Sequence[int], *, wanted: bool) -> list[tuple[int, int]]:
     return session.ask(query, {IDS: list(ids)}) if wanted and ids else []
-
-
-def _events(session: Session, walk: walking.Walk) -> tuple[Event, ...]:
-    """The events walked over, by id."""
-    edges = sorted(walk.edges)
-    paths: dict[int, tuple[int | str, ...]] = {}
-    for key, is_index, index, name in session.ask(_PATHS, {IDS: [edge[0] for edge in edges]}) if edges else ():
-        step = (index or 0) if is_index else (name or "")
-        paths[key] = (*paths[key], step) if key in paths else (step,)
-    kinds = {int(kind): kind for kind in EventType}
-    return tuple(
-        Event(
-            type=kinds[kind],
-            artifact_id=artifact_id,
-            execution_id=execution_id,
-            path=paths.get(key, ()),
-            milliseconds_since_epoch=time,
-        )
-        for key, artifact_id, execution_id, kind, time in edges
-    )
