@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -17,8 +17,27 @@ from lakecat.types import ExecutionState
 ENDLESS = "SELECT sum(t0.amount) AS total FROM " + ", ".join(f"raw.orders AS t{n}" for n in range(20))
 
 
+STARTED: list[subprocess.Popen[str]] = []
+
+
+@pytest.fixture(autouse=True)
+def nothing_goes_on_running() -> Iterator[None]:
+    """What a failed test left running would take the time that others need."""
+    yield
+    while STARTED:
+        process = STARTED.pop()
+        if process.poll() is None:
+            process.kill()
+            process.communicate()
+
+
+def heed_interrupts() -> None:
+    """A shell lets what it starts in the background ignore Ctrl-C, and so it would be with all that this starts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def start(folder: Path, *arguments: str, failpoint: str = "") -> subprocess.Popen[str]:
-    return subprocess.Popen(
+    process = subprocess.Popen(
         [sys.executable, "-m", "lakecat", *arguments],
         cwd=folder,
         env={**os.environ, "LAKECAT_FAILPOINT": failpoint},
@@ -26,7 +45,10 @@ def start(folder: Path, *arguments: str, failpoint: str = "") -> subprocess.Pope
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=heed_interrupts,  # noqa: PLW1509 - it sets one signal, and nothing else
     )
+    STARTED.append(process)
+    return process
 
 
 def executions(folder: Path) -> tuple[ExecutionInfo, ...]:
