@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, TypeVar
 from uuid import uuid4
 
 import pyarrow as pa
@@ -53,7 +53,19 @@ from lakecat.tables import (
     table_location,
     write_files,
 )
-from lakecat.types import ColumnEdge, DatasetName, ExecutionState, Json, LoadedFile, Position, SourceRead, Version
+from lakecat.types import (
+    ColumnEdge,
+    DatasetName,
+    ExecutionState,
+    ExecutionType,
+    Json,
+    LoadedFile,
+    Position,
+    SourceRead,
+    Version,
+)
+
+T = TypeVar("T")
 
 _ATTEMPTS: Final = 5
 
@@ -301,6 +313,41 @@ def land(
         if interrupted and not isinstance(err, KeyboardInterrupt):
             raise KeyboardInterrupt from err
         raise
+
+
+def maintain(
+    services: Services,
+    job: str,
+    work: Callable[[Held, RunningExecution, tuple[int, ...]], tuple[T, Mapping[str, Json]]],
+) -> T:
+    """Do what cleans up and makes no version, as an execution of its own that says who did it, and when.
+
+    Executions whose process is gone are canceled first; ``work`` gets their ids. It returns its result and what is to
+    be told of it as properties of the execution. Raises LeaseHeldError, LeaseLostError, CatalogError, and what
+    ``work`` raises.
+    """
+    start = ExecutionStart(
+        type=ExecutionType.MAINTENANCE,
+        job=job,
+        run_key=None,
+        targets=(),
+        properties=provenance(services.settings.root),
+    )
+    with hold(services, job) as held:
+        canceled = services.catalog.cancel_expired()
+        execution = services.catalog.begin(held.lease, start)
+        if isinstance(execution, CompletedExecution):  # only a run key can be complete
+            raise AssertionError
+        try:
+            result, properties = work(held, execution, canceled)
+            plan = CommitPlan(execution=execution, changes=(), properties=properties)
+            commit(services.catalog, services.store, plan, retention=services.settings.retention, now=services.clock())
+        except CommitUnknownError:
+            raise
+        except BaseException as err:  # whatever it was, the execution ends with it
+            services.catalog.fail(execution, f"{type(err).__name__}: {err}")
+            raise
+    return result
 
 
 def _folders(services: Services, dataset: DatasetName, uuid: str) -> tuple[str, str]:

@@ -14,12 +14,10 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any, Final
 
-from lakecat.catalog import CompletedExecution, ExecutionStart, garbage, restored
-from lakecat.catalog.commit import CommitPlan, commit
+from lakecat.catalog import RunningExecution, garbage, restored
 from lakecat.catalog.garbage import KnownVersion
 from lakecat.errors import (
     CatalogBehindError,
-    CommitUnknownError,
     LakecatError,
     LeaseLostError,
     NotFoundError,
@@ -29,8 +27,7 @@ from lakecat.errors import (
     UsageError,
 )
 from lakecat.failpoints import failpoint
-from lakecat.landing import Held, Services, hold
-from lakecat.provenance import provenance
+from lakecat.landing import Held, Services, maintain
 from lakecat.store import StoredObject
 from lakecat.tables import (
     METADATA_SUFFIX,
@@ -43,7 +40,7 @@ from lakecat.tables import (
     table_location,
     unreferenced,
 )
-from lakecat.types import DatasetName, ExecutionState, ExecutionType, Json
+from lakecat.types import DatasetName, ExecutionState, Json
 
 MAX_DELETE_FRACTION: Final = 0.5
 LEASE: Final = "gc"
@@ -148,32 +145,16 @@ def collect_garbage(
         restored.check(connection)
     if not apply:
         return _report(_survey(services, most, pretend=True), applied=False)
-    with hold(services, LEASE) as held:
-        canceled = services.catalog.cancel_expired()
-        start = ExecutionStart(
-            type=ExecutionType.MAINTENANCE,
-            job=LEASE,
-            run_key=None,
-            targets=(),
-            properties=provenance(services.settings.root),
-        )
-        execution = services.catalog.begin(held.lease, start)
-        if isinstance(execution, CompletedExecution):  # only a run key can be complete
-            raise AssertionError
-        try:
-            survey = _survey(services, most, pretend=False)
-            failpoint("gc.planned")
-            plans = [_apply(services, held, plan, progress) for plan in survey.plans]
-            done = _report(replace(survey, plans=tuple(plans)), applied=True)
-            report = replace(done, canceled=canceled, execution_id=execution.execution_id)
-            plan = CommitPlan(execution=execution, changes=(), properties=_properties(report))
-            commit(services.catalog, services.store, plan, retention=services.settings.retention, now=services.clock())
-        except CommitUnknownError:
-            raise
-        except BaseException as err:
-            services.catalog.fail(execution, f"{type(err).__name__}: {err}")
-            raise
-    return report
+
+    def work(held: Held, execution: RunningExecution, canceled: tuple[int, ...]) -> tuple[GcReport, dict[str, Json]]:
+        survey = _survey(services, most, pretend=False)
+        failpoint("gc.planned")
+        plans = [_apply(services, held, plan, progress) for plan in survey.plans]
+        done = _report(replace(survey, plans=tuple(plans)), applied=True)
+        report = replace(done, canceled=canceled, execution_id=execution.execution_id)
+        return report, _properties(report)
+
+    return maintain(services, LEASE, work)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final, Protocol
 
-from lakecat.errors import CommitUnknownError, LakecatError, StoreUnavailableError, UsageError
-from lakecat.types import ExecutionType, Json
+from lakecat.errors import LakecatError, StoreUnavailableError, UsageError
+from lakecat.types import Json
 
 if TYPE_CHECKING:
     from lakecat.catalog import Catalog
@@ -65,13 +65,10 @@ class Purging:
             FilterError: a filter is wrong.
             LeaseHeldError: another purge runs.
         """
-        from lakecat.catalog.metadata_store.purge import PurgeMethods
-
         age, is_empty = _age(older_than), _Folders(self.store)
-        methods = PurgeMethods(self.catalog.database)
 
         def purge() -> PurgeReport:
-            return methods.purge(
+            return self.catalog.metadata_store.purge(
                 kind, filter_query=filter_query, older_than=age, keep_last=keep_last, of_contexts=of_contexts,
                 orphans=orphans, apply=apply, is_empty=is_empty, on_progress=on_progress,
             )  # fmt: skip
@@ -81,38 +78,13 @@ class Purging:
 
 def _recorded(services: Services, purge: Callable[[], PurgeReport]) -> PurgeReport:
     """Purge as an execution of its own, so that the catalog says who removed what, and when."""
-    from lakecat.catalog import CompletedExecution, ExecutionStart
-    from lakecat.catalog.commit import CommitPlan, commit
-    from lakecat.landing import hold
-    from lakecat.provenance import provenance
+    from lakecat.landing import maintain
 
-    start = ExecutionStart(
-        type=ExecutionType.MAINTENANCE,
-        job=LEASE,
-        run_key=None,
-        targets=(),
-        properties=provenance(services.settings.root),
-    )
-    with hold(services, LEASE) as held:
-        services.catalog.cancel_expired()
-        execution = services.catalog.begin(held.lease, start)
-        if isinstance(execution, CompletedExecution):  # only a run key can be complete
-            raise AssertionError
-        try:
-            report = purge()
-            properties: dict[str, Json] = {
-                "kind": report.kind,
-                "removed": dict(report.removed),
-                "kept": dict(report.kept),
-            }
-            plan = CommitPlan(execution=execution, changes=(), properties=properties)
-            commit(services.catalog, services.store, plan, retention=services.settings.retention, now=services.clock())
-        except CommitUnknownError:
-            raise
-        except BaseException as err:
-            services.catalog.fail(execution, f"{type(err).__name__}: {err}")
-            raise
-    return report
+    def work(_held: object, _execution: object, _canceled: object) -> tuple[PurgeReport, dict[str, Json]]:
+        report = purge()
+        return report, {"kind": report.kind, "removed": dict(report.removed), "kept": dict(report.kept)}
+
+    return maintain(services, LEASE, work)
 
 
 class _Folders:
