@@ -8,8 +8,10 @@ refused; there the server's English words decide, and without them the class tha
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
@@ -168,6 +170,22 @@ _CONNECTING: Final[tuple[tuple[str, Meaning], ...]] = (
     ("terminating connection", LOST),
 )
 """What PostgreSQL says behind FATAL when it refuses a connection; the first that is found counts."""
+
+
+@contextmanager
+def sqlalchemy_errors(connection: sa.Connection) -> Iterator[None]:
+    """Turn the driver's errors into SQLAlchemy's, as if its own cursors had been used: retries and messages need it."""
+    dialect = connection.dialect
+    raw: Any = connection.connection.driver_connection
+    try:
+        yield
+    except dialect.loaded_dbapi.Error as err:
+        gone = dialect.is_disconnect(err, raw, None)
+        if gone:
+            connection.invalidate(err)
+        raise DBAPIError.instance(
+            None, None, err, dialect.loaded_dbapi.Error, connection_invalidated=gone, dialect=dialect
+        ) from err
 
 
 def code_of(error: DBAPIError) -> int | str | None:

@@ -8,7 +8,9 @@ from contextvars import ContextVar
 from typing import Any, Final
 
 import sqlalchemy as sa
-from sqlalchemy.exc import DBAPIError, InvalidatePoolError
+from sqlalchemy.exc import InvalidatePoolError
+
+from lakecat.catalog.driver_errors import sqlalchemy_errors
 
 _unpinged: Final[ContextVar[bool]] = ContextVar("unpinged", default=False)
 
@@ -52,14 +54,5 @@ def together(connection: sa.Connection) -> Iterator[None]:
     if connection.dialect.driver != "psycopg" or raw is None:
         yield
         return
-    dialect = connection.dialect
-    try:
-        with raw.pipeline():
-            yield
-    except dialect.loaded_dbapi.Error as err:
-        gone = dialect.is_disconnect(err, raw, None)
-        if gone:
-            connection.invalidate(err)
-        raise DBAPIError.instance(
-            None, None, err, dialect.loaded_dbapi.Error, connection_invalidated=gone, dialect=dialect
-        ) from err
+    with sqlalchemy_errors(connection), raw.pipeline():
+        yield

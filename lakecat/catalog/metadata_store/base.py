@@ -10,8 +10,8 @@ from typing import Final, TypeVar
 from sqlalchemy.exc import IntegrityError
 
 from lakecat.catalog.database import Database
-from lakecat.catalog.driver_errors import code_of
-from lakecat.catalog.metadata_store.session import Session, driver_errors
+from lakecat.catalog.driver_errors import code_of, sqlalchemy_errors
+from lakecat.catalog.metadata_store.session import Session
 from lakecat.catalog.metadata_store.types import TypeCache
 from lakecat.errors import CatalogError
 
@@ -51,7 +51,7 @@ class StoreBase:
     @contextmanager
     def _reading(self, *, snapshot: bool = True) -> Iterator[Session]:
         """A session that reads; all its statements see one moment. Raises CatalogError."""
-        with self._database.reading(snapshot=snapshot) as connection, driver_errors(connection):
+        with self._database.reading(snapshot=snapshot) as connection, sqlalchemy_errors(connection):
             yield Session(connection)
 
     def _write(self, work: Callable[[Session], T], taken: Callable[[Session], CatalogError | None]) -> T:
@@ -79,7 +79,7 @@ class StoreBase:
 def _guarded(work: Callable[[Session], T], session: Session) -> T:
     connection = session.connection
     try:
-        with driver_errors(connection):
+        with sqlalchemy_errors(connection):
             return work(session)
     except IntegrityError as err:
         code = code_of(err)

@@ -7,11 +7,12 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
+from lakecat.catalog.driver_errors import sqlalchemy_errors
 from lakecat.catalog.metadata_store import rows, writing
 from lakecat.catalog.metadata_store.base import StoreBase
 from lakecat.catalog.metadata_store.batch import Batch, Mask, check_etags, etag_of
 from lakecat.catalog.metadata_store.kinds import ARTIFACT, CONTEXT, EXECUTION, KINDS, Kind, Node
-from lakecat.catalog.metadata_store.session import IDS, Query, Rows, Session, driver_errors, one_of
+from lakecat.catalog.metadata_store.session import IDS, Query, Rows, Session, one_of
 from lakecat.catalog.metadata_store.types import TypeCache
 from lakecat.catalog.metadata_store.values import Artifact, Context, Execution
 from lakecat.errors import CatalogError, NameTakenError, StaleEtagError, UnknownTypeError
@@ -204,7 +205,7 @@ def load(connection: sa.Connection, kind: Kind, ids: Sequence[int] | sa.Select[A
 
     Ids that are not there are left out.
     """
-    with driver_errors(connection):
+    with sqlalchemy_errors(connection):
         session = Session(connection)
         found = [int(row[0]) for row in connection.execute(ids)] if isinstance(ids, sa.Select) else list(ids)
         return load_ids(session, TypeCache(), kind, sorted(set(found)))

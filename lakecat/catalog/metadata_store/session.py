@@ -15,7 +15,6 @@ from typing import Any, Final, TypeAlias
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql, postgresql, sqlite
-from sqlalchemy.exc import DBAPIError
 
 from lakecat.catalog import trips
 
@@ -163,7 +162,7 @@ class Change:
 
 
 class Session:
-    """A transaction on one connection. Raises the driver's own errors; see ``driver_errors``."""
+    """A transaction on one connection. Raises the driver's own errors; see ``sqlalchemy_errors``."""
 
     def __init__(self, connection: sa.Connection) -> None:
         self.connection = connection
@@ -270,19 +269,3 @@ def _pieces(parameters: Parameters) -> Iterable[Parameters]:
     values = parameters[IDS]
     for start in range(0, len(values), _LIST):
         yield {**parameters, IDS: tuple(values[start : start + _LIST])}
-
-
-@contextmanager
-def driver_errors(connection: sa.Connection) -> Iterator[None]:
-    """Turn the driver's errors into SQLAlchemy's, as if its own cursors had been used: retries and messages need it."""
-    dialect = connection.dialect
-    raw: Any = connection.connection.driver_connection
-    try:
-        yield
-    except dialect.loaded_dbapi.Error as err:
-        gone = dialect.is_disconnect(err, raw, None)
-        if gone:
-            connection.invalidate(err)
-        raise DBAPIError.instance(
-            None, None, err, dialect.loaded_dbapi.Error, connection_invalidated=gone, dialect=dialect
-        ) from err

@@ -11,9 +11,10 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from lakecat.catalog import schema as s
+from lakecat.catalog.driver_errors import sqlalchemy_errors
 from lakecat.catalog.enums import PropertyType, TypeKind
 from lakecat.catalog.metadata_store.kinds import BY_TYPE_KIND, Kind, NodeType
-from lakecat.catalog.metadata_store.session import IDS, Query, Rows, Session, driver_errors, one_of
+from lakecat.catalog.metadata_store.session import IDS, Query, Rows, Session, one_of
 from lakecat.catalog.metadata_store.values import ExecutionType
 from lakecat.catalog.registry import MLMD_SIMPLE_TYPES
 from lakecat.errors import UnknownTypeError
@@ -135,7 +136,7 @@ def _read_known(session: Session, ids: Sequence[int]) -> dict[int, Known]:
 
 def load_types(connection: sa.Connection, ids: Sequence[int] | None, type_kind: TypeKind) -> list[Any]:
     """The types of a kind with these ids, or all of them, in the order of their ids."""
-    with driver_errors(connection):
+    with sqlalchemy_errors(connection):
         session = Session(connection)
         if ids is None:
             return values(session, session.ask(OF_KIND, {"kind": int(type_kind)}))
