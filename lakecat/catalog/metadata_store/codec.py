@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeAlias
 
 from lakecat.catalog.enums import PropertyType
-from lakecat.catalog.metadata_store.structs import StructError, decode_struct, encode_struct
+from lakecat.catalog.metadata_store.structs import StructError, decode_struct, encode_struct, wire_field
 from lakecat.catalog.metadata_store.values import PropertyValue, ProtoValue
 from lakecat.errors import InvalidValueError, PropertyTypeError
 
@@ -167,11 +167,8 @@ def _encode_proto(name: str, value: ProtoValue) -> Encoded:
 
 def any_bytes(value: ProtoValue) -> bytes:
     """The bytes of a ``google.protobuf.Any``."""
-    parts = []
-    for tag, data in ((0x0A, value.type_url.encode()), (0x12, bytes(value.value))):
-        if data:
-            parts += [bytes((tag,)), _length(len(data)), data]
-    return b"".join(parts)
+    fields = ((1, value.type_url.encode()), (2, bytes(value.value)))
+    return b"".join(wire_field(number, data) for number, data in fields if data)
 
 
 def encoded_proto(data: str | bytes | None) -> str | None:
@@ -214,15 +211,6 @@ def _read_any(data: bytes) -> ProtoValue:
             raise ValueError("no Any")
         fields[tag >> 3], at = data[at : at + size], at + size
     return ProtoValue(fields[1].decode(), fields[2])
-
-
-def _length(number: int) -> bytes:
-    out = bytearray()
-    while number > 0x7F:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    out.append(number)
-    return bytes(out)
 
 
 def _exact(data: bytes, integer: int | None, double: float | None, text: str | None) -> PropertyValue | None:

@@ -46,7 +46,8 @@ def _varint(number: int) -> bytes:
     return bytes(out)
 
 
-def _field(number: int, data: bytes) -> bytes:
+def wire_field(number: int, data: bytes) -> bytes:
+    """A field of a message that holds bytes: its tag, their length, and they."""
     return _varint(number << 3 | _LENGTH) + _varint(len(data)) + data
 
 
@@ -55,8 +56,8 @@ def _struct(value: Mapping[str, Json], depth: int) -> bytes:
         raise StructError("it is nested too deeply")
     parts = []
     for name in sorted(_names(value)):
-        entry = _field(1, _text(name)) + _field(2, _value(value[name], depth + 2))
-        parts.append(_field(1, entry))
+        entry = wire_field(1, _text(name)) + wire_field(2, _value(value[name], depth + 2))
+        parts.append(wire_field(1, entry))
     return b"".join(parts)
 
 
@@ -84,11 +85,11 @@ def _value(value: Json, depth: int) -> bytes:
     if isinstance(value, int | float):
         return bytes((_NUMBER << 3 | _FIXED64,)) + _DOUBLE.pack(_number(value))
     if isinstance(value, str):
-        return _field(_STRING, _text(value))
+        return wire_field(_STRING, _text(value))
     if isinstance(value, Mapping):
-        return _field(_STRUCT, _struct(value, depth + 1))
+        return wire_field(_STRUCT, _struct(value, depth + 1))
     if isinstance(value, list | tuple):
-        return _field(_LIST, b"".join(_field(1, _value(item, depth + 2)) for item in value))
+        return wire_field(_LIST, b"".join(wire_field(1, _value(item, depth + 2)) for item in value))
     raise StructError(f"it cannot hold a {type(value).__name__}")
 
 
