@@ -15,6 +15,7 @@ class Proxy:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
         self._left: dict[str, int | None] = {"up": None, "down": None}
+        self._lock = threading.Lock()
         self._unanswered: bytes | None = None
         self.cuts = 0
         self._pairs: set[tuple[socket.socket, socket.socket]] = set()
@@ -31,7 +32,8 @@ class Proxy:
 
     def heal(self) -> None:
         """Let everything pass again."""
-        self._left = {"up": None, "down": None}
+        with self._lock:
+            self._left = {"up": None, "down": None}
         self._unanswered = None
 
     def close(self) -> None:
@@ -68,20 +70,26 @@ class Proxy:
                             other.sendall(data)
                             other.recv(1)  # the server has answered
                             return
-                        left = self._left[way]
-                        if left is None:
-                            other.sendall(data)
-                            continue
-                        other.sendall(data[:left])
-                        self._left[way] = left - len(data)
-                        if len(data) > left:
-                            self._left = {"up": None, "down": None}
-                            self.cuts += 1
+                        passing = self._count(way, len(data))
+                        other.sendall(data[:passing])
+                        if passing < len(data):
                             return
             except (OSError, ValueError):
                 return
             finally:
                 self._drop(pair)
+
+    def _count(self, way: str, size: int) -> int:
+        """How many of these bytes may pass. Counted before they do: who gets them may heal the proxy at once."""
+        with self._lock:
+            left = self._left[way]
+            if left is None:
+                return size
+            self._left[way] = left - size
+            if size > left:
+                self._left = {"up": None, "down": None}
+                self.cuts += 1
+            return min(left, size)
 
     def _drop(self, pair: tuple[socket.socket, socket.socket]) -> None:
         self._pairs.discard(pair)
