@@ -15,10 +15,10 @@ from __future__ import annotations
 import contextlib
 import secrets
 import uuid as uuids
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import sqlalchemy as sa
 import tenacity
@@ -36,8 +36,9 @@ from lakecat.errors import CatalogError, CommitConflictError, CommitUnknownError
 from lakecat.failpoints import failpoint
 from lakecat.store import LakeStore
 from lakecat.tables import StagedTable, TableChange
-from lakecat.types import ColumnEdge, ExecutionState, Json, LoadedFile, Position, SourceRead, Version
+from lakecat.types import ColumnEdge, DatasetName, ExecutionState, Json, LoadedFile, Position, SourceRead, Version
 
+T = TypeVar("T")
 UNKNOWN_WAIT_SECONDS: Final = 120.0
 """How long the database is asked what became of a COMMIT before CommitUnknownError."""
 
@@ -95,23 +96,18 @@ class _Work:
     unknown_wait: float
 
     def run(self) -> tuple[list[StagedTable], tuple[Version, ...]]:
-        """One attempt: one transaction. Once COMMIT was sent, only ``settle`` may say that it did not happen."""
-        staged: list[StagedTable] = []
-        sent = False
-        error: BaseException | None = None
-        try:
-            with self.catalog.database.writing() as connection:
-                attempt, versions = self._fill(connection, staged)
-                failpoint("commit.before")
-                sent = True
-                error = try_commit(connection)
-        except BaseException as err:
-            if not sent:
-                self._remove(staged)
-                raise
-            error = err
-        if error is not None:
-            self._conclude(attempt, staged, error)
+        """One attempt: one transaction."""
+        (staged, versions), error = transact(
+            self.catalog.database,
+            self.store,
+            self.plan.execution,
+            self._fill,
+            before_commit="commit.before",
+            unknown_wait=self.unknown_wait,
+        )
+        if error is not None and not isinstance(error, SQLAlchemyError):
+            self.acknowledge(staged)
+            raise CommitUnknownError("interrupted; the commit was applied") from error
         return staged, versions
 
     def acknowledge(self, staged: list[StagedTable]) -> None:
@@ -120,22 +116,26 @@ class _Work:
             with contextlib.suppress(LakecatError):
                 self.store.mark(tables.receipt_location(table.metadata_location))
 
-    def _fill(self, connection: sa.Connection, staged: list[StagedTable]) -> tuple[int, tuple[Version, ...]]:
+    def _fill(
+        self, connection: sa.Connection, written: list[str]
+    ) -> tuple[int, tuple[list[StagedTable], tuple[Version, ...]]]:
         execution = self.plan.execution
         attempt = lock(connection, execution)
-        pointers = _lock_pointers(connection, self.plan.changes)
+        pointers = lock_pointers(connection, [change.dataset for change in self.plan.changes])
         failpoint("commit.locked")
         numbers = recording.contexts(connection, self.catalog.type_ids, self.plan.execution, self._names())
         attempt_uuid = str(uuids.uuid4())
+        staged: list[StagedTable] = []
         for change in self.plan.changes:
             one = self._stage(change, pointers.get(str(change.dataset)), numbers, attempt_uuid)
-            staged.append(one)  # at once: if the next one raises, this one is removed
+            written += one.written  # at once: if the next one raises, this one is removed
+            staged.append(one)
         _swap(connection, staged)
         failpoint("commit.pointer_swapped")
         versions = recording.record(connection, self.catalog.type_ids, numbers, staged, self._record())
         failpoint("commit.lineage_recorded")
         complete(connection, execution, attempt, numbers.now)
-        return attempt, versions
+        return attempt, (staged, versions)
 
     def _names(self) -> tuple[str, ...]:
         return tuple(str(change.dataset) for change in self.plan.changes)
@@ -165,21 +165,48 @@ class _Work:
             ),
         )
 
-    def _conclude(self, attempt: int, staged: list[StagedTable], error: BaseException) -> None:
-        """After an error of COMMIT: return when it was applied all the same, else remove the files and raise it."""
-        if not settle(self.catalog.database, self.plan.execution, attempt, self.unknown_wait, error):
-            self._remove(staged)
-            raise error
-        if not isinstance(error, SQLAlchemyError):
-            self.acknowledge(staged)
-            raise CommitUnknownError("interrupted; the commit was applied") from error
 
-    def _remove(self, staged: list[StagedTable]) -> None:
-        for table in staged:
-            for location in table.written:
-                # What cannot be removed now is garbage under the execution's prefix, which is collected later.
-                with contextlib.suppress(LakecatError):
-                    self.store.delete(location)
+def transact(
+    database: Database,
+    store: LakeStore,
+    execution: RunningExecution,
+    fill: Callable[[sa.Connection, list[str]], tuple[int, T]],
+    *,
+    before_commit: str,
+    unknown_wait: float,
+) -> tuple[T, BaseException | None]:
+    """One attempt to complete an execution in one transaction: the result of ``fill``, and what interrupted COMMIT.
+
+    ``fill`` returns the execution's attempt number and its result, and notes each file that it has written: they are
+    removed where the transaction was not applied. Once COMMIT was sent, only ``settle`` may say that it was not; an
+    error of a COMMIT that was applied all the same is returned. ``before_commit`` is a failpoint. Raises what ``fill``
+    and COMMIT raise, CommitUnknownError.
+    """
+    written: list[str] = []
+    sent = False
+    error: BaseException | None = None
+    try:
+        with database.writing() as connection:
+            attempt, result = fill(connection, written)
+            failpoint(before_commit)
+            sent = True
+            error = try_commit(connection)
+    except BaseException as err:  # what interrupts the giving back of the connection comes after COMMIT
+        if not sent:
+            _remove(store, written)
+            raise
+        error = err
+    if error is not None and not settle(database, execution, attempt, unknown_wait, error):
+        _remove(store, written)
+        raise error
+    return result, error
+
+
+def _remove(store: LakeStore, written: list[str]) -> None:
+    for location in written:
+        # What cannot be removed now is garbage under the execution's prefix, which is collected later.
+        with contextlib.suppress(LakecatError):
+            store.delete(location)
 
 
 def lock(connection: sa.Connection, execution: RunningExecution) -> int:
@@ -220,16 +247,13 @@ def _summary(execution: RunningExecution) -> dict[str, str]:
     return summary
 
 
-def _lock_pointers(connection: sa.Connection, changes: tuple[TableChange, ...]) -> dict[str, str]:
+def lock_pointers(connection: sa.Connection, datasets: Sequence[DatasetName]) -> dict[str, str]:
     """Lock the tables' rows in name order; where their metadata lies. A new table has no row to lock."""
-    if not changes:
+    if not datasets:
         return {}
     table = s.iceberg_tables
     mine = sa.or_(
-        *(
-            sa.and_(table.c.table_namespace == c.dataset.namespace, table.c.table_name == c.dataset.name)
-            for c in changes
-        )
+        *(sa.and_(table.c.table_namespace == name.namespace, table.c.table_name == name.name) for name in datasets)
     )
     rows = connection.execute(
         sa.select(table)
@@ -241,30 +265,35 @@ def _lock_pointers(connection: sa.Connection, changes: tuple[TableChange, ...]) 
 
 
 def _swap(connection: sa.Connection, staged: list[StagedTable]) -> None:
-    table = s.iceberg_tables
     for one in staged:
-        key = {
-            "catalog_name": s.ICEBERG_CATALOG,
-            "table_namespace": one.dataset.namespace,
-            "table_name": one.dataset.name,
-        }
         if one.base_location is None:
             recording.ensure_namespace(connection, one.dataset.namespace)
             # Somebody else creating it at the same moment is a unique violation, and the transaction is tried again.
             connection.execute(
-                sa.insert(table).values(**key, metadata_location=one.metadata_location, iceberg_type="TABLE")
+                sa.insert(s.iceberg_tables).values(
+                    **_pointer_key(one.dataset), metadata_location=one.metadata_location, iceberg_type="TABLE"
+                )
             )
-            continue
-        changed = connection.execute(
-            sa.update(table)
-            .where(*(table.c[name] == value for name, value in key.items()))
-            .where(table.c.metadata_location == one.base_location)
-            .values(metadata_location=one.metadata_location, previous_metadata_location=one.base_location)
-        ).rowcount
-        if changed != 1:
+        elif not swap_pointer(connection, one.dataset, one.base_location, one.metadata_location):
             raise CommitConflictError(
                 f"{one.dataset} was changed by another program during the commit", hint="run the job again"
             )
+
+
+def _pointer_key(dataset: DatasetName) -> dict[str, str]:
+    return {"catalog_name": s.ICEBERG_CATALOG, "table_namespace": dataset.namespace, "table_name": dataset.name}
+
+
+def swap_pointer(connection: sa.Connection, dataset: DatasetName, before: str, after: str) -> bool:
+    """Let the table's pointer show ``after``, if it shows ``before`` still; whether it did."""
+    table = s.iceberg_tables
+    result = connection.execute(
+        sa.update(table)
+        .where(*(table.c[name] == value for name, value in _pointer_key(dataset).items()))
+        .where(table.c.metadata_location == before)
+        .values(metadata_location=after, previous_metadata_location=before)
+    )
+    return result.rowcount == 1
 
 
 def complete(connection: sa.Connection, execution: RunningExecution, attempt: int, now: int) -> None:

@@ -21,7 +21,7 @@ from lakecat import tables
 from lakecat.catalog import queries, registry, search_index
 from lakecat.catalog import schema as s
 from lakecat.catalog.catalog import Catalog
-from lakecat.catalog.commit import UNKNOWN_WAIT_SECONDS, complete, lock, settle, try_commit
+from lakecat.catalog.commit import UNKNOWN_WAIT_SECONDS, complete, lock, lock_pointers, swap_pointer, transact
 from lakecat.catalog.database import now_ms
 from lakecat.catalog.enums import ExecutionState as MlmdState
 from lakecat.catalog.executions import set_state
@@ -33,7 +33,6 @@ from lakecat.errors import (
     CatalogError,
     CommitConflictError,
     CommitUnknownError,
-    LakecatError,
     LeaseHeldError,
     NotFoundError,
     TableError,
@@ -112,7 +111,7 @@ class Tagging:
                 self._run(_Move(self, execution, dataset, name, to))
             except CommitUnknownError:
                 raise
-            except BaseException as err:
+            except BaseException as err:  # whatever it was, the execution ends with it
                 self.catalog.fail(execution, f"{type(err).__name__}: {err}")
                 raise
         finally:
@@ -173,30 +172,19 @@ class _Move:
     to: Version | None
 
     def attempt(self) -> None:
-        """Once COMMIT was sent, only ``settle`` may say that it did not happen."""
-        written: list[str] = []
-        sent = False
-        error: BaseException | None = None
-        try:
-            with self.work.catalog.database.writing() as connection:
-                number = self._fill(connection, written)
-                failpoint("tag.before")
-                sent = True
-                error = try_commit(connection)
-        except BaseException as err:
-            if not sent:
-                self._remove(written)
-                raise
-            error = err
-        if error is None:
-            return
-        if not settle(self.work.catalog.database, self.execution, number, UNKNOWN_WAIT_SECONDS, error):
-            self._remove(written)
-            raise error
-        if not isinstance(error, sa.exc.SQLAlchemyError):
+        """One transaction. Raises CommitUnknownError where it was interrupted, and applied all the same."""
+        _, error = transact(
+            self.work.catalog.database,
+            self.work.store,
+            self.execution,
+            self._fill,
+            before_commit="tag.before",
+            unknown_wait=UNKNOWN_WAIT_SECONDS,
+        )
+        if error is not None and not isinstance(error, sa.exc.SQLAlchemyError):
             raise CommitUnknownError("interrupted; the tag was moved") from error
 
-    def _fill(self, connection: sa.Connection, written: list[str]) -> int:
+    def _fill(self, connection: sa.Connection, written: list[str]) -> tuple[int, None]:
         number = lock(connection, self.execution)
         pointer = self._lock_pointer(connection)
         failpoint("tag.locked")
@@ -214,24 +202,13 @@ class _Move:
         search_index.keep_dataset(connection, owner, str(self.dataset), columns)
         set_state(connection, self.execution.execution_id, MlmdState.COMPLETE, now)
         complete(connection, self.execution, number, now)
-        return number
+        return number, None
 
     def _lock_pointer(self, connection: sa.Connection) -> str:
-        table = s.iceberg_tables
-        location = connection.execute(
-            sa.select(table.c.metadata_location).where(self._pointer()).with_for_update()
-        ).scalar_one_or_none()
+        location = lock_pointers(connection, [self.dataset]).get(str(self.dataset))
         if location is None:
             raise NotFoundError(f"there is no table {self.dataset}", next_command="lakecat ls")
-        return str(location)
-
-    def _pointer(self) -> sa.ColumnElement[bool]:
-        table = s.iceberg_tables
-        return sa.and_(
-            table.c.catalog_name == s.ICEBERG_CATALOG,
-            table.c.table_namespace == self.dataset.namespace,
-            table.c.table_name == self.dataset.name,
-        )
+        return location
 
     def _check(self, connection: sa.Connection) -> None:
         """The version may have expired since it was looked up."""
@@ -257,13 +234,7 @@ class _Move:
         )
 
     def _swap(self, connection: sa.Connection, staged: tables.StagedMetadata) -> None:
-        table = s.iceberg_tables
-        changed = connection.execute(
-            sa.update(table)
-            .where(self._pointer(), table.c.metadata_location == staged.base_location)
-            .values(metadata_location=staged.metadata_location, previous_metadata_location=staged.base_location)
-        ).rowcount
-        if changed != 1:
+        if not swap_pointer(connection, self.dataset, staged.base_location, staged.metadata_location):
             raise CommitConflictError(f"{self.dataset} was changed by another program meanwhile", hint="do it again")
 
     def _record(self, connection: sa.Connection, owner: int, now: int, newest: int, location: str) -> None:
@@ -293,12 +264,6 @@ class _Move:
                 metadata_location=location,
             )
         )
-
-    def _remove(self, written: list[str]) -> None:
-        for location in written:
-            # What cannot be removed now lies under the execution's intent, and is collected later.
-            with contextlib.suppress(LakecatError):
-                self.work.store.delete(location)
 
 
 def check_name(name: str) -> None:
