@@ -15,7 +15,6 @@ from typing import Any, Final
 
 import pyarrow as pa
 import sqlalchemy as sa
-import sqlglot
 from pyiceberg.expressions import (
     AlwaysFalse,
     And,
@@ -41,7 +40,6 @@ from pyiceberg.types import (
     TimestamptzType,
 )
 from sqlglot import exp
-from sqlglot.errors import SqlglotError
 
 from lakecat.catalog import Catalog
 from lakecat.catalog.view import MICRO, Fetch, View, ViewColumn, ViewType, batches, compared
@@ -50,6 +48,7 @@ from lakecat.config import EngineSettings
 from lakecat.engines.batches import DIALECT, BatchSession, Need
 from lakecat.errors import AccessDeniedError, NotFoundError, UsageError
 from lakecat.lake.querying import batches_of, wait_for
+from lakecat.lake.travel import parse_query
 from lakecat.transform.names import table_nodes
 from lakecat.types import DatasetName
 
@@ -115,14 +114,7 @@ def read_catalog_query(sql: str, *, dialect: str, now: datetime) -> tuple[str, d
 
     Raises UsageError, NotFoundError (naming close views), AccessDeniedError.
     """
-    try:
-        statements = [item for item in sqlglot.parse(sql, read=dialect) if item is not None]
-    except (SqlglotError, ValueError, RecursionError) as err:
-        line = next(iter(str(err).splitlines()), "") or "nested too deeply"
-        raise UsageError(f"is not {dialect} SQL: {line}") from err
-    if len(statements) != 1 or not isinstance(statements[0], exp.Query):
-        raise UsageError("a query is one SELECT", hint="the catalog's views can only be read")
-    statement = statements[0]
+    statement = parse_query(sql, dialect, hint="the catalog's views can only be read")
     relations: dict[DatasetName, View] = {}
     for table in table_nodes(statement):
         if not isinstance(table.this, exp.Identifier):

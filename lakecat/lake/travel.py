@@ -45,13 +45,7 @@ def read_query(sql: str, *, dialect: str, engine_dialect: str) -> TravelQuery:
     Raises UsageError when the text is not one SELECT, SelectorError when a version or table name cannot be read.
     """
     text, marked = _without_versions(sql, dialect)
-    try:
-        statements = [item for item in sqlglot.parse(text, read=dialect) if item is not None]
-    except (SqlglotError, RecursionError) as err:
-        raise UsageError(f"is not {dialect} SQL: {_first_line(err)}") from err
-    if len(statements) != 1 or not isinstance(statements[0], exp.Query):
-        raise UsageError("a query is one SELECT", hint="changes belong into scripts under transforms/")
-    statement = statements[0]
+    statement = parse_query(text, dialect, hint="changes belong into scripts under transforms/")
     relations: dict[DatasetName, VersionRef] = {}
     for table in table_nodes(statement):
         if not isinstance(table.this, exp.Identifier):
@@ -62,6 +56,17 @@ def read_query(sql: str, *, dialect: str, engine_dialect: str) -> TravelQuery:
         relations[name] = reference
         _rename(table, name, reference.dataset.name if version else table.name)
     return TravelQuery(statement.sql(dialect=engine_dialect), relations)
+
+
+def parse_query(text: str, dialect: str, *, hint: str) -> exp.Query:
+    """The one SELECT that a text is. Raises UsageError; ``hint`` is for other statements."""
+    try:
+        statements = [item for item in sqlglot.parse(text, read=dialect) if item is not None]
+    except (SqlglotError, ValueError, RecursionError) as err:
+        raise UsageError(f"is not {dialect} SQL: {_first_line(err)}") from err
+    if len(statements) != 1 or not isinstance(statements[0], exp.Query):
+        raise UsageError("a query is one SELECT", hint=hint)
+    return statements[0]
 
 
 def _first_line(err: Exception) -> str:
