@@ -26,6 +26,7 @@ from typing import Any, NoReturn
 
 import pytest
 import sqlalchemy as sa
+from fault_proxy import Proxy
 from sqlalchemy.engine import URL
 
 START_SECONDS = 60.0
@@ -240,3 +241,20 @@ def catalog_url(request: pytest.FixtureRequest, tmp_path: Path) -> URL:
         return URL.create("sqlite", database=str(tmp_path / "catalog.db"))
     url: URL = request.getfixturevalue(f"{request.param}_url")
     return url
+
+
+@pytest.fixture(params=["postgres", "mariadb"])
+def server_url(request: pytest.FixtureRequest) -> URL:
+    """A fresh database on each of the two servers in turn."""
+    url: URL = request.getfixturevalue(f"{request.param}_url")
+    return url
+
+
+@pytest.fixture
+def proxy(server_url: URL) -> Iterator[Proxy]:
+    """What breaks connections to the server of ``server_url``."""
+    assert server_url.host is not None
+    assert server_url.port is not None
+    made = Proxy((server_url.host, server_url.port))
+    yield made
+    made.close()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterator
 from uuid import uuid4
 
 import pytest
@@ -20,21 +19,6 @@ from lakecat.types import DatasetName, ExecutionType
 
 HOLDER = Holder("host", 1, "user", "lakecat run")
 TARGETS = (DatasetName("raw", "orders"), DatasetName("raw", "items"))
-
-
-@pytest.fixture(params=["postgres", "mariadb"])
-def server_url(request: pytest.FixtureRequest) -> URL:
-    url: URL = request.getfixturevalue(f"{request.param}_url")
-    return url
-
-
-@pytest.fixture
-def proxy(server_url: URL) -> Iterator[Proxy]:
-    assert server_url.host is not None
-    assert server_url.port is not None
-    made = Proxy((server_url.host, server_url.port))
-    yield made
-    made.close()
 
 
 def begin(catalog: Catalog, name: str) -> RunningExecution:

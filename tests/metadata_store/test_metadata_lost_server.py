@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 import sqlalchemy as sa
 from fault_proxy import Proxy
@@ -17,19 +15,6 @@ from lakecat.catalog.metadata_store.values import ArtifactType
 from lakecat.errors import CatalogReadOnlyError, CatalogUnavailableError, CommitUnknownError
 
 COUNT = 5
-
-
-@pytest.fixture(params=["postgres", "mariadb"])
-def server_url(request: pytest.FixtureRequest) -> URL:
-    url: URL = request.getfixturevalue(f"{request.param}_url")
-    return url
-
-
-@pytest.fixture
-def proxy(server_url: URL) -> Iterator[Proxy]:
-    made = Proxy((str(server_url.host), int(server_url.port or 0)))
-    yield made
-    made.close()
 
 
 def some(word: str) -> list[ArtifactType]:

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy.engine import URL
 
 from lakecat.catalog import Catalog, MetadataStore
 from lakecat.catalog.metadata_store import (
@@ -64,17 +63,9 @@ class Lab:
         return self.store.put_contexts([Context(type_id=self.run, name=name) for name in names])
 
 
-@pytest.fixture(params=["sqlite", "memory", "postgres", "mariadb"])
-def lab(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Lab]:
-    if request.param == "memory":
-        opened = MetadataStore.in_memory()
-    else:
-        url = URL.create("sqlite", database=str(tmp_path / "catalog.db"))
-        if request.param != "sqlite":
-            url = request.getfixturevalue(f"{request.param}_url")
-        opened = MetadataStore.open(url, create=True)
-    with opened as store:
-        yield Lab(store)
+@pytest.fixture
+def lab(store: MetadataStore) -> Lab:
+    return Lab(store)
 
 
 VALUES = {

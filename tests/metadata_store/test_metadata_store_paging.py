@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
-from sqlalchemy.engine import URL
 
 from lakecat.catalog import MetadataStore
 from lakecat.catalog.metadata_store import (
@@ -21,19 +17,6 @@ from lakecat.catalog.metadata_store import (
     OrderByField,
 )
 from lakecat.errors import InvalidValueError
-
-
-@pytest.fixture(params=["sqlite", "memory", "postgres", "mariadb"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[MetadataStore]:
-    if request.param == "memory":
-        opened = MetadataStore.in_memory()
-    else:
-        url = URL.create("sqlite", database=str(tmp_path / "catalog.db"))
-        if request.param != "sqlite":
-            url = request.getfixturevalue(f"{request.param}_url")
-        opened = MetadataStore.open(url, create=True)
-    with opened as made:
-        yield made
 
 
 def put(store: MetadataStore, count: int) -> list[int]:
