@@ -198,9 +198,12 @@ def mariadb_server() -> Iterator[DatabaseServer]:
         lack("no MariaDB: install it (apt-get install mariadb-server-core mariadb-client-core)")
     folder = Path(tempfile.mkdtemp(prefix="lakecat_maria_", dir="/tmp"))
     user = ["--user=root"] if os.geteuid() == 0 else []
-    data = f"--datadir={folder}/data"
-    install = [installer, "--no-defaults", data, "--auth-root-authentication-method=normal", "--skip-test-db", *user]
-    subprocess.run(install, check=True, capture_output=True)
+    # One that starts removes all temporary tables it finds where its own will be, those of others too.
+    (folder / "tmp").mkdir()
+    places = [f"--datadir={folder}/data", f"--tmpdir={folder}/tmp"]
+    install = [installer, "--no-defaults", *places, "--auth-root-authentication-method=normal", "--skip-test-db", *user]
+    done = subprocess.run(install, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
     port = free_port()
     admin = URL.create("mysql+pymysql", "lakecat", "p@ss:w/rd", "127.0.0.1", port, "mysql")
     init = folder / "init.sql"
@@ -208,7 +211,7 @@ def mariadb_server() -> Iterator[DatabaseServer]:
         "CREATE USER 'lakecat'@'%' IDENTIFIED BY 'p@ss:w/rd';\nGRANT ALL ON *.* TO 'lakecat'@'%' WITH GRANT OPTION;\n"
     )
     command = [
-        server, "--no-defaults", *user, data, f"--socket={folder}/socket", "--bind-address=127.0.0.1",
+        server, "--no-defaults", *user, *places, f"--socket={folder}/socket", "--bind-address=127.0.0.1",
         f"--port={port}", f"--pid-file={folder}/pid", f"--init-file={init}", "--innodb-flush-log-at-trx-commit=0",
         "--innodb-buffer-pool-size=32M", "--innodb-doublewrite=0", "--skip-log-bin", "--skip-name-resolve",
         "--character-set-server=latin1",  # a server whose defaults are not what the catalog needs
