@@ -45,7 +45,7 @@ class Bridges:
         """For each of these that others wrote and lakecat read: it, and lakecat's source."""
         ids = set(artifacts)
         uris: set[str] = set()
-        for part in _chunks(sorted(ids) if self.sources is not None else []):
+        for part in links.chunks(sorted(ids) if self.sources is not None else []):
             rows = self.connection.execute(
                 sa.select(s.artifact.c.uri).where(
                     s.artifact.c.id.in_(part), s.artifact.c.type_id == self.types[types_of.STATE]
@@ -60,7 +60,7 @@ class Bridges:
             return []
         found: list[tuple[int, int]] = []
         ours, event = s.lake_execution, s.event
-        for part in _chunks(values):
+        for part in links.chunks(values):
             rows = self.connection.execute(
                 sa.select(s.artifact.c.id, s.artifact.c.uri, sa.func.min(ours.c.started_ms).label("time"))
                 .join(event, sa.and_(event.c.artifact_id == s.artifact.c.id, event.c.type == int(EventType.INPUT)))
@@ -116,7 +116,7 @@ class ForeignColumns:
         if types_of.DATASET not in self.types:
             return found
         event, file, dataset = s.event, s.artifact, s.context
-        for part in _chunks(sorted(set(executions))):
+        for part in links.chunks(sorted(set(executions))):
             rows = self.connection.execute(
                 sa.select(event.c.execution_id, file.c.uri)
                 .join(file, file.c.id == event.c.artifact_id)
@@ -187,7 +187,7 @@ class ForeignColumns:
         )
         contexts = sorted(self.connection.execute(made).scalars())
         found: list[Row] = []
-        for part in _chunks(contexts):
+        for part in links.chunks(contexts):
             latest = self._latest(s.attribution.c.context_id.in_(part))
             query = self._edges(latest).where(edge.c.input_hash == uri_hash(dataset))
             if column is not None:
@@ -239,8 +239,3 @@ class ForeignColumns:
             .subquery()
         )  # fmt: skip
         return sa.select(writes).where(writes.c[_LATEST] == 1).subquery()
-
-
-def _chunks(values: Sequence[Any]) -> Iterable[Sequence[Any]]:
-    for start in range(0, len(values), registry.CHUNK):
-        yield values[start : start + registry.CHUNK]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import bisect
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import sqlalchemy as sa
 
@@ -20,6 +20,7 @@ from lakecat.catalog.enums import EventType
 from lakecat.catalog.enums import ExecutionState as MlmdState
 from lakecat.catalog.foreign_types import STATE
 
+V = TypeVar("V")
 DONE: Final = (int(MlmdState.COMPLETE), int(MlmdState.CACHED))
 
 
@@ -86,7 +87,7 @@ class Links:
     def _load(self, executions: Sequence[int]) -> dict[tuple[int, EventType, int], list[_Known]]:
         found: dict[tuple[int, EventType, int], list[_Known]] = {}
         event, mine, path = s.event, s.attribution, s.event_path
-        for ids in _chunks(executions):
+        for ids in chunks(executions):
             rows = self.connection.execute(
                 sa.select(
                     event.c.id, event.c.execution_id, event.c.artifact_id, event.c.type,
@@ -148,7 +149,7 @@ class Links:
         )  # fmt: skip
         roles = {(one.artifact_id, one.execution_id, int(one.type)): one.role for one in links}
         paths = []
-        for ids in _chunks(sorted({one.execution_id for one in links})):
+        for ids in chunks(sorted({one.execution_id for one in links})):
             rows = self.connection.execute(
                 sa.select(table.c.id, table.c.artifact_id, table.c.execution_id, table.c.type).where(
                     table.c.execution_id.in_(ids)
@@ -181,7 +182,7 @@ def set_ends(connection: sa.Connection, ends: Mapping[int, int]) -> None:
 def remove_unused(connection: sa.Connection, artifacts: Iterable[int]) -> None:
     """Remove those of these artifacts that no event leads to any more."""
     ids = sorted(artifacts)
-    for part in _chunks(ids):
+    for part in chunks(ids):
         used = set(
             connection.execute(sa.select(s.event.c.artifact_id).where(s.event.c.artifact_id.in_(part))).scalars()
         )
@@ -194,7 +195,7 @@ def remove_unused(connection: sa.Connection, artifacts: Iterable[int]) -> None:
 def written_by(connection: sa.Connection, executions: Sequence[int], dataset_type: int) -> set[int]:
     """The contexts of the datasets (of this type) that executions wrote."""
     near: set[int] = set()
-    for ids in _chunks(executions):
+    for ids in chunks(executions):
         rows = connection.execute(
             sa.select(s.attribution.c.context_id)
             # An expression, so that SQLite begins with the executions' events.
@@ -204,7 +205,7 @@ def written_by(connection: sa.Connection, executions: Sequence[int], dataset_typ
         )
         near.update(rows.scalars())
     found: set[int] = set()
-    for ids in _chunks(sorted(near)):
+    for ids in chunks(sorted(near)):
         found.update(
             connection.execute(
                 sa.select(s.context.c.id).where(s.context.c.id.in_(ids), s.context.c.type_id == dataset_type)
@@ -217,7 +218,7 @@ def relink(
     connection: sa.Connection, datasets: Iterable[int], since: int, types: Mapping[tuple[str, Any], int]
 ) -> None:
     """Let each vague read since a moment lead to what had been written last before it."""
-    for ids in _chunks(sorted(set(datasets))):
+    for ids in chunks(sorted(set(datasets))):
         writes = load_writes(connection, ids, since)
         found = _as_found(connection, ids, types[STATE])
         moves = []
@@ -310,6 +311,7 @@ def _as_found(connection: sa.Connection, datasets: Sequence[int], state_type: in
     return {row.context_id: row.artifact_id for row in rows}
 
 
-def _chunks(ids: Sequence[int]) -> Iterator[Sequence[int]]:
-    for start in range(0, len(ids), registry.CHUNK):
-        yield ids[start : start + registry.CHUNK]
+def chunks(values: Sequence[V]) -> Iterator[Sequence[V]]:
+    """The values in their order, in lists that fit an IN."""
+    for start in range(0, len(values), registry.CHUNK):
+        yield values[start : start + registry.CHUNK]
