@@ -66,6 +66,7 @@ def at(document: Any, path: str) -> Any:
         ("where orders-2026-11-01.csv", {"trace": "trace", "trace.loads.0": "load", "trace.holdings.0": "holding"}),
         ("status", {"status.0": "status", "status.0.version": "version", "status.0.last_run": "execution"}),
         ("doctor", {"checks.0": "check"}),
+        ("catalog purge --older-than 90d", {"purge": "removal"}),
     ],
 )
 def test_a_document_has_the_fields_that_are_promised(
