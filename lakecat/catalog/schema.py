@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
 from sqlalchemy.sql import quoted_name
 
-HEAD: Final = "0005"
+HEAD: Final = "0006"
 """Newest Alembic revision; a test compares it with ``migrations/versions``."""
 
 VERSION_TABLE: Final = "lakecat_alembic_version"
@@ -258,6 +258,9 @@ lake_execution: Final = _table(
     sa.Index("idx_lakecat_execution_job", "job", "execution_id"),
     sa.Index("idx_lakecat_execution_lease", "lease_resource", "state"),
     sa.Index("idx_lakecat_execution_state", "state", "execution_id"),
+    sa.Index("idx_lakecat_execution_state_started", "state", "started_ms"),
+    sa.Index("idx_lakecat_execution_started", "started_ms"),
+    sa.Index("idx_lakecat_execution_type", "type", "execution_id"),
 )
 intent: Final = _table(
     "lakecat_intent",
@@ -320,6 +323,7 @@ version: Final = _table(
     sa.Column("expired_ms", _BIG),
     sa.Column("collected_ms", _BIG),
     sa.Index("idx_lakecat_version_snapshot", "dataset_id", "snapshot_id"),
+    sa.Index("idx_lakecat_version_committed", "committed_ms"),
 )
 column_edge: Final = _table(
     "lakecat_column_edge",
@@ -335,6 +339,7 @@ column_edge: Final = _table(
     sa.Column("expression", _TEXT),
     sa.Column("line", sa.Integer),
     sa.Column("masked", sa.Boolean(create_constraint=False), nullable=False),
+    sa.Index("idx_lakecat_column_edge_output", "output_dataset"),
 )
 annotation: Final = _table(
     "lakecat_annotation",
