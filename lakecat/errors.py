@@ -43,8 +43,11 @@
     │   ├── UnsupportedTypeError
     │   └── CorruptFileError
     ├── SourceError              what a connector reads
+    │   ├── SourceUnavailableError  it does not answer, or broke off in the midst
+    │   ├── SourceAccessError    wrong credentials, or rights that are missing
     │   ├── ParseError           a place in a file that cannot be read surely
-    │   └── SourceChangedError   the source changed while it was read
+    │   ├── SourceChangedError   the source changed while it was read
+    │   └── StreamsFailedError   some of a job's streams failed; has ``failures``
     ├── EngineError              a query failed in the engine
     │   └── AccessDeniedError    SQL text reached for something outside the lake
     ├── LineageError
@@ -55,6 +58,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 
@@ -272,12 +276,35 @@ class SourceError(LakecatError):
     """A source cannot be read."""
 
 
+class SourceUnavailableError(SourceError):
+    """A source does not answer, or not in time, or the connection to it broke off in the midst."""
+
+
+class SourceAccessError(SourceError):
+    """A source refuses us: wrong credentials, or rights that are missing."""
+
+
 class ParseError(SourceError):
     """A place in a source file that cannot be read surely."""
 
 
 class SourceChangedError(SourceError):
     """The source changed while it was read."""
+
+
+class StreamsFailedError(SourceError):
+    """Some streams of a job failed; the others were committed. ``failures``: the error of each, by its dataset."""
+
+    def __init__(self, failures: Mapping[str, LakecatError]) -> None:
+        dataset, first = next(iter(failures.items()))
+        count = f"{len(failures)} stream{'' if len(failures) == 1 else 's'}"
+        super().__init__(
+            f"{count} failed: {', '.join(failures)}; {dataset}: {first.what}",
+            where=first.where,
+            hint=first.hint,
+            next_command=first.next_command,
+        )
+        self.failures = dict(failures)
 
 
 class EngineError(LakecatError):

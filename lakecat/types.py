@@ -148,6 +148,16 @@ class FileVersion:
     etag: str | None = None
     mtime: datetime | None = None
 
+    @classmethod
+    def gone(cls, uri: str) -> FileVersion:
+        """What the ledger says of a file that was loaded once and is no longer there."""
+        return cls(uri, 0, "gone")
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether the file is no longer there."""
+        return self.size == 0 and self.etag == "gone"
+
     @property
     def identity(self) -> str:
         """What tells two states of one path apart: the etag, else the mtime to the microsecond; and the size."""

@@ -18,11 +18,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv as pacsv
 
+from lakecat.connector.columns import Column, check_names, fold, unite
+from lakecat.connector.fit import MisfitError, Rule, first_misfit, fit, is_text_type
 from lakecat.errors import ParseError, SourceChangedError, Where
 from lakecat_connectors._bytes import RawFile, text_chunks
-from lakecat_connectors._columns import Column, check_names, fold, unite
 from lakecat_connectors._faults import excerpt
-from lakecat_connectors._fit import MisfitError, Rule, first_misfit, fit, is_text_type
 from lakecat_connectors._infer import Evidence
 from lakecat_connectors._job import FileResult, Job, JobFile, ahead, ordered
 from lakecat_connectors._options import file_compression, file_delimiter

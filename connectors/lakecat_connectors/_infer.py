@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lakecat_connectors._fit import MisfitError, Rule, fit, holds, looks_numeric
+from lakecat.connector.fit import MisfitError, Rule, fit, holds, looks_numeric
 
 _DOUBLE_INTEGERS: Final = 2**53
 _DECIMAL_DIGITS: Final = 38

@@ -14,8 +14,8 @@ from typing import Any, Protocol, TypeVar
 
 import pyarrow as pa
 
+from lakecat.connector.columns import Wanted
 from lakecat.errors import LakecatError
-from lakecat_connectors._columns import Wanted
 from lakecat_connectors._options import FilesOptions, Format, parse_options
 
 _Item = TypeVar("_Item")

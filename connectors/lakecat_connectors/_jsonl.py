@@ -10,14 +10,14 @@ from typing import Any, Final
 
 import pyarrow as pa
 
+from lakecat.connector.columns import Column, check_names, fold, unite
+from lakecat.connector.fit import MisfitError, Rule, first_misfit, fit
+from lakecat.connector.shapes import Budget, Shape, ShapeError, converter, number
 from lakecat.errors import LakecatError, ParseError, SourceChangedError, Where
 from lakecat_connectors._bytes import RawFile, text_chunks
-from lakecat_connectors._columns import Column, check_names, fold, unite
 from lakecat_connectors._faults import excerpt
-from lakecat_connectors._fit import MisfitError, Rule, first_misfit, fit
 from lakecat_connectors._job import FileResult, Job, JobFile, ahead
 from lakecat_connectors._options import file_compression
-from lakecat_connectors._shapes import Budget, Shape, ShapeError, converter, number
 
 _KEPT_BYTES: Final = 4 << 20
 _MAX_LINE: Final = 64 << 20

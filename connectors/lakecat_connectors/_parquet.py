@@ -12,9 +12,9 @@ import pyarrow.compute as pc
 from pyarrow import parquet as pq
 
 from lakecat.connector import type_name
+from lakecat.connector.columns import MAX_COLUMNS, Column, check_names, fold, unite
 from lakecat.errors import ParseError, SchemaError, Where
 from lakecat_connectors._bytes import RawFile
-from lakecat_connectors._columns import MAX_COLUMNS, Column, check_names, fold, unite
 from lakecat_connectors._job import FileResult, Job, JobFile
 
 _BATCH_BYTES: Final = 32 << 20

@@ -13,10 +13,19 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from lakecat.connector import ReadOptions, ReadSummary, Slice, SliceReader, StreamState
+from lakecat.connector import (
+    ConnectorContext,
+    ReadOptions,
+    ReadSummary,
+    Slice,
+    SliceReader,
+    Stream,
+    StreamRequest,
+    StreamState,
+)
+from lakecat.connector.columns import Wanted
 from lakecat.errors import ConfigError, ParseError, SourceChangedError, SourceError, Where
 from lakecat.types import FileVersion, Json, LoadedFile, Position, SourceRead
-from lakecat_connectors._columns import Wanted
 from lakecat_connectors._job import FileResult, Job, JobFile
 from lakecat_connectors._listing import Listed, Listing, changed
 from lakecat_connectors._options import FilesOptions, Format, file_format, parse_options
@@ -34,15 +43,20 @@ class Files:
         self._worker: Worker | None = None
 
     @classmethod
-    def open(cls, options: Mapping[str, Json], *, base: str, storage: Mapping[str, str]) -> Files:
-        """Validate the options. ``storage``: endpoint, region, access_key, secret_key, … as in lakecat.yaml.
+    def open(cls, options: Mapping[str, Json], context: ConnectorContext) -> Files:
+        """Validate the options. The context's ``storage``: endpoint, region, access_key, … as in lakecat.yaml.
 
         Raises ConfigError naming the option.
         """
         parsed = parse_options(options)
-        return cls(parsed, Listing(parsed.paths, base=base, storage=storage))
+        return cls(parsed, Listing(parsed.paths, base=str(context.root), storage=context.storage))
 
-    def plan(self, state: StreamState, *, incremental: bool) -> Sequence[Slice]:
+    def discover(self) -> Sequence[Stream]:
+        """One stream: all files that ``path`` matches. Only reading them shows their columns."""
+        paths = self._options.paths
+        return (Stream(name="files", uri=paths[0], description=", ".join(paths)),)
+
+    def plan(self, request: StreamRequest, state: StreamState) -> Sequence[Slice]:
         """New file versions as slices in the order of their URLs.
 
         Incremental: one slice for each new file (``batch: all``: one for all of them). Else one slice with every
@@ -50,7 +64,7 @@ class Files:
         """
         listed = self._listing.scan()
         versions = tuple(item.version for item in listed)
-        if not incremental:
+        if not request.incremental:
             return self._whole(versions, state)
         loaded = {(version.uri, version.identity) for version in state.loaded(versions)}
         new = tuple(version for version in versions if (version.uri, version.identity) not in loaded)

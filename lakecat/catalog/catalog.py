@@ -6,7 +6,7 @@ The commit itself is ``lakecat.catalog.commit.commit``: it needs Iceberg, which 
 from __future__ import annotations
 
 import uuid as uuids
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Final, Literal, Self
@@ -241,6 +241,17 @@ class Catalog(Finding):
         """
         with self.database.reading() as connection:
             return queries.loaded(connection, stream, files, newest=newest)
+
+    def ledger(self, stream: str, *, page: int = 10_000) -> Iterator[FileVersion]:
+        """The newest loaded version of every file of a stream, in no particular order; files gone are left out.
+
+        Read in pages of so many rows, each in a transaction of its own.
+        """
+        after: str | None = ""
+        while after is not None:
+            with self.database.reading() as connection:
+                files, after = queries.ledger(connection, stream, after, page)
+            yield from files
 
     def lineage(
         self, of: VersionRef | Version, direction: lineage.Direction = "up", depth: int | None = None

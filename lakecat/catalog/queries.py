@@ -7,8 +7,8 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
-from datetime import datetime
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
 
 import sqlalchemy as sa
 
@@ -40,6 +40,10 @@ from lakecat.types import (
     Version,
     VersionRef,
 )
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_UUIDS: Final = ("00000000-0000-0000-0000-000000000000", "ffffffff-ffff-ffff-ffff-ffffffffffff")
+"""The first and the last one, in any order of letters and digits."""
 
 
 def milliseconds(when: datetime) -> int:
@@ -187,9 +191,14 @@ def executions(
     since: datetime | None = None,
     limit: int | None = 50,
 ) -> tuple[ExecutionInfo, ...]:
-    """Executions that fit every filter, newest first."""
+    """Executions that fit every filter, newest first.
+
+    Those since a time are in the order of when they began, by which an index has them: else all others would be read
+    where few fit.
+    """
     table = s.lake_execution
-    query = sa.select(table).order_by(table.c.execution_id.desc()).limit(limit)
+    order = [table.c.execution_id.desc()] if since is None else [table.c.started_ms.desc(), table.c.execution_id.desc()]
+    query = sa.select(table).order_by(*order).limit(limit)
     if job is not None:
         query = query.where(table.c.job == job)
     if state is not None:
@@ -245,7 +254,11 @@ def find_executions(connection: sa.Connection, text: str) -> tuple[int, ...]:
             return found
     if not re.fullmatch(r"[0-9a-f-]{8,36}", text.lower()):
         return ()
-    return tuple(connection.execute(key.where(table.c.uuid.startswith(text.lower()))).scalars())
+    # LIKE alone would read every UUID, as indexes know of no case (SQLite) or of the locale's (PostgreSQL).
+    begin = text.lower()
+    low, high = (begin + end[len(begin) :] for end in _UUIDS)
+    found = connection.execute(key.where(table.c.uuid.between(low, high), table.c.uuid.startswith(begin))).scalars()
+    return tuple(found)
 
 
 def executions_of(connection: sa.Connection, execution_ids: Iterable[int]) -> dict[int, ExecutionInfo]:
@@ -304,6 +317,33 @@ def loaded(
         known = set(dict(pairs).items()) if newest else set(pairs)
         found.update(f for key in part for f in by_hash[key] if (key, uri_hash(f.identity)) in known)
     return frozenset(found)
+
+
+def ledger(
+    connection: sa.Connection, stream: str, after: str, limit: int
+) -> tuple[tuple[FileVersion, ...], str | None]:
+    """A page of the files whose hash is above ``after``, the newest version of each, and where the next page begins.
+
+    Files that are gone are left out.
+    """
+    table = s.loaded_file
+    rows = connection.execute(
+        sa.select(table)
+        .where(table.c.stream == stream, table.c.uri_hash > after)
+        .order_by(table.c.uri_hash, table.c.execution_id.desc())
+        .limit(limit)
+    ).all()
+    newest: dict[str, sa.Row[Any]] = {}
+    for row in rows:
+        newest.setdefault(row.uri_hash, row)
+    files = (_file_version(row) for row in newest.values())
+    end = rows[-1].uri_hash if len(rows) == limit else None
+    return tuple(file for file in files if not file.is_gone), end
+
+
+def _file_version(row: sa.Row[Any]) -> FileVersion:
+    mtime = None if row.mtime_us is None else _EPOCH + timedelta(microseconds=row.mtime_us)
+    return FileVersion(row.uri, row.size, row.etag, mtime)
 
 
 def _source(uri: str, found: dict[str, Json]) -> SourceRead:

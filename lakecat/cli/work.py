@@ -50,7 +50,7 @@ def report_run(output: Output, work: Callable[[OnProgress, OnResult], RunReport]
 def outcome_line(outcome: Outcome) -> tuple[str, Style]:
     """One outcome on one line, and its colour."""
     mark, style = _MARKS[outcome.state.value]
-    parts = [f"{mark} {outcome.dataset}"]
+    parts = [f"{mark} {outcome.dataset or outcome.name}"]
     if outcome.version is not None:
         parts.append(f"v{outcome.version.version}")
         parts.append(f"{outcome.version.added_rows:+,} rows")
@@ -87,7 +87,7 @@ def _plan_blocks(work: Sequence[PlannedWork]) -> Iterator[Block]:
     for item in work:
         mark, style = ("✗", "bad") if item.problem else ("+", "good") if item.runs else ("·", "dim")
         reasons = "; ".join(item.reasons)
-        yield Line(f"{mark} {item.kind} {item.name} → {item.dataset}: {reasons}", style)  # type: ignore[arg-type]
+        yield Line(f"{mark} {item.kind} {item.name} → {item.dataset or '?'}: {reasons}", style)  # type: ignore[arg-type]
     runs = Counter(item.kind for item in work if item.runs)
     shown = [count(runs[kind], kind) for kind in ("ingest", "transform") if runs[kind]]
     yield Line(f"would run: {', '.join(shown)}" if shown else "nothing to do: everything is up to date", "strong")

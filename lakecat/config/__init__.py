@@ -1,7 +1,7 @@
 """``lakecat.yaml``, ``ingest/*.yaml`` and the environment, as frozen settings; secrets only by reference."""
 
 from lakecat.config.document import Document, parse_document, read_document
-from lakecat.config.jobs import IngestJob, JobFile, Schedule, cron_text, listed, load_jobs
+from lakecat.config.jobs import IngestJob, JobFile, Schedule, cron_text, is_pattern, load_jobs
 from lakecat.config.secret import Secret, SecretRef
 from lakecat.config.settings import (
     FILE_NAME,
@@ -15,11 +15,13 @@ from lakecat.config.settings import (
     WriteSettings,
     load_settings,
 )
+from lakecat.config.streams import KEYED, StreamJob, StreamKeys, listed
 from lakecat.config.validate import Frozen, suggestion, validate
 from lakecat.config.values import PartitionSpecText, parse_duration, parse_size
 
 __all__ = [
     "FILE_NAME",
+    "KEYED",
     "CatalogSettings",
     "Document",
     "EngineSettings",
@@ -34,9 +36,12 @@ __all__ = [
     "SecretRef",
     "Settings",
     "Storage",
+    "StreamJob",
+    "StreamKeys",
     "TransformSettings",
     "WriteSettings",
     "cron_text",
+    "is_pattern",
     "listed",
     "load_jobs",
     "load_settings",

@@ -10,10 +10,11 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from lakecat.config.document import Document, read_document
 from lakecat.config.settings import Settings
+from lakecat.config.streams import KEYED, LandingKeys, StreamJob, StreamKeys, target_text
 from lakecat.config.validate import Frozen, validate
-from lakecat.config.values import CronText, Dataset, PartitionSpecText, TypeText, ZoneText
-from lakecat.errors import ConfigError, Where
-from lakecat.types import Json, WriteMode
+from lakecat.config.values import CronText, ZoneText
+from lakecat.errors import ConfigError, SelectorError, Where
+from lakecat.types import DatasetName, Json
 
 FOLDER: Final = "ingest"
 _JOB_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,126}")
@@ -26,43 +27,36 @@ class Schedule(Frozen):
     timezone: ZoneText = Field(default="UTC", description="IANA time zone in which the cron fields are meant")
 
 
-def listed(value: object) -> object:
-    """What was written as one text or a list, as a tuple; for a validator that runs before pydantic's own."""
-    if isinstance(value, str):
-        return (value,)
-    return tuple(value) if isinstance(value, list) else value
-
-
 def cron_text(value: object) -> object:
     """A bare cron text as the keys of a Schedule; for a validator that runs before pydantic's own."""
     return {"cron": value} if isinstance(value, str) else value
 
 
-def _mode(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    try:
-        return WriteMode(value)
-    except ValueError:
-        raise ValueError(f"{value!r} is not a mode; write {', '.join(WriteMode)}") from None
+def _named(value: object) -> object:
+    """Streams given as a list of names have no keys of their own."""
+    if isinstance(value, list):
+        return {name: {} for name in value}
+    return {name: {} if keys is None else keys for name, keys in value.items()} if isinstance(value, dict) else value
 
 
-class JobFile(Frozen):
+class JobFile(LandingKeys):
     """The keys of a file under ``ingest/``."""
 
     connector: str = Field(default="files", description="name of the connector that reads the source")
-    target: Dataset = Field(description="dataset that the rows go to, namespace.name")
+    target: Annotated[str | None, BeforeValidator(target_text)] = Field(
+        default=None,
+        description="dataset that the rows go to, namespace.name; with streams, a * in it stands for the stream's name",
+    )
     options: dict[str, object] = Field(default_factory=dict, description="the connector's own options")
-    mode: Annotated[WriteMode, BeforeValidator(_mode)] = Field(
-        default=WriteMode.APPEND, description="append, replace, replace_partitions, merge or delete"
+    stream: str | None = Field(default=None, description="the source's stream to read, where it has several")
+    streams: Annotated[dict[str, StreamKeys], BeforeValidator(_named)] = Field(
+        default_factory=dict,
+        description="several streams, by name or pattern (`public.*`), each with keys of its own where they differ",
     )
-    key: Annotated[tuple[str, ...], BeforeValidator(listed)] = Field(
-        default=(), description="columns that identify a row, for merge and delete"
+    on_error: Literal["continue", "fail"] = Field(
+        default="continue",
+        description="when one of several streams fails: the others are committed, or nothing of the run is",
     )
-    partition: Annotated[tuple[PartitionSpecText, ...], BeforeValidator(listed)] = Field(
-        default=(), description="how a new table is partitioned, e.g. day(time_hour), bucket(16, id), origin"
-    )
-    columns: dict[str, TypeText] = Field(default_factory=dict, description="types of columns, in Iceberg's names")
     batch: Literal["file", "all"] = Field(
         default="all", description="what is committed together: each file, or all new files"
     )
@@ -71,14 +65,19 @@ class JobFile(Frozen):
     )
 
     @model_validator(mode="after")
-    def _keys_fit(self) -> Self:
-        keyed = self.mode in (WriteMode.MERGE, WriteMode.DELETE)
-        if keyed and not self.key:
+    def _streams_fit(self) -> Self:
+        if self.streams and self.stream is not None:
+            raise ValueError("stream and streams cannot stand together")
+        if self.streams:
+            return self
+        if self.target is None:
+            raise ValueError("key 'target' is missing")
+        if "*" in self.target:
+            raise ValueError("target has a *, which stands for the names of streams; there are no streams")
+        if self.mode in KEYED and not self.key and self.stream is None:
             raise ValueError(f"mode {self.mode.value} needs key: the columns that identify a row")
-        if self.key and not keyed:
-            raise ValueError(f"key means nothing with mode {self.mode.value}; it is for merge and delete")
-        if len(set(self.key)) != len(self.key):
-            raise ValueError("key names a column twice")
+        if self.key and self.mode not in KEYED:
+            raise ValueError(f"key means nothing with mode {self.mode.value}; it is for {' and '.join(sorted(KEYED))}")
         return self
 
 
@@ -94,12 +93,58 @@ class IngestJob(JobFile):
         """The connector's options as JSON values."""
         return self.options  # type: ignore[return-value]  # they come from Document.value, which is Json
 
+    @property
+    def targets(self) -> tuple[DatasetName, ...]:
+        """The datasets that are known to be filled before the source is asked, in the order of the streams."""
+        if not self.streams:
+            return (self.stream_job(None).target,)
+        return tuple(self.stream_job(name).target for name in self.streams if not is_pattern(name))
+
+    def stream_job(self, name: str | None, stream: str | None = None) -> StreamJob:
+        """The stream under the entry ``name`` (None: the job's only one); ``stream``: one that a pattern matched."""
+        own = self.streams[name] if name is not None else None
+        said = own.model_fields_set if own else frozenset()
+        values = {key: getattr(own if key in said else self, key) for key in LandingKeys.model_fields}
+        actual = stream or name or self.stream
+        template = (own.target if own else None) or self.target or f"{self.name}.*"
+        path = () if name is None else ("streams", name)
+        return StreamJob(
+            job=self.name,
+            connector=self.connector,
+            stream=actual,
+            target=self._target(template, actual, path),
+            options=own.options if own else {},
+            where_of=lambda *keys: self.where_of(*path, *keys),
+            **values,
+        )
+
+    def _target(self, template: str, stream: str | None, path: tuple[str, ...]) -> DatasetName:
+        name = template.replace("*", table_name(stream or ""))
+        try:
+            return DatasetName.parse(re.sub(r"\.(?=[0-9])", "._", name))
+        except SelectorError as err:
+            raise ConfigError(
+                f"the stream {stream!r} has no dataset: {err.what}",
+                where=self.where_of(*path, "target"),
+                hint="give it a target: of its own",
+            ) from err
+
     def where_of(self, *path: str) -> Where:
         """The place of a key, e.g. ``where_of("options", "path")``; the nearest ancestor's when it is not written."""
         for end in range(len(path), 0, -1):
             if (found := self.marks.get(".".join(path[:end]))) is not None:
                 return found
         return self.where
+
+
+def is_pattern(stream: str) -> bool:
+    """Whether the name under ``streams`` stands for any number of streams."""
+    return any(character in stream for character in "*?[")
+
+
+def table_name(stream: str) -> str:
+    """A stream's name as part of a dataset's: its last part, what no name may hold written as ``_``."""
+    return re.sub(r"[^A-Za-z0-9_]+", "_", stream.rsplit(".", 1)[-1]).lower()
 
 
 def load_jobs(settings: Settings) -> tuple[IngestJob, ...]:
@@ -124,7 +169,7 @@ def load_jobs(settings: Settings) -> tuple[IngestJob, ...]:
 def _job(name: str, document: Document, settings: Settings) -> IngestJob:
     checked = validate(JobFile, document, root=settings.root)
     marks = {
-        ".".join(str(part) for part in path): document.where(path) for path in document.marks if 0 < len(path) <= 3
+        ".".join(str(part) for part in path): document.where(path) for path in document.marks if 0 < len(path) <= 5
     }
     values = {field: getattr(checked, field) for field in JobFile.model_fields}
     return IngestJob(name=name, where=document.where(("target",)), marks=marks, **values)

@@ -7,8 +7,8 @@ import importlib
 from importlib.metadata import entry_points
 from typing import Any, Final
 
-from lakecat.config import IngestJob
-from lakecat.connector import Connector
+from lakecat.config import IngestJob, SecretRef
+from lakecat.connector import Connector, ConnectorContext
 from lakecat.errors import ConfigError
 from lakecat.landing import Services
 from lakecat.types import Json
@@ -25,8 +25,14 @@ def open_connector(services: Services, job: IngestJob) -> Connector:
     options: dict[str, Json] = {"batch": job.batch, **job.json_options}
     if nulls_for_missing(job):
         options["missing_columns"] = "null"
+    context = ConnectorContext(
+        root=services.settings.root,
+        storage=_storage(services),
+        secret=lambda reference: _secret(services, reference),
+        clock=services.clock,
+    )
     try:
-        opened: Connector = kind.open(options, base=str(services.settings.root), storage=_storage(services))
+        opened: Connector = kind.open(options, context)
     except ConfigError as err:
         if err.where is None:
             err.where = job.where_of("options")
@@ -59,9 +65,13 @@ def _find(job: IngestJob) -> Any:
         raise ConfigError(
             f"the connector {name!r} cannot be imported: {err}", where=where, hint="install the package that has it"
         ) from err
-    if not all(hasattr(kind, method) for method in ("open", "plan", "read", "close")):
+    if not all(hasattr(kind, method) for method in ("open", "discover", "plan", "read", "close")):
         raise ConfigError(f"{name!r} is no connector: it lacks the methods of lakecat.connector.Connector", where=where)
     return kind
+
+
+def _secret(services: Services, reference: str) -> str:
+    return SecretRef(reference).within(services.settings.root).resolve(services.environ).reveal()
 
 
 def _storage(services: Services) -> dict[str, str]:

@@ -15,7 +15,7 @@ class IngestResult:
 
     ``version`` is None where no version was made, for there was nothing to change. ``rows`` were read from
     ``sources``; ``files`` with ``bytes`` were written; ``schema_changes`` says each step in words. ``already`` tells
-    that an earlier run had done this work.
+    that an earlier run had done this work. ``rejected`` rows could not be read and went to ``quarantine``.
     """
 
     dataset: DatasetName
@@ -28,9 +28,21 @@ class IngestResult:
     sources: tuple[str, ...] = ()
     schema_changes: tuple[str, ...] = ()
     already: bool = False
+    stream: str | None = None
+    rejected: int = 0
+    quarantine: DatasetName | None = None
 
 
-def result_of(dataset: DatasetName, landed: Landed, loaded: Loaded | None, seconds: float) -> IngestResult:
+def result_of(
+    dataset: DatasetName,
+    landed: Landed,
+    loaded: Loaded | None,
+    seconds: float,
+    *,
+    stream: str | None = None,
+    rejected: int = 0,
+    quarantine: DatasetName | None = None,
+) -> IngestResult:
     """What an execution did, told from what landed and what became of the rows (None when they were not read)."""
     version = next((version for version in landed.versions if version.dataset == dataset), None)
     sources = landed.harvest.sources if landed.harvest else ()
@@ -45,4 +57,7 @@ def result_of(dataset: DatasetName, landed: Landed, loaded: Loaded | None, secon
         sources=tuple(source.uri for source in sources),
         schema_changes=loaded.schema_changes if loaded else (),
         already=landed.already,
+        stream=stream,
+        rejected=rejected,
+        quarantine=quarantine if rejected else None,
     )

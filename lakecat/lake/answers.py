@@ -35,12 +35,13 @@ WorkKind: TypeAlias = Literal["ingest", "transform"]
 class Outcome:
     """One commit of a job or script, or the reason why there was none.
 
-    ``rows`` is how many the commit added; ``schema_changes`` says each step in words.
+    ``rows`` is how many the commit added; ``schema_changes`` says each step in words. ``dataset`` is None for a job
+    whose streams were not known yet when it failed.
     """
 
     name: str
     kind: WorkKind
-    dataset: DatasetName
+    dataset: DatasetName | None
     state: OutcomeState
     version: Version | None = None
     rows: int | None = None
@@ -84,7 +85,7 @@ class PlannedWork:
 
     name: str
     kind: WorkKind
-    dataset: DatasetName
+    dataset: DatasetName | None
     runs: bool
     reasons: tuple[str, ...]
     problem: LakecatError | None = None

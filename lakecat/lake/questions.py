@@ -145,7 +145,8 @@ def status(
     work: dict[DatasetName, list[IngestJob | Script]] = {name: [] for name in infos}
     everything: list[IngestJob | Script] = [*jobs, *scripts]
     for item in everything:
-        work.setdefault(item.target, []).append(item)
+        for target in item.targets if isinstance(item, IngestJob) else (item.target,):
+            work.setdefault(target, []).append(item)
     runs, said = catalog.last_runs(), catalog.annotated()
     found = []
     for name in sorted(work):

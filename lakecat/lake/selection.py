@@ -44,13 +44,11 @@ def select_work(
     having = _attributes(attributes, select, exclude)
     writers: dict[DatasetName, set[str]] = {}
     for job in jobs:
-        writers.setdefault(job.target, set()).add(_job_key(job))
+        for target in job.targets:
+            writers.setdefault(target, set()).add(_job_key(job))
     for script in scripts:
         writers.setdefault(script.target, set()).add(_script_key(script))
-    nodes = [
-        Node(_job_key(job), frozenset((job.name, str(job.target))), attributes=having.get(str(job.target), {}))
-        for job in jobs
-    ]
+    nodes = [_job_node(job, having) for job in jobs]
     for script in scripts:
         needs = {key for dataset in script.inputs for key in writers.get(dataset, ())} - {_script_key(script)}
         names, has = frozenset((script.name, str(script.target))), having.get(str(script.target), {})
@@ -60,6 +58,16 @@ def select_work(
         tuple(job for job in jobs if _job_key(job) in chosen),
         tuple(script for script in scripts if _script_key(script) in chosen),
     )
+
+
+def _job_node(job: IngestJob, having: Mapping[str, Mapping[str, frozenset[str]]]) -> Node:
+    """A job with the names and attributes of all that it fills."""
+    targets = [str(target) for target in job.targets]
+    attributes: dict[str, frozenset[str]] = {}
+    for target in targets:
+        for kind, words in having.get(target, {}).items():
+            attributes[kind] = attributes.get(kind, frozenset()) | words
+    return Node(_job_key(job), frozenset((job.name, *targets)), attributes=attributes)
 
 
 def _job_key(job: IngestJob) -> str:

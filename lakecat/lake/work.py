@@ -10,8 +10,8 @@ from typing import Protocol, TypeAlias
 from lakecat import transform
 from lakecat.config import IngestJob, Schedule
 from lakecat.engines import Engine
-from lakecat.errors import LakecatError
-from lakecat.ingest import IngestResult, JobPlan, plan_job, run_job
+from lakecat.errors import LakecatError, StreamsFailedError
+from lakecat.ingest import IngestResult, StreamPlan, plan_job, run_job
 from lakecat.lake.answers import Outcome, OutcomeState, PlannedWork, RunReport, WorkPlan
 from lakecat.lake.selection import Selection
 from lakecat.landing import Services, hold
@@ -80,11 +80,11 @@ def _run_job(
         if on_result is not None:
             on_result(outcome)
 
-    def ended(state: OutcomeState, reason: str, error: LakecatError | None = None) -> Outcome:
+    def ended(state: OutcomeState, reason: str, error: LakecatError | None = None, dataset: str = "") -> Outcome:
         return Outcome(
             name=job.name,
             kind="ingest",
-            dataset=job.target,
+            dataset=DatasetName.parse(dataset) if dataset else _first_target(job),
             state=state,
             seconds=time.monotonic() - started,
             reasons=(reason,),
@@ -93,11 +93,19 @@ def _run_job(
 
     try:
         run_job(services, job, tell, on_result=lambda result: keep(_ingested(job, result)))
+    except StreamsFailedError as err:
+        for dataset, failure in err.failures.items():
+            keep(ended(OutcomeState.FAILED, failure.what, failure, dataset))
     except LakecatError as err:
         keep(ended(OutcomeState.FAILED, err.what, err))
     if not outcomes:
         keep(ended(OutcomeState.NOTHING, "nothing new"))
     return outcomes
+
+
+def _first_target(job: IngestJob) -> DatasetName | None:
+    """The dataset that a job stands for where no stream is meant."""
+    return next(iter(job.targets), None)
 
 
 def _ingested(job: IngestJob, result: IngestResult) -> Outcome:
@@ -119,9 +127,10 @@ def _ingested(job: IngestJob, result: IngestResult) -> Outcome:
 def _ingest_reasons(result: IngestResult) -> tuple[str, ...]:
     if result.already:
         return ("done already by another run",)
+    aside = (f"{result.rejected} rows set aside in {result.quarantine}",) if result.rejected else ()
     if result.version is None:
-        return ("nothing to change",)
-    return tuple(f"{source} is new" for source in result.sources)
+        return ("nothing to change", *aside)
+    return (*(f"{source} is new" for source in result.sources), *aside)
 
 
 def run_scripts(
@@ -187,11 +196,11 @@ def plan_work(
     variables: Variables,
 ) -> WorkPlan:
     """What the chosen jobs and scripts would do, and why; scripts as they will be after the jobs."""
-    work = [_planned_job(services, job) for job in chosen.jobs]
+    work = [item for job in chosen.jobs for item in _planned_job(services, job)]
     names = [script.name for script in chosen.scripts]
     if names:
         plan = transform.plan(services, scripts, names, engine=engine, variables=variables, full_refresh=full_refresh)
-        filled = {item.dataset: f"ingest {item.name}" for item in work if item.runs}
+        filled = {item.dataset: f"ingest {item.name}" for item in work if item.runs and item.dataset is not None}
         for step in plan.steps:
             work.append(_planned_script(step, filled, missing=filled.keys() - plan.pins.keys()))
             if work[-1].runs:
@@ -215,24 +224,32 @@ def _planned_script(
     )
 
 
-def _planned_job(services: Services, job: IngestJob) -> PlannedWork:
+def _planned_job(services: Services, job: IngestJob) -> list[PlannedWork]:
+    """What would become of each stream."""
     try:
         plan = plan_job(services, job)
     except LakecatError as err:
-        return PlannedWork(
-            name=job.name, kind="ingest", dataset=job.target, runs=True, reasons=(err.what,), problem=err
+        target, reasons = _first_target(job), (err.what,)
+        return [PlannedWork(name=job.name, kind="ingest", dataset=target, runs=True, reasons=reasons, problem=err)]
+    return [
+        PlannedWork(
+            name=job.name,
+            kind="ingest",
+            dataset=stream.target,
+            runs=bool(stream.slices),
+            reasons=(_stream_reason(stream),),
         )
-    return PlannedWork(
-        name=job.name, kind="ingest", dataset=job.target, runs=bool(plan.slices), reasons=(_job_reason(plan),)
-    )
+        for stream in plan.streams
+    ]
 
 
-def _job_reason(plan: JobPlan) -> str:
+def _stream_reason(plan: StreamPlan) -> str:
     if not plan.slices:
         return "nothing new"
     files = sum(len(item.files) for item in plan.slices)
-    what = f"{files} new file{'' if files == 1 else 's'}" if files else f"{len(plan.slices)} new slices"
     commits = len(plan.slices)
-    return f"{what} in {commits} commit{'' if commits == 1 else 's'}, {plan.mode.value}" + (
+    many = "at least " if plan.open_ended else ""
+    what = f"{files} new file{'' if files == 1 else 's'}" if files else f"{many}{commits} new slices"
+    return f"{what} in {many}{commits} commit{'' if commits == 1 else 's'}, {plan.mode.value}" + (
         "" if plan.table_exists else ", new table"
     )

@@ -35,7 +35,7 @@ options:
 def test_a_whole_job(tmp_path: Path) -> None:
     (job,) = jobs(tmp_path, flights=FLIGHTS)
     assert job.name == "flights"
-    assert job.target == DatasetName("raw", "flights")
+    assert job.targets == (DatasetName("raw", "flights"),)
     assert job.mode is WriteMode.MERGE
     assert job.key == ("origin", "time_hour")
     assert job.partition == ("day(time_hour)", "bucket(16, id)", "truncate(4, name)", "origin")
@@ -103,3 +103,61 @@ def test_yaml_and_yml_of_one_name_clash(tmp_path: Path) -> None:
     (tmp_path / "ingest" / "a.yml").write_text("target: raw.b\n")
     with pytest.raises(ConfigError, match="defined twice"):
         load_jobs(load_settings(tmp_path, environ={}))
+
+
+SHOP = """\
+connector: sql
+options: {connection: sqlite:///shop.db}
+mode: merge
+target: raw.shop_*
+partition: [id]
+streams:
+  public.orders: {key: id, cursor: {column: changed, lag: 10 min, nulls: skip}}
+  public.lines: {mode: replace, target: raw.lines, quarantine: true}
+  audit.*: {mode: append, partition: []}
+"""
+
+
+def test_streams_take_the_jobs_keys_where_they_have_none_of_their_own(tmp_path: Path) -> None:
+    (job,) = jobs(tmp_path, shop=SHOP)
+    orders, lines = job.stream_job("public.orders"), job.stream_job("public.lines")
+    assert (orders.target, orders.mode, orders.key) == (DatasetName("raw", "shop_orders"), WriteMode.MERGE, ("id",))
+    assert orders.cursor is not None
+    assert (orders.cursor.column, orders.cursor.lag, orders.cursor.nulls) == ("changed", 600.0, "skip")
+    assert (lines.target, lines.mode, lines.partition) == (DatasetName("raw", "lines"), WriteMode.REPLACE, ("id",))
+    assert lines.quarantine is not None
+    assert lines.quarantine.max_rows == 1000
+    matched = job.stream_job("audit.*", "audit.2026 Log-Ins")
+    assert (matched.target, matched.mode, matched.partition) == (
+        DatasetName("raw", "shop_2026_log_ins"),
+        WriteMode.APPEND,
+        (),
+    )
+    assert orders.where_of("cursor", "lag").line == 7
+    assert lines.where_of("key").line == 8
+    assert job.targets == (orders.target, lines.target)
+
+
+def test_streams_may_be_a_list_of_names(tmp_path: Path) -> None:
+    (job,) = jobs(tmp_path, shop="connector: sql\ntarget: raw.*\nstreams: [orders, customers]\n")
+    assert job.targets == (DatasetName("raw", "orders"), DatasetName("raw", "customers"))
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "message"),
+    [
+        ("target: raw.*\n", 1, "has a *"),
+        ("target: raw.a\nstream: a\nstreams: [b]\n", 1, "cannot stand together"),
+        ("streams:\n  a:\n    modus: append\n", 3, "unknown key 'streams.a.modus'"),
+        ("target: raw.a\ncursor: {column: t, nulls: maybe}\n", 2, "cursor.nulls"),
+        ("target: raw.a\ncursor: {column: t, lag: -1}\n", 2, "cursor.lag"),
+        ("target: raw.a\nquarantine: {max_fraction: 2}\n", 2, "quarantine.max_fraction"),
+        ("target: raw.a\ncheckpoint: 0\n", 2, "checkpoint"),
+    ],
+)
+def test_wrong_streams_say_where(tmp_path: Path, text: str, line: int, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        jobs(tmp_path, a=text)
+    assert message in caught.value.what
+    assert caught.value.where is not None
+    assert caught.value.where.line == line

@@ -8,8 +8,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from lakecat.connector import ReadOptions, ReadSummary
-from lakecat.types import FileVersion, Position
+from lakecat.connector import ConnectorContext, ReadOptions, ReadSummary, StreamRequest
+from lakecat.types import FileVersion, Position, WriteMode
 from lakecat_connectors._worker import Worker
 from lakecat_connectors.files import Files
 
@@ -23,6 +23,9 @@ class Ledger:
 
     def loaded(self, files: Iterable[FileVersion]) -> frozenset[FileVersion]:
         return frozenset(files) & self.files
+
+    def ledger(self) -> Iterator[FileVersion]:
+        return iter(self.files)
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ def connectors(tmp_path: Path) -> Iterator[Callable[..., Files]]:
 
     def open_connector(path: str | list[str], **options: Any) -> Files:
         storage = options.pop("storage", {})
-        opened.append(Files.open({"path": path, **options}, base=str(tmp_path), storage=storage))
+        opened.append(Files.open({"path": path, **options}, ConnectorContext(root=tmp_path, storage=storage)))
         return opened[-1]
 
     yield open_connector
@@ -83,7 +86,7 @@ def load(connectors: Callable[..., Files], parser: Worker) -> Load:
         connector = connectors(path, **options)
         connector._worker, own = parser, connector._worker
         try:
-            (slice_,) = connector.plan(Ledger(), incremental=False)
+            (slice_,) = connector.plan(StreamRequest(mode=WriteMode.REPLACE), Ledger())
             reader = connector.read(slice_, ReadOptions(expected=expected, declared=declared or {}))
         finally:
             connector._worker = own

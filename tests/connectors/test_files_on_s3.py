@@ -9,7 +9,7 @@ import boto3
 import pytest
 from s3_servers import S3Server, ceph_s3, moto_s3
 
-from lakecat.connector import ReadOptions
+from lakecat.connector import ReadOptions, StreamRequest
 from lakecat.errors import SourceChangedError, SourceError
 
 __all__ = ["ceph_s3", "moto_s3"]
@@ -58,16 +58,16 @@ def test_files_on_s3(s3: S3Server, bucket: tuple[str, Put], connectors, ledger_t
     put("in/readme.txt", b"no")
     connector = connectors(f"s3://{name}/in/*.csv.gz", storage=storage_of(s3))
     ledger = ledger_type()
-    slices = connector.plan(ledger, incremental=True)
+    slices = connector.plan(StreamRequest(), ledger)
     assert [slice_.files[0].uri for slice_ in slices] == [f"s3://{name}/in/a.csv.gz", f"s3://{name}/in/b.csv.gz"]
     assert all(slice_.files[0].etag for slice_ in slices)
     for slice_, rows in zip(slices, (2, 1), strict=True):
         reader = connector.read(slice_, ReadOptions())
         assert sum(batch.num_rows for batch in reader) == rows
         ledger.files.update(item.file for item in reader.summary().files)
-    assert connector.plan(ledger, incremental=True) == ()
+    assert connector.plan(StreamRequest(), ledger) == ()
     put("in/b.csv.gz", gzip.compress(b"a,b\n4,z\n"))
-    (slice_,) = connector.plan(ledger, incremental=True)
+    (slice_,) = connector.plan(StreamRequest(), ledger)
     put("in/b.csv.gz", gzip.compress(b"a,b\n5,z\n"))
     with pytest.raises(SourceChangedError):
         connector.read(slice_, ReadOptions())
@@ -78,9 +78,9 @@ def test_what_s3_refuses_is_said_without_secrets(
 ) -> None:
     name, _ = bucket
     with pytest.raises(SourceError, match="no such file"):
-        connectors(f"s3://{name}/nothing.csv", storage=storage_of(s3)).plan(ledger_type(), incremental=True)
+        connectors(f"s3://{name}/nothing.csv", storage=storage_of(s3)).plan(StreamRequest(), ledger_type())
     silent = storage_of(s3, endpoint="http://127.0.0.1:9", connect_timeout="0.2", attempts="1")
     with pytest.raises(SourceError) as error:
-        connectors(f"s3://{name}/x.csv", storage=silent).plan(ledger_type(), incremental=True)
+        connectors(f"s3://{name}/x.csv", storage=silent).plan(StreamRequest(), ledger_type())
     assert s3.secret_key not in str(error.value)
     assert s3.access_key not in str(error.value)

@@ -11,8 +11,9 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from lakecat.connector import Connector, ReadOptions
+from lakecat.connector import Connector, ReadOptions, StreamRequest
 from lakecat.errors import ParseError, SourceChangedError, SourceError
+from lakecat.types import WriteMode
 from lakecat_connectors._worker import Worker
 
 
@@ -38,11 +39,11 @@ def test_each_new_file_is_a_slice_in_the_order_of_paths(tmp_path: Path, connecto
     for name in ("b.csv", "a.csv", "sub/c.csv", ".hidden.csv", "note.txt"):
         write(tmp_path / "in" / name, "a\n1\n")
     connector = connectors("in/**/*.csv")
-    slices = connector.plan(ledger_type(), incremental=True)
+    slices = connector.plan(StreamRequest(), ledger_type())
     uris = [slice_.files[0].uri for slice_ in slices]
     assert uris == [f"file://{tmp_path}/in/{name}" for name in ("a.csv", "b.csv", "sub/c.csv")]
     assert [slice_.estimated_bytes for slice_ in slices] == [4, 4, 4]
-    again = connectors("in/**/*.csv").plan(ledger_type(), incremental=True)
+    again = connectors("in/**/*.csv").plan(StreamRequest(), ledger_type())
     assert [slice_.key for slice_ in again] == [slice_.key for slice_ in slices]
     assert len({slice_.key for slice_ in slices}) == 3
 
@@ -50,21 +51,21 @@ def test_each_new_file_is_a_slice_in_the_order_of_paths(tmp_path: Path, connecto
 def test_what_was_loaded_is_not_planned_again_until_it_changes(tmp_path: Path, connectors, ledger_type) -> None:
     first, second = write(tmp_path / "1.csv", "a\n1\n"), write(tmp_path / "2.csv", "a\n2\n")
     connector, ledger = connectors("*.csv"), ledger_type()
-    for slice_ in connector.plan(ledger, incremental=True):
+    for slice_ in connector.plan(StreamRequest(), ledger):
         rows, summary = drain(connector, slice_)
         assert rows == 1
         ledger.files.update(item.file for item in summary.files)
-    assert connector.plan(ledger, incremental=True) == ()
+    assert connector.plan(StreamRequest(), ledger) == ()
     write(first, "a\n3\n", at=1_700_000_001)
     write(second, "a\n2\n4\n")
-    assert len(connector.plan(ledger, incremental=True)) == 2
+    assert len(connector.plan(StreamRequest(), ledger)) == 2
 
 
 def test_all_files_as_one_slice(tmp_path: Path, connectors, ledger_type) -> None:
     write(tmp_path / "1.csv", "a\n1\n")
     write(tmp_path / "2.csv", "a\n2\n3\n")
     connector = connectors("*.csv", batch="all")
-    (slice_,) = connector.plan(ledger_type(), incremental=True)
+    (slice_,) = connector.plan(StreamRequest(), ledger_type())
     rows, summary = drain(connector, slice_)
     assert rows == 3
     assert [item.rows for item in summary.files] == [1, 2]
@@ -75,34 +76,34 @@ def test_all_files_as_one_slice(tmp_path: Path, connectors, ledger_type) -> None
 def test_a_replace_job_reads_everything_again_when_anything_differs(tmp_path: Path, connectors, ledger_type) -> None:
     one, two = write(tmp_path / "1.csv", "a\n1\n"), write(tmp_path / "2.csv", "a\n2\n")
     connector, ledger = connectors("*.csv"), ledger_type()
-    (slice_,) = connector.plan(ledger, incremental=False)
+    (slice_,) = connector.plan(StreamRequest(mode=WriteMode.REPLACE), ledger)
     assert len(slice_.files) == 2
     ledger.files.update(slice_.files)
     ledger.position = slice_.position
-    assert connector.plan(ledger, incremental=False) == ()
+    assert connector.plan(StreamRequest(mode=WriteMode.REPLACE), ledger) == ()
     two.unlink()
-    (slice_,) = connector.plan(ledger, incremental=False)
+    (slice_,) = connector.plan(StreamRequest(mode=WriteMode.REPLACE), ledger)
     assert [file.uri for file in slice_.files] == [f"file://{one}"]
     ledger.position = slice_.position
     write(two, "a\n2\n")
-    assert len(connector.plan(ledger, incremental=False)[0].files) == 2
+    assert len(connector.plan(StreamRequest(mode=WriteMode.REPLACE), ledger)[0].files) == 2
 
 
 def test_no_files_is_nothing_to_do(connectors, ledger_type) -> None:
-    assert connectors("*.csv").plan(ledger_type(), incremental=True) == ()
-    assert connectors("*.csv").plan(ledger_type(), incremental=False) == ()
+    assert connectors("*.csv").plan(StreamRequest(), ledger_type()) == ()
+    assert connectors("*.csv").plan(StreamRequest(mode=WriteMode.REPLACE), ledger_type()) == ()
 
 
 def test_names_with_glob_characters_are_taken_literally(tmp_path: Path, connectors, ledger_type) -> None:
     write(tmp_path / "a[1].csv", "a\n1\n")
-    (slice_,) = connectors("a[1].csv").plan(ledger_type(), incremental=True)
+    (slice_,) = connectors("a[1].csv").plan(StreamRequest(), ledger_type())
     assert slice_.files[0].uri == f"file://{tmp_path}/a[1].csv"
 
 
 def test_a_file_that_changed_after_the_plan_is_refused(tmp_path: Path, connectors, ledger_type) -> None:
     path = write(tmp_path / "a.csv", "a\n1\n")
     connector = connectors("a.csv")
-    (slice_,) = connector.plan(ledger_type(), incremental=True)
+    (slice_,) = connector.plan(StreamRequest(), ledger_type())
     write(path, "a\n1\n2\n")
     with pytest.raises(SourceChangedError):
         connector.read(slice_, ReadOptions())
@@ -114,7 +115,7 @@ def test_a_file_that_changed_after_the_plan_is_refused(tmp_path: Path, connector
 def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path: Path, connectors, ledger_type) -> None:
     path = write(tmp_path / "a.csv", "a,b\n" + "1,xxxxxxxxxxxxxxxx\n" * 1_500_000)
     connector = connectors("a.csv")
-    (slice_,) = connector.plan(ledger_type(), incremental=True)
+    (slice_,) = connector.plan(StreamRequest(), ledger_type())
     reader = connector.read(slice_, ReadOptions())
     batches = iter(reader)
     next(batches)
@@ -131,7 +132,7 @@ def test_a_slice_that_is_left_half_read_does_not_disturb_the_next(tmp_path: Path
     write(tmp_path / "1.csv", "a,b\n" + "1,xxxxxxxxxxxxxxxx\n" * 1_500_000)
     write(tmp_path / "2.csv", "a,b\n1,2\n")
     connector = connectors("*.csv")
-    one, two = connector.plan(ledger_type(), incremental=True)
+    one, two = connector.plan(StreamRequest(), ledger_type())
     reader = connector.read(one, ReadOptions())
     next(iter(reader))
     reader.close()
@@ -142,7 +143,7 @@ def test_a_slice_that_is_left_half_read_does_not_disturb_the_next(tmp_path: Path
 def test_the_parent_survives_the_death_of_its_parser(tmp_path: Path, connectors, ledger_type) -> None:
     write(tmp_path / "1.csv", "a,b\n" + "1,xxxxxxxxxxxxxxxx\n" * 1_500_000)
     connector = connectors("1.csv")
-    (slice_,) = connector.plan(ledger_type(), incremental=True)
+    (slice_,) = connector.plan(StreamRequest(), ledger_type())
     reader = connector.read(slice_, ReadOptions())
     batches = iter(reader)
     next(batches)
@@ -162,7 +163,7 @@ def test_the_parser_sees_no_credentials(
     write(tmp_path / "1.csv", "a\n1\n")
     connector = connectors("1.csv")
     connector._worker = Worker()  # a process started just now, not one from before the secret was set
-    drain(connector, connector.plan(ledger_type(), incremental=True)[0])
+    drain(connector, connector.plan(StreamRequest(), ledger_type())[0])
     environment = Path(f"/proc/{connector._worker._process.pid}/environ")
     if not environment.exists():
         pytest.skip("no /proc here")
@@ -175,7 +176,7 @@ def test_memory_urls(connectors, ledger_type) -> None:
     memory.pipe("/landing/a.csv", b"a\n1\n")
     try:
         connector = connectors("memory://landing/*.csv")
-        slices = connector.plan(ledger_type(), incremental=True)
+        slices = connector.plan(StreamRequest(), ledger_type())
         assert [slice_.files[0].uri for slice_ in slices] == ["memory:///landing/a.csv", "memory:///landing/b.csv"]
         assert drain(connector, slices[0])[0] == 1
         memory.pipe("/landing/b.csv", b"a\n2\n3\n")
@@ -189,7 +190,7 @@ def test_an_empty_file_can_be_skipped(tmp_path: Path, connectors, ledger_type) -
     write(tmp_path / "1.csv", "")
     write(tmp_path / "2.csv", "a\n1\n")
     connector = connectors("*.csv", batch="all", empty="skip")
-    rows, summary = drain(connector, connector.plan(ledger_type(), incremental=True)[0])
+    rows, summary = drain(connector, connector.plan(StreamRequest(), ledger_type())[0])
     assert (rows, [item.rows for item in summary.files]) == (1, [0, 1])
 
 
@@ -209,7 +210,7 @@ def test_a_growing_file_never_loads_half_a_record(tmp_path: Path, connectors, le
     try:
         connector = connectors("a.csv")
         for _ in range(5):
-            (slice_,) = connector.plan(ledger_type(), incremental=True)
+            (slice_,) = connector.plan(StreamRequest(), ledger_type())
             try:
                 rows, _summary = drain(connector, slice_)
             except SourceChangedError:

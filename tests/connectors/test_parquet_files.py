@@ -101,11 +101,11 @@ def test_names_must_be_apart(tmp_path: Path, load) -> None:
 
 
 def test_batches_are_bounded(tmp_path: Path, connectors, ledger_type) -> None:
-    from lakecat.connector import ReadOptions
+    from lakecat.connector import ReadOptions, StreamRequest
 
     pq.write_table(pa.table({"s": ["x" * 100_000] * 2_000}), tmp_path / "a.parquet", use_dictionary=False)
     connector = connectors("a.parquet")
-    (slice_,) = connector.plan(ledger_type(), incremental=True)
+    (slice_,) = connector.plan(StreamRequest(), ledger_type())
     reader = connector.read(slice_, ReadOptions())
     sizes = [batch.nbytes for batch in reader]
     assert sum(sizes) >= 200_000_000

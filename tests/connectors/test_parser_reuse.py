@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from lakecat.connector import ReadOptions
+from lakecat.connector import ReadOptions, StreamRequest
 from lakecat.errors import ParseError
 from lakecat_connectors.files import Files
 
 
 def read(connector: Files, ledger) -> int:
     """Read the first slice whole; answers the parser's process id."""
-    reader = connector.read(connector.plan(ledger, incremental=True)[0], ReadOptions())
+    reader = connector.read(connector.plan(StreamRequest(), ledger)[0], ReadOptions())
     for _ in reader:
         pass
     worker = connector._worker

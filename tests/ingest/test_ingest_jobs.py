@@ -275,12 +275,12 @@ def test_planning_writes_nothing(project):
     project.put("in/1.csv", "id\n1\n")
     job = project.job("t", target="raw.t", options={"path": "in/*.csv"}, batch="file")
     before = snapshot(project)
-    plan = plan_job(project.services, job)
+    (plan,) = plan_job(project.services, job).streams
     assert snapshot(project) == before
     assert [s.files for s in plan.slices] == [(f"file://{project.root}/in/1.csv",)]
     assert not plan.table_exists
     project.run(job)
-    plan = plan_job(project.services, job)
+    (plan,) = plan_job(project.services, job).streams
     assert (plan.slices, plan.table_exists) == ((), True)
 
 

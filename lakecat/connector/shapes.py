@@ -11,9 +11,9 @@ from typing import Any, Final
 
 import pyarrow as pa
 
+from lakecat.connector.columns import fold
+from lakecat.connector.fit import MisfitError, Rule, exact_double, fit
 from lakecat.errors import LakecatError
-from lakecat_connectors._columns import fold
-from lakecat_connectors._fit import MisfitError, Rule, exact_double, fit
 
 MAX_FIELDS: Final = 10_000
 _DOUBLE_INTEGERS: Final = 2**53

@@ -1,0 +1,287 @@
+"""One round of a run: a slice of each stream, read, audited and committed together."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+import pyarrow as pa
+from pydantic_core import to_json
+from pyiceberg.io.pyarrow import schema_to_pyarrow
+from pyiceberg.schema import Schema
+from pyiceberg.types import NestedField
+
+from lakecat.catalog import ExecutionStart
+from lakecat.config import IngestJob, StreamJob
+from lakecat.connector import Connector, ReadOptions, ReadSummary, Slice, SliceReader
+from lakecat.errors import LakecatError, SourceError, StreamsFailedError, TableError, UsageError
+from lakecat.ingest.connectors import nulls_for_missing
+from lakecat.ingest.quarantine import Rejects, quarantine_of
+from lakecat.ingest.reading import open_slice
+from lakecat.ingest.results import IngestResult, result_of
+from lakecat.ingest.streams import stream_name
+from lakecat.ingest.target import Loaded, Target, load
+from lakecat.landing import Harvest, Held, Landed, OnProgress, Services, Work, land
+from lakecat.tables import TableChange, TableState
+from lakecat.types import (
+    ColumnEdge,
+    DatasetName,
+    EdgeKind,
+    ExecutionState,
+    ExecutionType,
+    LoadedFile,
+    Position,
+    SourceRead,
+    WriteMode,
+)
+
+STREAM_ERRORS: Final = (SourceError, TableError, UsageError)
+"""What concerns one stream only; errors of the lake and the catalog concern them all."""
+
+_SHOWN_CHARACTERS: Final = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What a round takes of one stream."""
+
+    stream: StreamJob
+    slice: Slice
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """What became of one part."""
+
+    loaded: Loaded
+    sources: tuple[str, ...]
+    rejected: int
+
+
+@dataclass(slots=True)
+class _Gathered:
+    """What the parts of a round have made so far."""
+
+    changes: list[TableChange] = field(default_factory=list)
+    sources: list[SourceRead] = field(default_factory=list)
+    positions: dict[str, Position] = field(default_factory=dict)
+    files: dict[str, tuple[LoadedFile, ...]] = field(default_factory=dict)
+    edges: list[ColumnEdge] = field(default_factory=list)
+    loads: dict[DatasetName, _Made] = field(default_factory=dict)
+    rejects: Rejects = field(default_factory=Rejects)
+    rows: int = 0
+
+    def add(self, part: Part, loaded: Loaded, summary: ReadSummary, rejected: int, edges: Sequence[ColumnEdge]) -> None:
+        """Take in what one part made."""
+        stream = stream_name(part.stream)
+        if loaded.change is not None:
+            self.changes.append(loaded.change)
+            self.edges += edges
+        self.sources += summary.sources
+        position = summary.position or part.slice.position
+        if position is not None:
+            self.positions[stream] = position
+        if part.slice.files:
+            self.files[stream] = _ledger(part.slice, summary.files)
+        uris = tuple(source.uri for source in summary.sources)
+        self.loads[part.stream.target] = _Made(loaded, uris, rejected)
+        self.rows += summary.rows
+
+
+@dataclass(slots=True)
+class Run:
+    """One run of one job. ``alone``: the job has one stream, whose errors are the run's own."""
+
+    services: Services
+    job: IngestJob
+    connector: Connector
+    held: Held
+    on_progress: OnProgress | None
+    alone: bool
+    failures: dict[str, LakecatError] = field(default_factory=dict)
+
+    def failed(self, stream: StreamJob, err: LakecatError) -> None:
+        """Remember that a stream failed; raises where the others may not go on without it."""
+        if self.alone or self.job.on_error == "fail":
+            raise err
+        self.failures[str(stream.target)] = err
+
+    def commit(self, parts: Sequence[Part]) -> tuple[IngestResult, ...]:
+        """Load a round's slices and commit them. Raises StreamsFailedError when none of several could be read."""
+        started = time.monotonic()
+        gathered: list[_Gathered] = []
+
+        def produce(work: Work) -> Harvest:
+            gathered.append(_Gathered())
+            return self._produce(work, parts, gathered[-1])
+
+        targets = [part.stream.target for part in parts]
+        quarantines = [quarantine_of(part.stream) for part in parts if part.stream.quarantine]
+        keys = ", ".join(part.slice.key for part in parts)
+        start = ExecutionStart(
+            type=ExecutionType.INGEST,
+            job=self.job.name,
+            run_key=self._run_key(parts[0]) if self.alone else None,
+            targets=tuple(dict.fromkeys((*targets, *quarantines))),
+            properties={"parameters": _parameters(self.job), "slice": keys[:_SHOWN_CHARACTERS]},
+            project=self.services.settings.project,
+        )
+        landed = land(self.services, self.held, start, produce, on_progress=self.on_progress)
+        loads = gathered[-1].loads if gathered else {}
+        seconds = time.monotonic() - started
+        return tuple(
+            _result(part.stream, landed, loads.get(part.stream.target), seconds)
+            for part in parts
+            if str(part.stream.target) not in self.failures
+        )
+
+    def _run_key(self, part: Part) -> str:
+        """The work itself: this slice into this table in this way.
+
+        A slice is appended once, ever. In the other modes the same slice may well be due again (a file that got its
+        old content back), so the job's last completed execution is part of the key.
+
+        Rounds of several streams have none: what failed in one must be due again. Their positions and ledgers, which
+        move in the same commit, keep rows from coming twice.
+        """
+        stream = part.stream
+        parts = [self.job.name, str(stream.target), stream.mode.value, *stream.key, part.slice.key]
+        if stream.mode is not WriteMode.APPEND:
+            last = self.services.catalog.latest_execution(self.job.name, ExecutionState.COMPLETE)
+            parts.append(last.uuid if last else "")
+        return "ingest:" + hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+    def _produce(self, work: Work, parts: Sequence[Part], gathered: _Gathered) -> Harvest:
+        for part in parts:
+            try:
+                self._part(work, part, gathered)
+            except STREAM_ERRORS as err:
+                self.failed(part.stream, err)
+        if not gathered.loads:
+            raise StreamsFailedError(self.failures)
+        quarantined = gathered.rejects.write(self.services, work, self.services.clock())
+        properties: dict[str, str | int] = {"rows": gathered.rows}
+        if self.failures:
+            properties["failed_streams"] = ", ".join(self.failures)[:_SHOWN_CHARACTERS]
+        return Harvest(
+            changes=(*gathered.changes, *quarantined),
+            sources=tuple(gathered.sources),
+            positions=gathered.positions,
+            files=gathered.files,
+            edges=tuple(gathered.edges),
+            properties=properties,
+        )
+
+    def _part(self, work: Work, part: Part, gathered: _Gathered) -> None:
+        stream = part.stream
+        state = work.state(stream.target)
+        threads = self.services.settings.engine.threads
+        with closing(open_slice(self.connector, part.slice, _options(stream, state), threads=threads)) as reader:
+            rows = pa.RecordBatchReader.from_batches(reader.schema, _checked(reader, work))
+            loaded = load(self.services, work, self._target(part), state, rows)
+            summary = reader.summary()
+        self._refuse_unremembered(part, summary)
+        rejected = gathered.rejects.add(stream, summary.rows, summary.rejected)
+        gathered.add(part, loaded, summary, rejected, self._edges(part, reader.schema))
+
+    def _refuse_unremembered(self, part: Part, summary: ReadSummary) -> None:
+        remembered = part.slice.position or part.slice.files or summary.position or summary.files
+        if not self.alone and part.stream.mode is WriteMode.APPEND and not remembered:
+            raise SourceError(
+                "the connector gives no position, so its rows would be appended at every run",
+                where=part.stream.where_of("mode"),
+                hint="use mode: replace or merge, or a job of its own for this stream",
+            )
+
+    def _target(self, part: Part) -> Target:
+        stream, slice_ = part.stream, part.slice
+        return Target(
+            dataset=stream.target,
+            mode=stream.mode,
+            key=stream.key,
+            partition=stream.partition,
+            null_for_missing=nulls_for_missing(self.job),
+            where=stream.where_of,
+            source=slice_.files[0].uri if slice_.files else self._source_names(part)[0],
+        )
+
+    def _source_names(self, part: Part) -> list[str]:
+        """What lineage calls the input."""
+        if part.slice.uri is not None:
+            return [part.slice.uri]
+        path = self.job.options.get("path")
+        names = path if isinstance(path, list) else [path or f"{self.job.connector}:{self.job.name}"]
+        return [str(name) for name in names]
+
+    def _edges(self, part: Part, schema: pa.Schema) -> tuple[ColumnEdge, ...]:
+        target = str(part.stream.target)
+        if part.stream.mode is WriteMode.DELETE:
+            return tuple(
+                ColumnEdge(target, None, name, column, EdgeKind.FILTER)
+                for name in self._source_names(part)
+                for column in part.stream.key
+            )
+        return tuple(
+            ColumnEdge(target, column, name, column, EdgeKind.IDENTITY)
+            for name in self._source_names(part)
+            for column in schema.names
+        )
+
+
+def _result(stream: StreamJob, landed: Landed, made: _Made | None, seconds: float) -> IngestResult:
+    result = result_of(
+        stream.target,
+        landed,
+        made.loaded if made else None,
+        seconds,
+        stream=stream.stream,
+        rejected=made.rejected if made else 0,
+        quarantine=quarantine_of(stream),
+    )
+    return result if made is None else replace(result, sources=made.sources)
+
+
+def _options(stream: StreamJob, state: TableState | None) -> ReadOptions:
+    expected = None if state is None else _plain(schema_to_pyarrow(state.schema, include_field_ids=False))
+    if expected is not None and stream.mode is WriteMode.DELETE:
+        expected = pa.schema([expected.field(name) for name in stream.key if name in expected.names])
+    rejects = None if stream.quarantine is None else stream.quarantine.max_rows
+    return ReadOptions(expected=expected, declared=_declared(stream), rejects=rejects)
+
+
+def _checked(reader: SliceReader, work: Work) -> Iterator[pa.RecordBatch]:
+    """The batches, as long as the lease is ours: also where rows are gathered before any is written."""
+    for batch in reader:
+        work.check()
+        yield batch
+
+
+def _ledger(slice_: Slice, loaded: tuple[LoadedFile, ...]) -> tuple[LoadedFile, ...]:
+    """What the connector says it loaded; every planned file is in it, or it would come again at the next run."""
+    known = {entry.file for entry in loaded}
+    return (*loaded, *(LoadedFile(file, 0) for file in slice_.files if file not in known))
+
+
+def _parameters(job: IngestJob) -> str:
+    """A digest of the job as configured; its text is in the project's version control (``git_commit``)."""
+    configured = job.model_dump(mode="json", exclude={"where", "marks", "name"}, fallback=str)
+    return hashlib.sha256(to_json(configured)).hexdigest()
+
+
+def _declared(stream: StreamJob) -> dict[str, pa.DataType]:
+    if not stream.columns:
+        return {}
+    fields = [
+        NestedField(number, name, text, required=False) for number, (name, text) in enumerate(stream.columns.items(), 1)
+    ]
+    return {column.name: column.type for column in _plain(schema_to_pyarrow(Schema(*fields), include_field_ids=False))}
+
+
+def _plain(schema: pa.Schema) -> pa.Schema:
+    """The same columns with 32-bit offsets, which every Arrow reader makes."""
+    narrow = {pa.large_string(): pa.string(), pa.large_binary(): pa.binary()}
+    return pa.schema([column.with_type(narrow.get(column.type, column.type)) for column in schema])

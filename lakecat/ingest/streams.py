@@ -1,0 +1,128 @@
+"""From the streams that a job names, by name or by pattern, to those that its source has."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from lakecat.catalog import Catalog
+from lakecat.config import KEYED, IngestJob, StreamJob, is_pattern
+from lakecat.connector import Connector, Cursor, Nulls, Stream, StreamRequest
+from lakecat.errors import ConfigError
+from lakecat.types import DatasetName, FileVersion, Position, WriteMode
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogState:
+    """What the catalog remembers of a stream. ``newest``: a file that changed back is to be loaded again."""
+
+    catalog: Catalog
+    stream: str
+    newest: bool
+
+    @property
+    def position(self) -> Position | None:
+        """The committed position."""
+        return self.catalog.position(self.stream)
+
+    def loaded(self, files: Iterable[FileVersion]) -> frozenset[FileVersion]:
+        """Those of the file versions that a commit already holds."""
+        return self.catalog.loaded(self.stream, files, newest=self.newest)
+
+    def ledger(self) -> Iterator[FileVersion]:
+        """The newest loaded version of every file, by URI."""
+        return self.catalog.ledger(self.stream)
+
+
+def streams_of(job: IngestJob, connector: Connector) -> tuple[StreamJob, ...]:
+    """The job's streams; the source is asked only where the job does not say all.
+
+    Raises ConfigError for a stream that is not there, for two with one target, and for a mode that needs a key where
+    neither job nor source has one; SourceError.
+    """
+    if not job.streams:
+        found = [job.stream_job(None)]
+    else:
+        matched: dict[str, StreamJob] = {}
+        for entry in sorted(job.streams, key=is_pattern):
+            for name in _names(job, entry, connector):
+                matched.setdefault(name, job.stream_job(entry, name))
+        found = list(matched.values())
+    found = [_with_key(stream, connector) for stream in found]
+    _check_targets(found)
+    return tuple(found)
+
+
+def stream_name(stream: StreamJob) -> str:
+    """The name under which the catalog keeps position and files: a job with a new target starts anew."""
+    within = "" if stream.stream is None else f"{stream.stream}/"
+    return f"ingest/{stream.job}/{within}{stream.target}"
+
+
+def request_of(stream: StreamJob) -> StreamRequest:
+    """What the connector is asked for."""
+    keys = stream.cursor
+    cursor = None
+    if keys is not None:
+        cursor = Cursor(
+            column=keys.column,
+            lag=keys.lag,
+            start=keys.start,
+            end=keys.end,
+            step=keys.step,
+            nulls=Nulls(keys.nulls),
+        )
+    return StreamRequest(
+        name=stream.stream,
+        mode=stream.mode,
+        key=stream.key,
+        cursor=cursor,
+        options=stream.json_options,
+        checkpoint=stream.checkpoint,
+    )
+
+
+def state_of(catalog: Catalog, stream: StreamJob) -> CatalogState:
+    """Rows are appended once, ever; in the other modes the table follows what the files hold now."""
+    return CatalogState(catalog, stream_name(stream), newest=stream.mode is not WriteMode.APPEND)
+
+
+def _names(job: IngestJob, entry: str, connector: Connector) -> Sequence[str]:
+    if not is_pattern(entry):
+        return (entry,)
+    names = [stream.name for stream in connector.discover()]
+    found = [name for name in names if fnmatchcase(name, entry)]
+    if not found:
+        close = difflib.get_close_matches(entry, names, n=3, cutoff=0.3)
+        seen = f"it has {', '.join(close or sorted(names)[:5])}" if names else "this user sees none at all"
+        raise ConfigError(f"the source has no stream {entry!r}", where=job.where_of("streams", entry), hint=seen)
+    return found
+
+
+def _with_key(stream: StreamJob, connector: Connector) -> StreamJob:
+    """The stream with the source's own primary key where a key is needed and the job has none."""
+    if stream.mode not in KEYED or stream.key:
+        return stream
+    known: dict[str, Stream] = {found.name: found for found in connector.discover()}
+    own = known.get(stream.stream or "")
+    if own is None or not own.key:
+        raise ConfigError(
+            f"mode {stream.mode.value} needs key: the columns that identify a row",
+            where=stream.where_of("mode"),
+            hint=f"the source has no primary key for {stream.stream!r}; name the columns in key:",
+        )
+    return stream.model_copy(update={"key": own.key})
+
+
+def _check_targets(streams: Sequence[StreamJob]) -> None:
+    taken: dict[DatasetName, StreamJob] = {}
+    for stream in streams:
+        other = taken.setdefault(stream.target, stream)
+        if other is not stream:
+            raise ConfigError(
+                f"the streams {other.stream!r} and {stream.stream!r} would both go to {stream.target}",
+                where=stream.where_of("target"),
+                hint="give one of them another target",
+            )
