@@ -171,5 +171,7 @@ def _job(name: str, document: Document, settings: Settings) -> IngestJob:
     marks = {
         ".".join(str(part) for part in path): document.where(path) for path in document.marks if 0 < len(path) <= 5
     }
+    if isinstance(document.value, dict) and isinstance(listed := document.value.get("streams"), list):
+        marks |= {f"streams.{stream}": document.where(("streams", at)) for at, stream in enumerate(listed)}
     values = {field: getattr(checked, field) for field in JobFile.model_fields}
     return IngestJob(name=name, where=document.where(("target",)), marks=marks, **values)
