@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
 
@@ -10,11 +11,12 @@ import pytest
 import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy.engine import URL
 
-from lakecat.catalog import Catalog
+from lakecat.catalog import MetadataStore
 from lakecat.catalog import schema as s
+from lakecat.catalog.database import Database
 from lakecat.catalog.enums import TypeKind
+from lakecat.catalog.metadata_store import walking
 from lakecat.catalog.metadata_store.filters import prepare
 from lakecat.catalog.metadata_store.kinds import KINDS
 from lakecat.catalog.metadata_store.session import Session
@@ -93,10 +95,10 @@ def search(graph: Graph, way: Way, ends: frozenset[int], included: bool, hops: i
 class Store:
     """One database in which each graph has ids of its own."""
 
-    def __init__(self, catalog: Catalog) -> None:
-        self.catalog = catalog
+    def __init__(self, database: Database) -> None:
+        self.database = database
         self._next = count(1000, 100)
-        with catalog.database.reading() as connection:
+        with database.reading() as connection:
             rows = connection.execute(sa.select(s.type_.c.type_kind, sa.func.min(s.type_.c.id)).group_by("type_kind"))
             self._types = {TypeKind(kind): key for kind, key in rows}
 
@@ -115,7 +117,7 @@ class Store:
                 rows = [dict(zip(keys, (base + a, base + e, t), strict=True)) for a, e, t in graph.events]
                 connection.execute(sa.insert(s.event), rows)
 
-        self.catalog.database.write(work)
+        self.database.write(work)
         return base
 
     def walk(
@@ -128,7 +130,7 @@ class Store:
         def back(node: int) -> int:
             return node - base + 1 if node > 0 else -(-node - base) - 1
 
-        backend = self.catalog.database.backend
+        backend = self.database.backend
         filters = {}
         for kind, sign in (("artifact", 1), ("execution", -1)):
             ids = [abs(number(n)) for n in ends if n * sign > 0]
@@ -143,7 +145,7 @@ class Store:
             hops=hops,
             nodes=nodes,
         )
-        with self.catalog.database.reading() as connection:
+        with self.database.reading() as connection:
             found = walk(Session(connection), {number(n) for n in graph.starts}, way, limits)
         events = {(artifact - base, execution - base, kind) for _, artifact, execution, kind, _ in found.edges}
         assert len(events) == len(found.edges)
@@ -151,9 +153,8 @@ class Store:
 
 
 @pytest.fixture
-def store(catalog_url: URL) -> Iterator[Store]:
-    with Catalog.open(catalog_url, create=True) as catalog:
-        yield Store(catalog)
+def lab(store: MetadataStore) -> Store:
+    return Store(store.database)
 
 
 def ends_of(graph: Graph) -> st.SearchStrategy[frozenset[int]]:
@@ -164,57 +165,93 @@ def ends_of(graph: Graph) -> st.SearchStrategy[frozenset[int]]:
 SETTINGS = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
+@contextmanager
+def turning(at: int | None) -> Iterator[None]:
+    """Let a walk change its way of asking after so many hops, so that small graphs take all ways; None: as it is."""
+    with pytest.MonkeyPatch.context() as patch:
+        if at is not None:
+            for name, value in (
+                ("NEAR_HOPS", at), ("WIDE", 2), ("LEVELS", at + 1), ("_LIMITED_LEVELS", at), ("COUNTED_HOPS", at),
+                ("_FEW_HOPS", at),
+            ):  # fmt: skip
+                assert hasattr(walking, name)
+                patch.setattr(walking, name, value)
+        yield
+
+
+WAYS: st.SearchStrategy[Way] = st.sampled_from(("up", "down", "around"))
+TURNS = st.sampled_from((None, 0, 1, 2))
+
+
 @SETTINGS
 @given(data=st.data())
-def test_walk_finds_what_a_search_in_python_finds(store: Store, data: st.DataObject) -> None:
-    graph = data.draw(graphs())
-    way: Way = data.draw(st.sampled_from(("up", "down", "around")))
+def test_walk_finds_what_a_search_in_python_finds(lab: Store, data: st.DataObject) -> None:
+    graph, way = data.draw(graphs()), data.draw(WAYS)
     ends, included = data.draw(ends_of(graph)), data.draw(st.booleans())
     hops = data.draw(st.sampled_from((None, 0, 1, 2, 3, 5, COUNTED_HOPS, COUNTED_HOPS + 1)))
     expected = search(graph, way, ends, included, hops)
-    base = store.put(graph)
-    nodes, events, cut = store.walk(base, graph, way, ends, included, hops)
+    base = lab.put(graph)
+    with turning(data.draw(TURNS)):
+        nodes, events, cut = lab.walk(base, graph, way, ends, included, hops)
     assert (nodes, events, cut) == (expected.nodes, expected.events, expected.cut)
 
 
 @SETTINGS
 @given(data=st.data())
-def test_a_limit_of_nodes_keeps_the_nearest_and_says_that_it_cut(store: Store, data: st.DataObject) -> None:
-    graph = data.draw(graphs())
-    way: Way = data.draw(st.sampled_from(("up", "down", "around")))
+def test_a_limit_of_nodes_keeps_the_nearest_and_says_that_it_cut(lab: Store, data: st.DataObject) -> None:
+    graph, way = data.draw(graphs()), data.draw(WAYS)
     ends, included = data.draw(ends_of(graph)), data.draw(st.booleans())
     hops = data.draw(st.sampled_from((None, 2, COUNTED_HOPS + 1)))
     most = data.draw(st.integers(1, 8))
     expected = search(graph, way, ends, included, hops)
-    base = store.put(graph)
-    nodes, events, cut = store.walk(base, graph, way, ends, included, hops, most)
-    assert len(nodes) == min(most, len(expected.nodes))
-    assert nodes <= expected.nodes
-    assert ("max_nodes" in cut) == (len(expected.nodes) > most)
-    if nodes and nodes != expected.nodes:
-        assert max(expected.distances[n] for n in nodes) <= min(expected.distances[n] for n in expected.nodes - nodes)
-    assert events <= {event for event in expected.events if {event[0] + 1, -event[1] - 1} <= nodes}
+    base = lab.put(graph)
+    with turning(data.draw(TURNS)):
+        nodes, events, cut = lab.walk(base, graph, way, ends, included, hops, most)
+    if len(expected.nodes) <= most:
+        assert (nodes, events, cut) == (expected.nodes, expected.events, expected.cut)
+        return
+    far = expected.distances
+    assert nodes == set(sorted(expected.nodes, key=lambda node: (far[node], abs(node), node))[:most])
+    farthest = max(far[node] for node in nodes)
+    left_out = not included and any(node in ends and far[node] <= farthest for node in far)
+    assert cut == {"max_nodes", *(["ending_nodes"] if left_out else [])}
+    within = {event for event in expected.events if {event[0] + 1, -event[1] - 1} <= nodes}
+    assert events == within
 
 
-def test_an_artifact_that_is_input_and_output_of_one_execution_ends_the_walk(store: Store) -> None:
+@SETTINGS
+@given(data=st.data())
+def test_a_start_that_is_given_twice_counts_once(lab: Store, data: st.DataObject) -> None:
+    graph, way = data.draw(graphs()), data.draw(WAYS)
+    base = lab.put(graph)
+    starts = [base + node - 1 if node > 0 else -(base - node - 1) for node in graph.starts]
+    limits = Limits(hops=data.draw(st.sampled_from((None, 2))), nodes=data.draw(st.sampled_from((None, 4))))
+    with turning(data.draw(TURNS)), lab.database.reading() as connection:
+        session = Session(connection)
+        once, twice = walk(session, starts, way, limits), walk(session, [*starts, *starts], way, limits)
+    assert (once.nodes, once.truncated) == (twice.nodes, twice.truncated)
+    assert sorted(once.edges) == sorted(twice.edges)
+
+
+def test_an_artifact_that_is_input_and_output_of_one_execution_ends_the_walk(lab: Store) -> None:
     graph = Graph(1, 1, frozenset({(0, 0, 3), (0, 0, 4)}), frozenset({1}))
-    base = store.put(graph)
+    base = lab.put(graph)
     for hops in (None, 2, 1000):
-        nodes, events, cut = store.walk(base, graph, "up", frozenset(), True, hops)
+        nodes, events, cut = lab.walk(base, graph, "up", frozenset(), True, hops)
         assert nodes == {1, -1}
         assert events == {(0, 0, 3), (0, 0, 4)}
         assert not cut
 
 
-def test_a_chain_longer_than_any_recursion_limit_is_walked_to_its_end(store: Store) -> None:
+def test_a_chain_longer_than_any_recursion_limit_is_walked_to_its_end(lab: Store) -> None:
     length = 1500  # servers stop recursions after 1,000 steps by default
     events = {(n, n, 3) for n in range(length)} | {(n + 1, n, 4) for n in range(length)}
     graph = Graph(length + 1, length, frozenset(events), frozenset({length + 1}))
-    base = store.put(graph)
-    nodes, found, cut = store.walk(base, graph, "up", frozenset(), True, None)
+    base = lab.put(graph)
+    nodes, found, cut = lab.walk(base, graph, "up", frozenset(), True, None)
     assert len(nodes) == 2 * length + 1
     assert found == events
     assert not cut
-    near, _, cut = store.walk(base, graph, "up", frozenset(), True, None, 10)
+    near, _, cut = lab.walk(base, graph, "up", frozenset(), True, None, 10)
     assert near == {length + 1 - n for n in range(5)} | {-length + n for n in range(5)}
     assert cut == {"max_nodes"}

@@ -11,6 +11,7 @@ from lakecat.catalog.driver_errors import sqlalchemy_errors
 from lakecat.catalog.metadata_store import rows, writing
 from lakecat.catalog.metadata_store.base import StoreBase
 from lakecat.catalog.metadata_store.batch import Batch, Mask, check_etags, etag_of
+from lakecat.catalog.metadata_store.drafts import making
 from lakecat.catalog.metadata_store.kinds import ARTIFACT, CONTEXT, EXECUTION, KINDS, Kind, Node
 from lakecat.catalog.metadata_store.session import IDS, Query, Rows, Session, one_of
 from lakecat.catalog.metadata_store.types import TypeCache
@@ -216,14 +217,17 @@ def load_ids(session: Session, types: TypeCache, kind: Kind, ids: Sequence[int])
     if not ids:
         return []
     ids = list(ids)
-    found, properties = session.ask_all([(rows.NODES[kind.name], {IDS: ids}), (rows.PROPERTIES[kind.name], {IDS: ids})])
-    found.sort()
-    return rows.values(kind, found, properties, types.names(session, found))
+    asked = [(rows.NODES[kind.name], {IDS: ids}), (rows.PROPERTIES[kind.name], {IDS: ids})]
+    with making(len(ids)):
+        found, properties = session.ask_all(asked)
+        found.sort()
+        return rows.values(kind, found, properties, types.names(session, found))
 
 
 def nodes_of(session: Session, types: TypeCache, kind: Kind, found: Rows) -> list[Any]:
     """The nodes of these rows, in their order."""
     if not found:
         return []
-    properties = session.ask(rows.PROPERTIES[kind.name], {IDS: [row[0] for row in found]})
-    return rows.values(kind, found, properties, types.names(session, found))
+    with making(len(found)):
+        properties = session.ask(rows.PROPERTIES[kind.name], {IDS: [row[0] for row in found]})
+        return rows.values(kind, found, properties, types.names(session, found))

@@ -12,6 +12,7 @@ from lakecat.catalog.enums import OUTPUT_EVENTS, EventType
 from lakecat.catalog.metadata_store import writing
 from lakecat.catalog.metadata_store.base import StoreBase
 from lakecat.catalog.metadata_store.codec import check_text
+from lakecat.catalog.metadata_store.drafts import draft_of
 from lakecat.catalog.metadata_store.kinds import ARTIFACT, CONTEXT, EXECUTION, RESERVED, Kind
 from lakecat.catalog.metadata_store.nodes import load_ids
 from lakecat.catalog.metadata_store.session import IDS, Insert, Query, Rows, Session, one_of
@@ -184,6 +185,7 @@ class RelationMethods(StoreBase):
             return load_ids(session, self._types, CONTEXT, ids)
 
 
+_EventDraft: Final = draft_of(Event)
 _KINDS: Final[Mapping[int, EventType]] = {int(kind): kind for kind in EventType}
 
 
@@ -288,11 +290,17 @@ def write_events(session: Session, events: Sequence[Event], ids: Sequence[int], 
 def events_of(session: Session, found: Rows) -> list[Event]:
     """The events of these rows (id, artifact, execution, type, milliseconds), with their paths."""
     paths = paths_of(session, [row[0] for row in found])
-    return [
-        Event(type=_KINDS[kind], artifact_id=artifact_id, execution_id=execution_id, path=paths.get(key, ()),
-              milliseconds_since_epoch=time)
-        for key, artifact_id, execution_id, kind, time in found
-    ]  # fmt: skip
+    made = []
+    for key, artifact_id, execution_id, kind, time in found:
+        one = _EventDraft()
+        one.type = _KINDS[kind]
+        one.artifact_id = artifact_id
+        one.execution_id = execution_id
+        one.path = paths.get(key, ())
+        one.milliseconds_since_epoch = time
+        one.__class__ = Event
+        made.append(one)
+    return made
 
 
 def paths_of(session: Session, event_ids: Sequence[int]) -> dict[int, tuple[int | str, ...]]:

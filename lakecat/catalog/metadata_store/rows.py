@@ -11,7 +11,8 @@ import sqlalchemy as sa
 from lakecat.catalog.enums import ArtifactState, ExecutionState
 from lakecat.catalog.metadata_store import codec
 from lakecat.catalog.metadata_store.codec import Encoded
-from lakecat.catalog.metadata_store.kinds import KINDS, Kind, Node
+from lakecat.catalog.metadata_store.drafts import draft_of
+from lakecat.catalog.metadata_store.kinds import KINDS, Kind
 from lakecat.catalog.metadata_store.session import IDS, Query, Rows, Session, one_of
 from lakecat.catalog.metadata_store.values import Artifact, Context, Execution, PropertyValue
 
@@ -137,65 +138,79 @@ def values(kind: Kind, nodes: Rows, properties: Rows, type_names: Mapping[int, s
             mine[key][name] = value
         except KeyError:
             mine[key] = {name: value}
-    make = _MAKERS[kind.name]
-    return [make(row, type_names.get(row[1]), declared.get(row[0]) or {}, custom.get(row[0]) or {}) for row in nodes]
+    return _MAKERS[kind.name](nodes, type_names, declared, custom)
 
 
-def _artifact(row: tuple[Any, ...], type_name: str | None, declared: _Properties, custom: _Properties) -> Artifact:
-    key, type_id, name, external_id, uri, state, created, updated = row
-    return Artifact(
-        type_id=type_id,
-        id=key,
-        type=type_name,
-        name=name,
-        uri=uri,
-        external_id=external_id,
-        properties=declared,
-        custom_properties=custom,
-        state=_ARTIFACT_STATES.get(state),
-        create_time_since_epoch=created,
-        last_update_time_since_epoch=updated,
-    )
+_ByNode: TypeAlias = Mapping[int, _Properties]
 
 
-def _execution(row: tuple[Any, ...], type_name: str | None, declared: _Properties, custom: _Properties) -> Execution:
-    key, type_id, name, external_id, _uri, state, created, updated = row
-    return Execution(
-        type_id=type_id,
-        id=key,
-        type=type_name,
-        name=name,
-        external_id=external_id,
-        last_known_state=_EXECUTION_STATES.get(state),
-        properties=declared,
-        custom_properties=custom,
-        create_time_since_epoch=created,
-        last_update_time_since_epoch=updated,
-    )
+def _artifacts(nodes: Rows, type_names: Mapping[int, str], declared: _ByNode, custom: _ByNode) -> list[Any]:
+    made = []
+    for key, type_id, name, external_id, uri, state, created, updated in nodes:
+        one = _ArtifactDraft()
+        one.type_id = type_id
+        one.id = key
+        one.type = type_names.get(type_id)
+        one.name = name
+        one.uri = uri
+        one.external_id = external_id
+        one.properties = declared.get(key) or {}
+        one.custom_properties = custom.get(key) or {}
+        one.state = _ARTIFACT_STATES.get(state)
+        one.create_time_since_epoch = created
+        one.last_update_time_since_epoch = updated
+        one.__class__ = Artifact
+        made.append(one)
+    return made
 
 
-def _context(row: tuple[Any, ...], type_name: str | None, declared: _Properties, custom: _Properties) -> Context:
-    key, type_id, name, external_id, _uri, _state, created, updated = row
-    return Context(
-        name=name,
-        type_id=type_id,
-        id=key,
-        type=type_name,
-        external_id=external_id,
-        properties=declared,
-        custom_properties=custom,
-        create_time_since_epoch=created,
-        last_update_time_since_epoch=updated,
-    )
+def _executions(nodes: Rows, type_names: Mapping[int, str], declared: _ByNode, custom: _ByNode) -> list[Any]:
+    made = []
+    for key, type_id, name, external_id, _uri, state, created, updated in nodes:
+        one = _ExecutionDraft()
+        one.type_id = type_id
+        one.id = key
+        one.type = type_names.get(type_id)
+        one.name = name
+        one.external_id = external_id
+        one.last_known_state = _EXECUTION_STATES.get(state)
+        one.properties = declared.get(key) or {}
+        one.custom_properties = custom.get(key) or {}
+        one.create_time_since_epoch = created
+        one.last_update_time_since_epoch = updated
+        one.__class__ = Execution
+        made.append(one)
+    return made
 
 
+def _contexts(nodes: Rows, type_names: Mapping[int, str], declared: _ByNode, custom: _ByNode) -> list[Any]:
+    made = []
+    for key, type_id, name, external_id, _uri, _state, created, updated in nodes:
+        one = _ContextDraft()
+        one.name = name
+        one.type_id = type_id
+        one.id = key
+        one.type = type_names.get(type_id)
+        one.external_id = external_id
+        one.properties = declared.get(key) or {}
+        one.custom_properties = custom.get(key) or {}
+        one.create_time_since_epoch = created
+        one.last_update_time_since_epoch = updated
+        one.__class__ = Context
+        made.append(one)
+    return made
+
+
+_ArtifactDraft: Final = draft_of(Artifact)
+_ExecutionDraft: Final = draft_of(Execution)
+_ContextDraft: Final = draft_of(Context)
 # A lookup is several times as fast as the enum's own call, and there are thousands.
 _ARTIFACT_STATES: Final[Mapping[Any, ArtifactState]] = {int(state): state for state in ArtifactState}
 _EXECUTION_STATES: Final[Mapping[Any, ExecutionState]] = {int(state): state for state in ExecutionState}
-_MAKERS: Final[Mapping[str, Callable[..., Node]]] = {
-    "artifact": _artifact,
-    "execution": _execution,
-    "context": _context,
+_MAKERS: Final[Mapping[str, Callable[..., list[Any]]]] = {
+    "artifact": _artifacts,
+    "execution": _executions,
+    "context": _contexts,
 }
 
 

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from lakecat.catalog import schema as s
 from lakecat.catalog.metadata_store import rows, types, walking
 from lakecat.catalog.metadata_store.base import StoreBase
+from lakecat.catalog.metadata_store.drafts import making
 from lakecat.catalog.metadata_store.filters import prepare
 from lakecat.catalog.metadata_store.kinds import ARTIFACT, CONTEXT, EXECUTION, Kind
 from lakecat.catalog.metadata_store.nodes import nodes_of
@@ -185,7 +186,8 @@ class LineageMethods(StoreBase):
     ) -> LineageSubgraph:
         walks = [walking.walk(session, starts, way, limits) for way in _WAYS[direction]]
         found = _Found(walks[0] if len(walks) == 1 else walking.join(walks, limits), mask)
-        return self._filled(session, found)
+        with making(len(found.walk.nodes)):
+            return self._filled(session, found)
 
     def _filled(self, session: Session, found: _Found) -> LineageSubgraph:
         """What was found, with its values."""

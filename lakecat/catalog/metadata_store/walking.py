@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import chain
 from typing import Any, Final, Literal, TypeAlias
 
 import sqlalchemy as sa
@@ -21,9 +22,17 @@ from lakecat.catalog.metadata_store.session import IDS, Query, Session, one_of
 Way: TypeAlias = Literal["up", "down", "around"]
 """``around`` follows every event of every node, up and down by turns."""
 
+NEAR_HOPS: Final = 8
+"""So many hops SQLite is asked for one by one; then for the rest by one recursion, unless many nodes are near."""
+WIDE: Final = 8
+"""From so many nodes on, SQLite is asked for the next hop alone, also farther away."""
+LEVELS: Final = 32
+"""After so many hops SQLite is asked for the rest by one recursion."""
+_LIMITED_LEVELS: Final = 1_000
+"""The same where the walk is limited, so that a small part of a long lineage can be had without the whole."""
 COUNTED_HOPS: Final = 32
-"""Up to this many hops the recursion counts them, and may pass a node once for each distance; beyond it walks to the
-end, passing each node once, and distances are counted from the events."""
+"""On servers, up to this many hops the recursion counts them, and may pass a node once for each distance; beyond it
+walks to the end, passing each node once, and distances are counted from the events."""
 _HOPS: Final = "most_hops"
 _ZERO: Final = sa.literal_column("0", sa.BigInteger)
 _FEW_HOPS: Final = 16
@@ -87,33 +96,99 @@ class Walk:
     truncated: frozenset[str]
 
 
+@dataclass(slots=True)
+class _Reached:
+    """How far a walk has come: nodes with their hops, and which of them are ends (and part of what is found).
+
+    ``edges`` has the events that lead on from every node with fewer than ``expanded`` hops that is no end.
+    ``level`` are the nodes from which it is still to go on; empty when it is over.
+    """
+
+    nodes: dict[int, int]
+    edges: list[Edge]
+    ends: dict[int, bool]
+    expanded: int
+    level: Sequence[int]
+
+    def kept(self) -> int:
+        """How many nodes are part of what is found."""
+        return len(self.nodes) - sum(not included for included in self.ends.values())
+
+
 def walk(session: Session, starts: Collection[int], way: Way, limits: Limits) -> Walk:
     """Everything that is reached from the nodes ``starts``, nearest first where ``limits.nodes`` cuts."""
     if not starts:
         return Walk({}, [], frozenset())
-    connection = session.connection
-    if not limits.cut:
-        reached = _recursion(session, starts, way, limits, None)
-        return Walk(reached, _edges_from(session, reached, way), frozenset())
+    if session.backend == "sqlite":
+        reached = _by_levels(session, starts, way, limits)
+    else:
+        reached = _counted(session, starts, way, limits) or _Reached(dict.fromkeys(starts, 0), [], {}, 0, list(starts))
+    if reached.level:
+        _to_the_end(session, starts, reached, way, limits)
+    if limits.cut:
+        return _cut(session, reached, way, limits)
+    return Walk(reached.nodes, _each_once(reached.edges, way), frozenset())
+
+
+def _by_levels(session: Session, starts: Collection[int], way: Way, limits: Limits) -> _Reached:
+    """The nearest nodes, asked for hop by hop; one hop further than ``limits`` lets it, to know what they cut.
+
+    SQLite answers without a round trip, and needs half the time of a recursion, which keeps its own account of what
+    it has seen and has to be asked for the events afterwards.
+    """
+    ends = _ends(session.connection, starts, limits)
+    reached = _Reached(dict.fromkeys(starts, 0), [], ends, 0, sorted(set(starts)))
+    while _goes_by_levels(reached, limits):
+        edges, ahead = _hop_on(session, [node for node in reached.level if node not in ends], way)
+        reached.edges += edges
+        reached.level = sorted(ahead - reached.nodes.keys())
+        reached.expanded += 1
+        reached.nodes.update(dict.fromkeys(reached.level, reached.expanded))
+        ends.update(_ends(session.connection, reached.level, limits))
+    if _is_enough(reached, limits):
+        reached.level = ()
+    return reached
+
+
+def _goes_by_levels(reached: _Reached, limits: Limits) -> bool:
+    """Whether the next hop is worth a question of its own."""
+    if not reached.level or _is_enough(reached, limits):
+        return False
+    if limits.hops is not None or limits.nodes is not None:
+        return reached.expanded < _LIMITED_LEVELS
+    return reached.expanded < NEAR_HOPS or (reached.expanded < LEVELS and len(reached.level) >= WIDE)
+
+
+def _is_enough(reached: _Reached, limits: Limits) -> bool:
+    """Whether the walk has come one hop too far, or to too many nodes."""
+    beyond = limits.hops is not None and reached.expanded > limits.hops
+    return beyond or (limits.nodes is not None and reached.kept() > limits.nodes)
+
+
+def _counted(session: Session, starts: Collection[int], way: Way, limits: Limits) -> _Reached | None:
+    """A walk of few hops, by a recursion that counts them; None where it has to go further."""
     hops = _FEW_HOPS if limits.hops is None and limits.nodes is not None else limits.hops
-    counted = hops is not None and hops <= COUNTED_HOPS
-    found = _recursion(session, starts, way, limits, hops if counted else None)
-    ends = _ends(connection, found, limits)
-    if counted and limits.hops is None and max(found.values()) > _FEW_HOPS and not _too_many(found, ends, limits):
-        counted, found = False, _recursion(session, starts, way, limits, None)
-        ends = _ends(connection, found, limits)
-    left = (node for node in found if node not in ends)
-    if counted and limits.hops is not None:
-        most = limits.hops
-        left = (node for node in left if found[node] < most)
-    edges = _edges_from(session, left, way)
-    if not counted and (limits.hops is not None or limits.nodes is not None):
-        found = _distances(starts, edges, way, ends)
-    return _cut(session, found, edges, ends, way, limits)
+    if hops is None or hops > COUNTED_HOPS:
+        return None
+    found = _recursion(session, starts, way, limits, hops)
+    reached = _Reached(found, [], _ends(session.connection, found, limits), 0, ())
+    if limits.hops is None and max(found.values()) > _FEW_HOPS and not _is_enough(reached, limits):
+        return None
+    return reached
 
 
-def _too_many(found: Mapping[int, int], ends: Mapping[int, bool], limits: Limits) -> bool:
-    return limits.nodes is not None and sum(ends.get(node, True) for node in found) > limits.nodes
+def _to_the_end(session: Session, starts: Collection[int], reached: _Reached, way: Way, limits: Limits) -> None:
+    """The rest of a walk, however long, by one recursion; what limits cut is known afterwards."""
+    level = set(reached.level)
+    found = _recursion(session, level, way, limits, None)
+    fresh = [node for node in found if node in level or node not in reached.nodes]
+    reached.ends.update(_ends(session.connection, fresh, limits))
+    reached.edges += _hop_on(session, [node for node in fresh if node not in reached.ends], way)[0]
+    reached.level, reached.expanded = (), len(reached.nodes) + len(fresh)
+    if limits.hops is not None or limits.nodes is not None:
+        reached.nodes = _distances(starts, reached.edges, way, reached.ends)
+    else:
+        reached.nodes.update(dict.fromkeys(fresh, 0))
 
 
 def _recursion(session: Session, starts: Collection[int], way: Way, limits: Limits, hops: int | None) -> dict[int, int]:
@@ -169,7 +244,8 @@ def _hop(seen: sa.CTE, way: Way, limits: Limits, *, artifacts: bool, lateral: bo
     # An expression, so that SQLite looks the events up by it, and does not read all events to look them up here.
     key = seen.c.node + _ZERO if artifacts else -seen.c.node
     types = _FROM_ARTIFACTS[way] if artifacts else _FROM_EXECUTIONS[way]
-    query = sa.select(far.label("node")).where(event.c.type.in_([sa.literal_column(str(kind)) for kind in types]))
+    mine = seen.c.node > _ZERO if artifacts else seen.c.node < _ZERO
+    query = sa.select(far.label("node")).where(mine, event.c.type.in_([sa.literal_column(str(kind)) for kind in types]))
     source: sa.FromClause = event if lateral else seen.join(event, near == key)
     if lateral:
         query = query.where(near == key)
@@ -197,15 +273,21 @@ def _ends(connection: sa.Connection, found: Iterable[int], limits: Limits) -> di
     return ends
 
 
-def _edges_from(session: Session, nodes: Iterable[int], way: Way) -> list[Edge]:
-    """The events that lead on from these nodes, each once."""
-    nodes = list(nodes)
+def _hop_on(session: Session, nodes: Sequence[int], way: Way) -> tuple[list[Edge], set[int]]:
+    """The events that lead on from these nodes, and where to. ``around`` has those between two of them twice."""
     artifacts, executions = [node for node in nodes if node > 0], [-node for node in nodes if node < 0]
     asked = [(_EVENTS_OF_ARTIFACTS[way], {IDS: artifacts})] if artifacts else []
     asked += [(_EVENTS_OF_EXECUTIONS[way], {IDS: executions})] if executions else []
-    found: list[Any] = [row for rows in session.ask_all(asked) for row in rows]
+    answers: list[Any] = session.ask_all(asked)
+    ahead = {-edge[2] for edge in answers[0]} if artifacts else set()
+    if executions:
+        ahead |= {edge[1] for edge in answers[-1]}
+    return list(chain.from_iterable(answers)), ahead
+
+
+def _each_once(edges: Sequence[Edge], way: Way) -> Sequence[Edge]:
     # Up or down, an event leads on from one of its ends only.
-    return list({row[0]: row for row in found}.values()) if way == "around" else found
+    return list({edge[0]: edge for edge in edges}.values()) if way == "around" else edges
 
 
 def _distances(starts: Collection[int], edges: Iterable[Edge], way: Way, ends: Mapping[int, bool]) -> dict[int, int]:
@@ -224,37 +306,42 @@ def _distances(starts: Collection[int], edges: Iterable[Edge], way: Way, ends: M
     return found
 
 
-def _cut(
-    session: Session,
-    found: Mapping[int, int],
-    edges: Sequence[Edge],
-    ends: Mapping[int, bool],
-    way: Way,
-    limits: Limits,
-) -> Walk:
+def _cut(session: Session, reached: _Reached, way: Way, limits: Limits) -> Walk:
     """What lies within the limits, and which of them left something out."""
     truncated = set()
     nodes: dict[int, int] = {}
-    for node, hops in found.items():
-        beyond, included = limits.hops is not None and hops > limits.hops, ends.get(node, True)
+    left_out: list[int] = []
+    for node, hops in reached.nodes.items():
+        beyond, included = limits.hops is not None and hops > limits.hops, reached.ends.get(node, True)
         if included and not beyond:
             nodes[node] = hops
-        elif included or not beyond:
-            truncated.add("max_num_hops" if beyond else "ending_nodes")
+        elif included:
+            truncated.add("max_num_hops")
+        elif not beyond:
+            left_out.append(hops)
     if limits.nodes is not None and len(nodes) > limits.nodes:
-        truncated.add("max_nodes")
         nodes = _nearest(nodes, limits.nodes)
-
-    def inside(edge: Edge) -> bool:
-        return edge[1] in nodes and -edge[2] in nodes
-
-    stopped = [node for node in nodes if node in ends]
-    if stopped and not all(map(inside, _edges_from(session, stopped, way))):
+        # What the other limits would cut farther away is not asked for.
+        farthest = max(nodes.values())
+        truncated = {"max_nodes"} | {"ending_nodes" for hops in left_out if hops <= farthest}
+    elif left_out or _leads_out(session, [node for node in nodes if node in reached.ends], nodes, way):
         truncated.add("ending_nodes")
+
     # An event counts where the walk took it, not where both its ends happen to be found.
-    left = {node for node, hops in nodes.items() if node not in ends and (limits.hops is None or hops < limits.hops)}
-    walked = [edge for edge in edges if inside(edge) and any(near in left for near in _near(edge, way))]
-    return Walk(nodes, walked, frozenset(truncated))
+    left = {n for n, hops in nodes.items() if n not in reached.ends and (limits.hops is None or hops < limits.hops)}
+    more, _ = _hop_on(session, [node for node in left if nodes[node] >= reached.expanded], way)
+    walked = [
+        edge
+        for edge in (*reached.edges, *more)
+        if edge[1] in nodes and -edge[2] in nodes and any(near in left for near in _near(edge, way))
+    ]
+    return Walk(nodes, _each_once(walked, way), frozenset(truncated))
+
+
+def _leads_out(session: Session, ends: Sequence[int], nodes: Mapping[int, int], way: Way) -> bool:
+    """Whether the walk would go on from one of these ends to a node that is not found."""
+    _, ahead = _hop_on(session, ends, way)
+    return not ahead <= nodes.keys()
 
 
 def _near(edge: Edge, way: Way) -> tuple[int, ...]:
