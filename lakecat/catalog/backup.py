@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import socket
 import sqlite3
 from collections.abc import Iterator, Mapping
@@ -23,7 +24,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.engine import URL
 
-from lakecat.catalog import copying, sqlite
+from lakecat.catalog import copying, opening, sqlite
 from lakecat.catalog import schema as s
 from lakecat.catalog.copying import Checksum, Values
 from lakecat.catalog.database import Database
@@ -32,7 +33,9 @@ from lakecat.failpoints import failpoint
 
 FORMAT: Final = 1
 """Of the manifest. Grows when an older program could not restore the file rightly."""
-_MANIFEST: Final = "lakecat_backup"
+MANIFEST: Final = opening.BACKUP_TABLE
+_URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
+"""A path that begins like a URL; a drive's name has one letter."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,13 +72,17 @@ class Manifest:
 def write_backup(database: Database, path: Path, *, now: datetime, replace: bool = False) -> Manifest:
     """Write a backup of the catalog as it is at one moment, while others go on writing.
 
-    Raises UsageError (``path`` exists, and ``replace`` is not given), CatalogError.
+    Raises UsageError (``path`` exists, and ``replace`` is not given; or it is the catalog itself), CatalogError.
     """
+    if _URL.match(str(path)):
+        raise UsageError(f"{path} is no file", hint="back up into a file, and copy that to where it shall be kept")
+    if database.backend == "sqlite" and _same(path, Path(database.url.database or "")):
+        raise UsageError(f"{path} is the catalog itself", hint="give the backup a name of its own")
     if path.exists() and not replace:
         raise UsageError(f"{path} exists already", hint="give another name, or replace it: --yes")
     if not path.parent.is_dir():
         raise UsageError(f"there is no folder {path.parent}", hint="make it first")
-    with _part(path) as part, _translated(path):
+    with _part(path) as part, translated(path):
         content = _fill(database, part)
         manifest = _seal(part, content, source=_source(database.url), now=now)
         failpoint("backup.written")
@@ -88,7 +95,7 @@ def write_backup(database: Database, path: Path, *, now: datetime, replace: bool
 def check_backup(path: Path) -> Manifest:
     """Read a backup whole and compare it with its manifest. Raises CatalogError where they differ."""
     where = Where(str(path))
-    with _translated(path), open_backup(path) as connection:
+    with translated(path), open_backup(path) as connection:
         manifest = read_manifest(connection, path)
         found = [row[0] for row in connection.execute("PRAGMA quick_check(1)")]
         if found != ["ok"]:
@@ -116,7 +123,7 @@ def read_manifest(connection: sqlite3.Connection, path: Path) -> Manifest:
     """What the backup says of itself. Raises CatalogError for a file that is no backup, or one of a newer lakecat."""
     where = Where(str(path))
     try:
-        rows = connection.execute(f"SELECT format, content FROM {_MANIFEST}").fetchall()
+        rows = connection.execute(f"SELECT format, content FROM {MANIFEST}").fetchall()
         (found, text), *more = rows
         if more:
             raise ValueError
@@ -129,7 +136,7 @@ def read_manifest(connection: sqlite3.Connection, path: Path) -> Manifest:
                   for name, table in content.pop("tables").items()}  # fmt: skip
         created = datetime.fromisoformat(content.pop("created_at"))
         return Manifest(created_at=created, tables=tables, **content)
-    except (sqlite3.DatabaseError, ValueError, TypeError, KeyError) as err:
+    except (sqlite3.DatabaseError, ValueError, TypeError, KeyError, AttributeError) as err:
         raise CatalogError(
             "this is no backup of a catalog, or it is damaged",
             where=where,
@@ -219,8 +226,8 @@ def _seal(part: Path, content: Mapping[str, Any], *, source: str, now: datetime)
             "revision": s.HEAD,
             "catalog_uuid": setting["catalog_uuid"],
         }
-        target.execute(f"CREATE TABLE {_MANIFEST} (format INTEGER NOT NULL, content TEXT NOT NULL)")
-        target.execute(f"INSERT INTO {_MANIFEST} VALUES (?, ?)", (FORMAT, json.dumps(described)))
+        target.execute(f"CREATE TABLE {MANIFEST} (format INTEGER NOT NULL, content TEXT NOT NULL)")
+        target.execute(f"INSERT INTO {MANIFEST} VALUES (?, ?)", (FORMAT, json.dumps(described)))
         target.execute("PRAGMA journal_mode = DELETE")
         manifest = read_manifest(target, part)
     with part.open("rb+") as file:
@@ -254,6 +261,10 @@ def _part(path: Path) -> Iterator[Path]:
         _remove(part)
 
 
+def _same(one: Path, other: Path) -> bool:
+    return one.exists() and other.exists() and one.samefile(other)
+
+
 def _escaped(text: str) -> str:
     return "".join(f"[{char}]" if char in "*?[" else char for char in text)
 
@@ -284,7 +295,7 @@ def _damaged(where: Where, what: str) -> CatalogError:
 
 
 @contextmanager
-def _translated(path: Path) -> Iterator[None]:
+def translated(path: Path) -> Iterator[None]:
     """Errors of the backup's file as lakecat's own."""
     where = Where(str(path))
     try:

@@ -26,6 +26,10 @@ WRITER_VERSION: Final = 1
 """Grows when a program older than this one would write a catalog wrongly; compared with ``min_writer_version``."""
 
 
+BACKUP_TABLE: Final = "lakecat_backup"
+"""Which a backup has and a catalog has not."""
+
+
 def open_database(url: str | URL, *, create: bool, adopt: bool = False) -> Database:
     """Open, and where needed create or upgrade, the database; ``adopt`` makes ML Metadata's own one a catalog.
 
@@ -38,6 +42,7 @@ def open_database(url: str | URL, *, create: bool, adopt: bool = False) -> Datab
     try:
         with database.translating():
             with database.connect() as connection:
+                _check_no_backup(database, connection)
                 revision = _revision(connection)
             if revision != s.HEAD:
                 _migrate(database, create=create, adopt=adopt)
@@ -77,6 +82,16 @@ def _prepare_file(path: Path, *, create: bool) -> None:
             raise ForeignDatabaseError(f"{path} is no file, so no catalog", hint="check the catalog's URL")
     except OSError as err:
         raise CatalogUnavailableError(f"the catalog {path} cannot be opened: {err.strerror}") from err
+
+
+def _check_no_backup(database: Database, connection: sa.Connection) -> None:
+    """Refuse a backup that was copied to where the catalog belongs: it does not know that the lake has gone on."""
+    if database.backend == "sqlite" and sa.inspect(connection).has_table(BACKUP_TABLE):
+        raise CatalogError(
+            f"{database.display} is a backup, not a catalog",
+            hint="give it another name, and restore it: the lake may be ahead of it",
+            next_command="lakecat catalog restore FILE",
+        )
 
 
 def _revision(connection: sa.Connection) -> str | None:

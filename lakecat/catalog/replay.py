@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import sqlalchemy as sa
 
@@ -170,24 +169,36 @@ def mark_collected(connection: sa.Connection, dataset: DatasetName, numbers: Seq
         )
 
 
-def add_tags(connection: sa.Connection, dataset: DatasetName, snapshots: Mapping[str, int]) -> int:
-    """Record tags that the table's own metadata has and the catalog has not: name and snapshot; how many."""
+def set_tags(connection: sa.Connection, dataset: DatasetName, snapshots: Mapping[str, int]) -> int:
+    """Let a dataset's tags be those of its table's own metadata: name and snapshot; how many were not so before."""
     owner = connection.execute(sa.select(dataset_id(str(dataset)))).scalar_one()
-    known = set(connection.execute(sa.select(s.tag.c.name).where(s.tag.c.dataset_id == owner)).scalars())
-    rows: list[dict[str, Any]] = []
+    mine = s.tag.c.dataset_id == owner
+    known = {row.name: row.version for row in connection.execute(sa.select(s.tag).where(mine))}
+    wanted: dict[str, int] = {}
     for name, snapshot in sorted(snapshots.items()):
         number = connection.execute(
             sa.select(sa.func.max(s.version.c.version)).where(
                 s.version.c.dataset_id == owner, s.version.c.snapshot_id == snapshot
             )
         ).scalar_one()
-        if name not in known and number is not None:
-            rows.append(
-                {"dataset_id": owner, "name": name, "version": number, "changed_ms": now_ms(), "changed_by": ""}
-            )
-    for row in rows:
-        connection.execute(sa.insert(s.tag).values(**row))
-    return len(rows)
+        if number is not None:
+            wanted[name] = number
+    changed = [name for name in {**known, **wanted} if known.get(name) != wanted.get(name)]
+    for name in changed:
+        connection.execute(sa.delete(s.tag).where(mine, s.tag.c.name == name))
+        if name in wanted:
+            row = {
+                "dataset_id": owner, "name": name, "version": wanted[name], "changed_ms": now_ms(), "changed_by": ""
+            }  # fmt: skip
+            connection.execute(sa.insert(s.tag).values(**row))
+    return len(changed)
+
+
+def pointers(connection: sa.Connection) -> dict[DatasetName, str]:
+    """Where the newest metadata of every table lies, by the catalog."""
+    table = s.iceberg_tables
+    rows = connection.execute(sa.select(table).where(table.c.catalog_name == s.ICEBERG_CATALOG))
+    return {DatasetName(row.table_namespace, row.table_name): row.metadata_location for row in rows}
 
 
 def raise_fences(connection: sa.Connection, leases: Iterable[RunningExecution]) -> None:

@@ -23,12 +23,12 @@ from sqlalchemy.engine import URL
 
 from lakecat.catalog import copying, opening, registry, restored, search_index, sqlite
 from lakecat.catalog import schema as s
-from lakecat.catalog.backup import Manifest, check_backup, open_backup, rows_of, write_backup
+from lakecat.catalog.backup import Manifest, check_backup, open_backup, rows_of, translated, write_backup
 from lakecat.catalog.copying import Checksum
 from lakecat.catalog.database import Database, now_ms
 from lakecat.catalog.enums import ExecutionState as MlmdState
 from lakecat.catalog.leases import moment
-from lakecat.errors import CatalogError, CatalogVersionError, LeaseHeldError, Where
+from lakecat.errors import CatalogError, CatalogVersionError, LeaseHeldError, UsageError, Where
 from lakecat.failpoints import failpoint
 from lakecat.types import ExecutionState
 
@@ -61,15 +61,20 @@ def holds_something(database: Database) -> bool:
         )
 
 
-def restore(database: Database, path: Path, *, now: datetime, replace: bool = False) -> Restored:
+def restore(
+    database: Database, path: Path, *, now: datetime, replace: bool = False, lake: str | None = None
+) -> Restored:
     """Make the catalog what the backup holds.
 
     One that holds something is replaced only with ``replace``, and backed up beside ``path`` first; without it nothing
-    is done, and ``applied`` is False. ``database`` has been opened, so its schema is the newest. Raises UsageError
-    (no such file), CatalogError (damaged, foreign, or of a newer lakecat; or the database cannot hold a value of it),
-    LeaseHeldError (somebody works with the catalog).
+    is done, and ``applied`` is False. ``database`` has been opened, so its schema is the newest. ``lake``: where its
+    tables lie. Raises UsageError (no such file; or the backup is of another lake), CatalogError (damaged, foreign, or
+    of a newer lakecat; or the database cannot hold a value of it), LeaseHeldError (somebody works with the catalog).
     """
     manifest = check_backup(path)
+    _check_revision(path, manifest)
+    if lake is not None:
+        _check_lake(path, lake)
     replaces = holds_something(database)
     if replaces and not replace:
         return Restored(manifest=manifest, applied=False, replaces=True)
@@ -90,6 +95,34 @@ def _save(database: Database, path: Path, now: datetime) -> Path:
     return saved
 
 
+def _check_revision(path: Path, manifest: Manifest) -> None:
+    """Refuse a backup whose schema is newer than this program."""
+    if manifest.revision == s.HEAD:
+        return
+    from lakecat.catalog import migrate  # Alembic takes 0.2 s to import
+
+    if manifest.revision not in migrate.known_revisions():
+        raise CatalogVersionError(
+            f"the backup was made by a newer lakecat (schema {manifest.revision}; this one knows {s.HEAD})",
+            where=Where(str(path)),
+            hint="upgrade lakecat",
+        )
+
+
+def _check_lake(path: Path, lake: str) -> None:
+    """Refuse a backup none of whose versions lies in this lake: it is another project's."""
+    root = f"{lake}/"
+    statement = f"SELECT metadata_location, substr(metadata_location, 1, ?) = ? AS here FROM {s.version.name}"
+    with translated(path), open_backup(path) as backup:
+        row = backup.execute(f"{statement} ORDER BY here DESC LIMIT 1", (len(root), root)).fetchone()
+    if row is not None and not row[1]:
+        raise UsageError(
+            f"the backup is of another lake: {row[0]} lies outside {lake}",
+            where=Where(str(path)),
+            hint="give this project's backup, or set `lake:` to where its tables lie",
+        )
+
+
 @contextmanager
 def _current(path: Path, manifest: Manifest) -> Iterator[Path]:
     """The backup with the newest schema: itself, or a copy that was brought up to date."""
@@ -99,16 +132,11 @@ def _current(path: Path, manifest: Manifest) -> Iterator[Path]:
     # Alembic takes 0.2 s to import, and a backup of this schema does not need it.
     from lakecat.catalog import migrate
 
-    if manifest.revision not in migrate.known_revisions():
-        raise CatalogVersionError(
-            f"the backup was made by a newer lakecat (schema {manifest.revision}; this one knows {s.HEAD})",
-            where=Where(str(path)),
-            hint="upgrade lakecat",
-        )
     with tempfile.TemporaryDirectory(prefix="lakecat-restore-") as folder:
         copy = Path(folder) / "catalog.db"
         sqlite.create_file(copy)
-        shutil.copyfile(path, copy)
+        with translated(path):
+            shutil.copyfile(path, copy)
         database = Database(URL.create("sqlite", database=str(copy)))
         with contextlib.closing(database), migrate.locked(database) as connection:
             migrate.upgrade(connection)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from lakecat.catalog.restore import Restored
     from lakecat.landing import Services
     from lakecat.rebuild import RebuildReport
+    from lakecat.store import LakeStore
 
     OnProgress = Callable[[str, int, int | None], None]
 
@@ -50,6 +51,9 @@ class _Kept(Protocol):
     def catalog(self) -> Catalog: ...
 
     @property
+    def store(self) -> LakeStore: ...
+
+    @property
     def services(self) -> Services: ...
 
 
@@ -77,14 +81,14 @@ class Keeping:
         A catalog that holds something is replaced only with ``replace``, and backed up beside ``path`` first.
 
         Raises:
-            UsageError: there is no such file.
+            UsageError: there is no such file, or it is the backup of another lake's catalog.
             CatalogError: it is damaged, or of a newer lakecat; or the database cannot hold what is in it.
             LeaseHeldError: somebody works with the catalog.
         """
         from lakecat.catalog.restore import restore
         from lakecat.rebuild import rebuild
 
-        done = restore(self.catalog.database, Path(path), now=self._clock(), replace=replace)
+        done = restore(self.catalog.database, Path(path), now=self._clock(), replace=replace, lake=self.store.url)
         if not done.applied:
             return RestoreReport(restored=done)
         self.close()  # what this process has read of the catalog is not so any more
@@ -121,4 +125,4 @@ class Keeping:
 
 
 def _agrees(found: RebuildReport) -> bool:
-    return not found.missing and not found.undecided
+    return not (found.missing or found.undecided or found.unreadable)

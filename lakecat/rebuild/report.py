@@ -54,7 +54,8 @@ class RebuildReport:
     """What was found, and with ``applied`` recorded.
 
     ``executions``: that the catalog did not know. ``damaged``: sidecars that cannot be read, the first of them by name.
-    ``settled``: catalog and lake agree, so that a restored catalog may be written to. ``lost``: what cannot be
+    ``unreadable``: metadata of commits that are newer than what the catalog has, and whose sidecar cannot be read.
+    ``settled``: nothing is left to be decided, so that the catalog may be written to. ``lost``: what cannot be
     recovered.
     """
 
@@ -63,6 +64,7 @@ class RebuildReport:
     executions: int
     undecided: tuple[UndecidedCommit, ...]
     damaged: tuple[str, ...]
+    unreadable: tuple[str, ...]
     settled: bool
     lost: tuple[str, ...]
 
@@ -74,4 +76,10 @@ class RebuildReport:
     @property
     def problems(self) -> tuple[str, ...]:
         """Everything that stands in the way of a whole catalog."""
-        return tuple(f"{item.dataset}: {text}" for item in self.datasets for text in item.problems) + self.damaged
+        newer = (
+            f"{location} is newer than what the catalog has, and its sidecar cannot be read: put the sidecar back from"
+            " a backup of the lake, or go on without it: --heads certain"
+            for location in self.unreadable
+        )
+        told = (f"{item.dataset}: {text}" for item in self.datasets for text in item.problems)
+        return (*told, *self.damaged, *newer)

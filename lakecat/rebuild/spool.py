@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from lakecat.catalog.sidecars import Sidecar, decode
-from lakecat.errors import CorruptFileError, LakecatError, ObjectMissingError
+from lakecat.errors import CorruptFileError, ObjectMissingError
 from lakecat.store import LakeStore
 from lakecat.tables import METADATA_SUFFIX, RECEIPT_SUFFIX, SIDECAR_SUFFIX, metadata_prefix, table_location
 from lakecat.types import DatasetName
@@ -30,15 +30,19 @@ PRAGMA journal_mode = OFF;
 PRAGMA synchronous = OFF;
 CREATE TABLE sidecar (
     location TEXT PRIMARY KEY, dataset TEXT, version INTEGER, snapshot INTEGER, base TEXT, uuid TEXT,
-    started TEXT, grouped TEXT, tables INTEGER, committed INTEGER, resource TEXT, data BLOB, certain INTEGER DEFAULT 0,
-    taken INTEGER DEFAULT 0
+    started TEXT, grouped TEXT, tables INTEGER, committed INTEGER, resource TEXT, fence INTEGER, data BLOB,
+    certain INTEGER DEFAULT 0, taken INTEGER DEFAULT 0, turn INTEGER DEFAULT 0
 );
 CREATE INDEX sidecar_dataset ON sidecar (dataset, version);
 CREATE INDEX sidecar_grouped ON sidecar (grouped);
 CREATE INDEX sidecar_base ON sidecar (base);
 CREATE TABLE receipt (location TEXT PRIMARY KEY);
 CREATE TABLE metadata (location TEXT PRIMARY KEY);
-CREATE TABLE input (dataset TEXT, version INTEGER, snapshot INTEGER, PRIMARY KEY (dataset, version, snapshot));
+CREATE TABLE damaged (location TEXT PRIMARY KEY);
+CREATE TABLE misplaced (location TEXT PRIMARY KEY);
+CREATE TABLE input (
+    dataset TEXT, version INTEGER, snapshot INTEGER, reader TEXT, PRIMARY KEY (dataset, version, snapshot, reader)
+);
 """
 _EVIDENCE: Final = """
 UPDATE sidecar SET certain = 1 WHERE location IN (SELECT location FROM receipt);
@@ -46,6 +50,28 @@ UPDATE sidecar SET certain = 1 WHERE location IN (SELECT base FROM sidecar WHERE
 UPDATE sidecar SET certain = 1 WHERE (dataset, version, snapshot) IN (SELECT dataset, version, snapshot FROM input);
 UPDATE sidecar SET certain = 1 WHERE grouped IN (SELECT grouped FROM sidecar WHERE certain);
 """
+
+_LATER: Final = """
+WITH edge AS (
+    SELECT grouped, max(turn - place) OVER (PARTITION BY chain ORDER BY place
+        ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) + place AS least
+    FROM (
+        SELECT grouped, turn, dataset AS chain, row_number() OVER (PARTITION BY dataset ORDER BY version) AS place
+        FROM sidecar WHERE taken
+        UNION ALL
+        SELECT grouped, turn, 'lease ' || resource,
+            row_number() OVER (PARTITION BY resource ORDER BY fence, started, grouped)
+        FROM (SELECT DISTINCT grouped, turn, resource, fence, started FROM sidecar WHERE taken)
+    )
+    UNION ALL
+    SELECT i.reader, p.turn + 1 FROM input i JOIN sidecar p ON p.taken
+        AND (p.dataset, p.version, p.snapshot) = (i.dataset, i.version, i.snapshot)
+)
+UPDATE sidecar SET turn = least
+FROM (SELECT grouped AS name, max(least) AS least FROM edge GROUP BY grouped)
+WHERE grouped = name AND taken AND turn < least
+"""
+_MOST_PASSES: Final = 1000
 
 OnFound = Callable[[int], None]
 """Called with the number of sidecars read so far."""
@@ -62,6 +88,15 @@ class Entry:
     grouped: str
     committed: int
     certain: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Unreadable:
+    """A sidecar that tells of no commit here: damaged, or with ``misplaced`` a copy of one that lies elsewhere."""
+
+    location: str
+    what: str
+    misplaced: bool = False
 
 
 class Spool:
@@ -130,6 +165,17 @@ class Spool:
         """Choose sidecars to be recorded."""
         self._db.executemany("UPDATE sidecar SET taken = 1 WHERE location = ?", [(one,) for one in locations])
 
+    def order(self) -> None:
+        """Give each chosen commit its turn, by when it was committed.
+
+        Clocks go back, and a catalog may have moved to another server's. So a version comes after the one before it,
+        an execution after those that had its lease before, and a commit after all that its execution had read.
+        """
+        self._db.execute("UPDATE sidecar SET turn = committed")
+        for _ in range(_MOST_PASSES):
+            if not self._db.execute(_LATER).rowcount:
+                return
+
     def executions(self) -> Iterator[Sidecar]:
         """One chosen sidecar of each execution, in the order in which they began."""
         query = (
@@ -142,15 +188,12 @@ class Spool:
         """The newest chosen sidecar of each lease."""
         return self._decoded(
             "SELECT location, data FROM (SELECT location, data, row_number() OVER (PARTITION BY resource"
-            " ORDER BY started DESC, location) AS n FROM sidecar WHERE taken) WHERE n = 1"
+            " ORDER BY fence DESC, started DESC, location) AS n FROM sidecar WHERE taken) WHERE n = 1"
         )
 
     def commits(self) -> Iterator[tuple[Sidecar, ...]]:
-        """The chosen sidecars of each commit, in the order in which the commits happened."""
-        query = (
-            "SELECT s.location, s.data FROM sidecar s WHERE s.taken ORDER BY s.committed,"
-            " (SELECT min(o.version) FROM sidecar o WHERE o.grouped = s.grouped), s.grouped, s.dataset"
-        )
+        """The chosen sidecars of each commit, in their turn (see ``order``)."""
+        query = "SELECT s.location, s.data FROM sidecar s WHERE s.taken ORDER BY s.turn, s.grouped, s.dataset"
         for _, group in groupby(self._decoded(query), lambda one: one.commit):
             yield tuple(group)
 
@@ -171,13 +214,14 @@ class Spool:
         )
         return [row[0] for row in self._db.execute(query, (len(folder), folder))]
 
-    def lost_sidecars(self) -> list[str]:
-        """Metadata that was committed, as its receipt says, and has no sidecar; the first of it."""
+    def unreadable(self) -> list[tuple[str, bool]]:
+        """The metadata of commits whose sidecar is damaged (True) or gone though there is a receipt, by name."""
         query = (
-            "SELECT location FROM receipt WHERE location NOT IN (SELECT location FROM sidecar)"
-            " AND location IN (SELECT location FROM metadata) ORDER BY location LIMIT ?"
+            "SELECT location, 1 FROM damaged UNION ALL SELECT location, 0 FROM receipt WHERE location NOT IN"
+            " (SELECT location FROM sidecar UNION ALL SELECT location FROM damaged UNION ALL SELECT location FROM"
+            " misplaced) ORDER BY location"
         )
-        return [row[0] for row in self._db.execute(query, (_SHOWN,))]
+        return [(location, bool(damaged)) for location, damaged in self._db.execute(query)]
 
     def _decoded(self, query: str, *values: str) -> Iterator[Sidecar]:
         cursor = self._db.execute(query, values)
@@ -191,28 +235,28 @@ class Spool:
     def _read(self, pool: ThreadPoolExecutor, locations: Sequence[str]) -> int:
         read = 0
         for found in pool.map(self._load, locations):
-            if isinstance(found, LakecatError):
+            if isinstance(found, _Unreadable):
                 self.damaged_count += 1
-                self.damaged += [str(found).splitlines()[0]] if len(self.damaged) < _SHOWN else []
+                self.damaged += [found.what] if len(self.damaged) < _SHOWN else []
+                self._note("misplaced" if found.misplaced else "damaged", found.location)
             elif found is not None:
                 self._add(found[0], found[1])
                 read += 1
         return read
 
-    def _load(self, location: str) -> tuple[Sidecar, bytes] | LakecatError | None:
+    def _load(self, location: str) -> tuple[Sidecar, bytes] | _Unreadable | None:
+        metadata = location.removesuffix(SIDECAR_SUFFIX) + METADATA_SUFFIX
         try:
             data = self._store.read(location)
             sidecar = decode(data, location)
         except ObjectMissingError:  # removed since it was listed: an attempt that failed
             return None
         except CorruptFileError as err:
-            return err
-        metadata = location.removesuffix(SIDECAR_SUFFIX) + METADATA_SUFFIX
+            return _Unreadable(metadata, str(err).splitlines()[0])
         home = metadata_prefix(table_location(self._store.url, sidecar.dataset), sidecar.record.execution.uuid)
         if sidecar.metadata_location != metadata or metadata.rpartition("/")[0] != home:
-            return CorruptFileError(
-                f"{location}: this is the sidecar of {sidecar.metadata_location}, which lies elsewhere"
-            )
+            what = f"{location}: this is the sidecar of {sidecar.metadata_location}, which lies elsewhere"
+            return _Unreadable(metadata, what, misplaced=True)
         return sidecar, data
 
     def _add(self, one: Sidecar, data: bytes) -> None:
@@ -220,15 +264,15 @@ class Spool:
         values: tuple[Any, ...] = (
             one.metadata_location, str(one.dataset), one.version, one.snapshot_id, one.base_location, execution.uuid,
             execution.started_at.isoformat(), one.commit, len(one.tables), one.committed_ms,
-            execution.lease.resource, data,
+            execution.lease.resource, execution.lease.fence, data,
         )  # fmt: skip
         self._db.execute(
             "INSERT OR IGNORE INTO sidecar (location, dataset, version, snapshot, base, uuid, started, grouped, tables,"
-            " committed, resource, data) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            " committed, resource, fence, data) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             values,
         )
-        pinned = [(str(x.dataset), x.version, x.snapshot_id) for x in one.inputs]
-        self._db.executemany("INSERT OR IGNORE INTO input VALUES (?, ?, ?)", pinned)
+        pinned = [(str(x.dataset), x.version, x.snapshot_id, one.commit) for x in one.inputs]
+        self._db.executemany("INSERT OR IGNORE INTO input VALUES (?, ?, ?, ?)", pinned)
 
 
 def newest_chain(entries: Sequence[Entry]) -> tuple[list[Entry], list[Entry]]:

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from lakecat.catalog import ColumnInfo, copying, queries, replay, restored, search_index
 from lakecat.catalog.replay import Newest, Replay, ReplayTable
 from lakecat.catalog.sidecars import Sidecar
-from lakecat.errors import LakecatError, ObjectMissingError
+from lakecat.errors import LakecatError, ObjectMissingError, SelectorError, TableError
 from lakecat.failpoints import failpoint
 from lakecat.landing import Services
 from lakecat.rebuild.report import LOST, Heads, RebuildReport, RebuiltDataset, UndecidedCommit
@@ -24,6 +24,8 @@ from lakecat.tables.layout import metadata_version
 from lakecat.types import DatasetName, ExecutionState
 
 _SHOWN: Final = 5
+_FAULTS: Final = (ObjectMissingError, TableError)
+"""What is wrong with a metadata file itself; a store that does not answer ends the rebuild."""
 
 OnProgress = Callable[[str, int, int | None], None]
 """Called with what is being done, how many are done, and of how many (None: not known)."""
@@ -90,9 +92,11 @@ class _Rebuild:
         self._heads = heads
         self._progress = on_progress
         self._newest = replay.newest(connection)
-        self._restored = connection.execute(sa.select(restored.note())).scalar_one() is not None
+        self._restored = restored.is_from_backup(connection)
         self._columns: dict[DatasetName, tuple[ColumnInfo, ...]] = {}
         self._undecided: list[UndecidedCommit] = []
+        self._unreadable: list[str] = []
+        self._told: list[str] = []
 
     def plan(self) -> RebuildReport:
         """What there is to do."""
@@ -106,6 +110,7 @@ class _Rebuild:
         found = self._compare()
         for one in found:
             self._spool.take([entry.location for entry in one.missing])
+        self._spool.order()
         writer = Replay(self._connection)
         fresh = sum(writer.start(one.record.execution) for one in self._spool.executions())
         self._replay(writer, found)
@@ -117,15 +122,52 @@ class _Rebuild:
         report = self._report(found, fresh, applied=True)
         if report.settled:
             restored.settle(self._connection)
+        elif not self._restored:
+            restored.wait(self._connection)
         return report
 
     def _compare(self) -> list[_Found]:
         names = self._spool.datasets()
         self._decide(names)
         found = [self._dataset(name) for name in names]
-        for location in self._spool.lost_sidecars():
-            self._spool.damaged.append(f"{location}: it was committed, but its sidecar is gone")
+        self._look_for_unreadable(found)
+        self._look_for_lost_metadata()
         return found
+
+    def _look_for_lost_metadata(self) -> None:
+        """Tell of tables whose newest metadata the lake has not: then it is older than the catalog."""
+        for dataset, location in replay.pointers(self._connection).items():
+            if location.startswith(f"{self._store.url}/") and not self._spool.has_metadata(location):
+                try:
+                    self._store.size(location)  # it may have been committed since the lake was listed
+                except ObjectMissingError:
+                    self._told.append(f"{dataset}: its newest metadata is not in the lake: {location}")
+
+    def _look_for_unreadable(self, found: Sequence[_Found]) -> None:
+        """Tell of commits whose sidecar is gone, and note those that are newer than anything that can be had."""
+        newest = {one.dataset: metadata_version(one.chain[-1].location) for one in found if one.chain}
+        for dataset, location in replay.pointers(self._connection).items():
+            newest[dataset] = max(newest.get(dataset, -1), metadata_version(location))
+        unreadable = self._spool.unreadable()
+        states = replay.states(self._connection, {location.split("/")[-2] for location, _ in unreadable})
+        gone = 0
+        for location, damaged in unreadable:
+            if not damaged:
+                gone += 1
+                if gone <= _SHOWN and self._spool.has_metadata(location):
+                    self._told.append(f"{location}: it was committed, but its sidecar is gone")
+            owner = self._owner(location)
+            alive = not self._dead(states.get(location.split("/")[-2]))
+            if alive and (owner is None or metadata_version(location) > newest.get(owner, -1)):
+                self._unreadable.append(location)
+
+    def _owner(self, location: str) -> DatasetName | None:
+        """The dataset in whose folder a file lies."""
+        parts = location.removeprefix(f"{self._store.url}/").split("/")
+        try:
+            return DatasetName(*parts[:2])
+        except (SelectorError, TypeError):
+            return None
 
     def _decide(self, names: Sequence[str]) -> None:
         """Settle the commits that the lake leaves open: by what the catalog knows, else by ``heads``."""
@@ -177,9 +219,14 @@ class _Rebuild:
             if found.missing and here is not None and here.location != known.metadata_location:
                 found.missing = []
                 found.problems.append(f"the catalog's v{known.version} is not the one that the lake goes on from")
-        numbers = [one.version for one in chain]
-        if chain and (gaps := sorted(set(range(numbers[0], numbers[-1])) - set(numbers))):
-            found.problems.append(f"{len(gaps)} versions left no sidecar, and are lost: v{gaps[0]}, …")
+        numbers = [one.version for one in found.missing]
+        first = 1 if known is None else known.version + 1
+        if numbers and (gaps := sorted(set(range(first, numbers[-1])) - set(numbers))):
+            names = ", ".join(f"v{number}" for number in gaps[:_SHOWN]) + (", …" if len(gaps) > _SHOWN else "")
+            found.problems.append(
+                f"versions without a readable sidecar: {len(gaps)} ({names}); their rows are in the later ones, their"
+                " history is lost, and so is what they say of positions and loaded files: it may be loaded again"
+            )
         return found
 
     def _replay(self, writer: Replay, found: Sequence[_Found]) -> None:
@@ -231,7 +278,7 @@ class _Rebuild:
     def _state(self, location: str) -> TableState | None:
         try:
             return load_state(self._store, location)
-        except ObjectMissingError:
+        except _FAULTS:
             return None
 
     def _finish(self, found: _Found) -> None:
@@ -242,10 +289,11 @@ class _Rebuild:
         replay.mark_collected(self._connection, found.dataset, gone)
         try:
             state = load_state(self._store, queries.metadata_location(self._connection, found.dataset))
-        except LakecatError as err:
+        except _FAULTS as err:
             found.problems.append(f"its newest metadata cannot be read: {err.what}")
             return
-        found.tags = replay.add_tags(self._connection, found.dataset, _tags(state))
+        if found.missing:
+            found.tags = replay.set_tags(self._connection, found.dataset, _tags(state))
         self._tell_moved_tags(found, state)
 
     def _tell_moved_tags(self, found: _Found, state: TableState) -> None:
@@ -270,8 +318,9 @@ class _Rebuild:
             datasets=tuple(one.report() for one in found),
             executions=executions,
             undecided=tuple(self._undecided),
-            damaged=damaged,
-            settled=not self._undecided or self._heads is not None,
+            damaged=(*damaged, *self._told),
+            unreadable=tuple(self._unreadable),
+            settled=self._heads is not None or not (self._undecided or self._unreadable),
             lost=LOST,
         )
 

@@ -44,6 +44,8 @@ def restore(common: Common, *, file: Path, yes: bool) -> int:
         },
         lambda: _blocks(report, file),
     )
+    for problem in report.lake.problems if report.lake else ():
+        output.talk(problem, "warn")
     if report.error is not None:
         output.error(report.error)
     return 0 if report.ready or not done.applied else 1
