@@ -257,8 +257,8 @@ def find_executions(connection: sa.Connection, text: str) -> tuple[int, ...]:
     # LIKE alone would read every UUID, as indexes know of no case (SQLite) or of the locale's (PostgreSQL).
     begin = text.lower()
     low, high = (begin + end[len(begin) :] for end in _UUIDS)
-    found = connection.execute(key.where(table.c.uuid.between(low, high), table.c.uuid.startswith(begin))).scalars()
-    return tuple(found)
+    named = key.where(table.c.uuid.between(low, high), table.c.uuid.startswith(begin))
+    return tuple(connection.execute(named).scalars())
 
 
 def executions_of(connection: sa.Connection, execution_ids: Iterable[int]) -> dict[int, ExecutionInfo]:

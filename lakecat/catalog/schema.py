@@ -258,8 +258,8 @@ lake_execution: Final = _table(
     sa.Index("idx_lakecat_execution_job", "job", "execution_id"),
     sa.Index("idx_lakecat_execution_lease", "lease_resource", "state"),
     sa.Index("idx_lakecat_execution_state", "state", "execution_id"),
-    sa.Index("idx_lakecat_execution_state_started", "state", "started_ms"),
-    sa.Index("idx_lakecat_execution_started", "started_ms"),
+    sa.Index("idx_lakecat_execution_state_started", "state", "started_ms", "execution_id"),
+    sa.Index("idx_lakecat_execution_started", "started_ms", "execution_id"),
     sa.Index("idx_lakecat_execution_type", "type", "execution_id"),
 )
 intent: Final = _table(

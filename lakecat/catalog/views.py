@@ -20,21 +20,16 @@ from lakecat.catalog.view import (
     View,
     double_column,
     flag_column,
+    hashed,
     integer_column,
+    named_by,
     text_column,
     time_column,
+    type_id,
 )
 from lakecat.catalog.views_annotations import annotation_views
 from lakecat.catalog.views_store import store_views
 from lakecat.types import EdgeKind
-
-
-def _type_id(name: str) -> sa.ScalarSelect[Any]:
-    return (
-        sa.select(sa.func.min(s.type_.c.id))
-        .where(s.type_.c.name == name, s.type_.c.version.is_(None))
-        .scalar_subquery()
-    )
 
 
 def _property(table: sa.Table, owner: sa.ColumnElement[Any], name: str, kind: str = "string") -> sa.ColumnElement[Any]:
@@ -46,10 +41,11 @@ def _property(table: sa.Table, owner: sa.ColumnElement[Any], name: str, kind: st
 
 
 def _of_type(artifact: sa.FromClause, type_name: str) -> sa.ColumnElement[bool]:
-    return artifact.c.type_id == _type_id(type_name)
+    return artifact.c.type_id == type_id(type_name)
 
 
 _DATASET: Final = Join(s.context, s.context.c.id == s.version.c.dataset_id)
+_NAMED: Final = named_by(s.version.c.dataset_id)
 
 
 def _datasets() -> View:
@@ -89,7 +85,7 @@ def _datasets() -> View:
         ),
         context,
         {"version": Join(version, sa.and_(version.c.dataset_id == context.c.id, version.c.version == top))},
-        where=context.c.type_id == _type_id(registry.DATASET),
+        where=context.c.type_id == type_id(registry.DATASET),
         always=("version",),
     )
 
@@ -100,7 +96,7 @@ def _versions() -> View:
         "versions",
         "Each version of each dataset, expired ones too.",
         (
-            text_column("dataset", s.context.c.name, "the dataset", joins=("dataset",)),
+            text_column("dataset", s.context.c.name, "the dataset", joins=("dataset",), implied=_NAMED),
             integer_column("version", version.c.version, "number, from 1 on"),
             integer_column("snapshot_id", version.c.snapshot_id, "the Iceberg snapshot"),
             integer_column("artifact_id", version.c.artifact_id, "its artifact in the metadata store"),
@@ -130,7 +126,7 @@ def _column_views() -> tuple[View, View]:
     newest = version.alias("newest")
     top = sa.select(sa.func.max(newest.c.version)).where(newest.c.dataset_id == version.c.dataset_id)
     columns = (
-        text_column("dataset", s.context.c.name, "the dataset", joins=("dataset",)),
+        text_column("dataset", s.context.c.name, "the dataset", joins=("dataset",), implied=_NAMED),
         integer_column("version", version.c.version, "the version"),
         integer_column("position", column.c.ordinal, "place among the columns, from 0 on"),
         text_column("name", column.c.name, "its name"),
@@ -227,7 +223,7 @@ def _event_view(name: str, doc: str, kinds: frozenset[EventType]) -> View:
             integer_column("execution_id", event.c.execution_id, "the execution"),
             integer_column("artifact_id", event.c.artifact_id, "the artifact"),
             text_column("type", s.type_.c.name, "the artifact's type, as `lakecat.Source`", joins=("type",)),
-            text_column("dataset", s.context.c.name, "of a version: its dataset", joins=("dataset",)),
+            text_column("dataset", s.context.c.name, "of a version: its dataset", joins=("dataset",), implied=_NAMED),
             integer_column("version", s.version.c.version, "of a version: its number", joins=("version",)),
             text_column("uri", s.artifact.c.uri, "the artifact's URI: file, script or metadata", joins=("artifact",)),
             text_column("role", role, "the event's path: `source`, `script` or the dataset"),
@@ -284,7 +280,7 @@ def _progress() -> tuple[View, View]:
             "The ledger: which state of which file each stream has loaded.",
             (
                 text_column("stream", file.c.stream, "the stream: the ingest job, and what it reads"),
-                text_column("uri", file.c.uri, "the file"),
+                text_column("uri", file.c.uri, "the file", implied=hashed(file.c.uri_hash)),
                 integer_column("size", file.c.size, "bytes"),
                 text_column("etag", file.c.etag, "the store's entity tag"),
                 time_column("modified_at", file.c.mtime_us, "when the file was changed last", per_second=MICRO),
@@ -325,7 +321,12 @@ def _column_lineage() -> View:
             text_column("output_dataset", edge.c.output_dataset, "the dataset written"),
             integer_column("output_version", version.c.version, "its version", joins=("version",)),
             text_column("output_column", edge.c.output_column, "its column; NULL: all columns (a filter, a join, …)"),
-            text_column("input_dataset", edge.c.input_dataset, "the dataset or source URI read; NULL: not resolved"),
+            text_column(
+                "input_dataset",
+                edge.c.input_dataset,
+                "the dataset or source URI read; NULL: not resolved",
+                implied=hashed(edge.c.input_hash),
+            ),
             text_column("input_column", edge.c.input_column, "its column"),
             text_column("kind", edge.c.kind, "as in [column lineage](lineage.md#kinds): `IDENTITY`, `FILTER`, …"),
             flag_column("direct", edge.c.kind.in_(direct), "whether the value itself flows, not only its influence"),

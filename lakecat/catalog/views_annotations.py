@@ -5,7 +5,16 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 from lakecat.catalog import schema as s
-from lakecat.catalog.view import Join, View, ViewColumn, double_column, integer_column, text_column, time_column
+from lakecat.catalog.view import (
+    Join,
+    View,
+    ViewColumn,
+    double_column,
+    integer_column,
+    named_by,
+    text_column,
+    time_column,
+)
 
 
 def annotation_views() -> tuple[View, ...]:
@@ -16,7 +25,13 @@ def annotation_views() -> tuple[View, ...]:
             "tags",
             "Which version each tag names now.",
             (
-                text_column("dataset", s.context.c.name, "the dataset", joins=("dataset",)),
+                text_column(
+                    "dataset",
+                    s.context.c.name,
+                    "the dataset",
+                    joins=("dataset",),
+                    implied=named_by(tag.c.dataset_id),
+                ),
                 text_column("tag", tag.c.name, "the tag"),
                 integer_column("version", tag.c.version, "the version that it names"),
                 time_column("moved_at", tag.c.changed_ms, "when it was put there"),
@@ -63,7 +78,9 @@ def _subject(table: sa.Table) -> tuple[ViewColumn, ViewColumn, ViewColumn]:
     field_id = sa.case((table.c.field_id == 0, sa.null()), else_=table.c.field_id)
     column = s.schema_column.c.name
     return (
-        text_column("dataset", s.context.c.name, "the dataset", joins=("dataset",)),
+        text_column(
+            "dataset", s.context.c.name, "the dataset", joins=("dataset",), implied=named_by(table.c.dataset_id)
+        ),
         text_column("column", column, "its column, as it is named now; NULL: the dataset itself", joins=("column",)),
         integer_column("field_id", field_id, "the column's field id, also when the column is gone"),
     )

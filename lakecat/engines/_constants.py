@@ -63,6 +63,8 @@ class Constants:
         literal = expression.unnest()
         if isinstance(literal, exp.Literal) and literal.is_string:
             return self._string(literal, kind)
+        if isinstance(literal, exp.Literal) and literal.name.isascii() and literal.name.isdigit():
+            return _fit(int(literal.name), kind)  # without asking: lists of them may be long
         return _fit(self._evaluate(expression.sql(dialect=DIALECT)), kind)
 
     def _string(self, literal: exp.Literal, kind: IcebergType) -> object | None:

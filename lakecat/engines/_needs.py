@@ -22,6 +22,9 @@ from lakecat.types import DatasetName
 _OPAQUE: Final = (exp.Pivot, exp.Columns, exp.Summarize)
 """Nodes that may take columns without naming them."""
 _IN: Final[Any] = In  # takes names and plain values, which its annotation does not say
+_CHANGING: Final = (exp.AggFunc, exp.Window, exp.UDTF, exp.Explode, exp.Anonymous, exp.Lateral)
+"""Nodes whose value may hang on other rows, or that make several rows of one."""
+_PLAIN_TABLE: Final = frozenset({"this", "db", "catalog", "alias"})
 _SIMPLE: Final = frozenset({"kind", "expressions", "from_", "where", "order", "limit", "offset"})
 
 
@@ -93,13 +96,20 @@ def needs(
     everything = any(tree.find_all(*_OPAQUE)) or any(join.method == "NATURAL" for join in tree.find_all(exp.Join))
     for name, schema in schemas.items():
         table = tables[name.namespace, name.name]
-        whole = everything or _is_taken_whole(tree, table.alias_or_name.lower(), names)
+        whole = everything or _has_extras(table) or _is_taken_whole(tree, table.alias_or_name.lower(), names)
         columns = tuple(column for column in schema.column_names if whole or column.lower() in names)
         found[name] = Need(columns=columns or (schema.column_names[0],), predicate=predicates.get(name))
     if len(found) == 1:
         ((name, need),) = found.items()
         return {name: _first_rows(con, tree, need, schemas, parameters)}
     return found
+
+
+def _has_extras(table: exp.Expr) -> bool:
+    """Whether the relation's columns have other names here, or not all its rows are taken."""
+    alias = table.args.get("alias")
+    renamed = isinstance(alias, exp.TableAlias) and alias.args.get("columns")
+    return bool(renamed) or any(value and key not in _PLAIN_TABLE for key, value in table.args.items())
 
 
 def _names(tree: exp.Expr) -> frozenset[str]:
@@ -144,10 +154,10 @@ def _count(tree: exp.Expr) -> int | None:
     """How many first rows a simple SELECT looks at; None when it is not that simple, or has no limit."""
     if not isinstance(tree, exp.Select) or any(value and key not in _SIMPLE for key, value in tree.args.items()):
         return None
-    if sum(1 for _ in tree.find_all(exp.Query)) > 1 or not isinstance(tree.args["from_"].this, exp.Table):
+    table = tree.args["from_"].this
+    if sum(1 for _ in tree.find_all(exp.Query)) > 1 or not isinstance(table, exp.Table) or _has_extras(table):
         return None
-    changing = (exp.AggFunc, exp.Window, exp.UDTF, exp.Explode, exp.Anonymous, exp.Lateral)
-    if any(item.find(*changing) for item in tree.expressions):
+    if any(item.find(*_CHANGING) for item in tree.expressions):
         return None
     limit, offset = tree.args.get("limit"), tree.args.get("offset")
     counts = [_literal(clause) for clause in (limit, offset) if clause is not None]

@@ -10,6 +10,7 @@ import difflib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -39,10 +40,11 @@ from pyiceberg.types import (
     StringType,
     TimestamptzType,
 )
+from sqlalchemy.sql.visitors import iterate
 from sqlglot import exp
 
 from lakecat.catalog import Catalog
-from lakecat.catalog.view import MICRO, Fetch, View, ViewColumn, ViewType, batches, compared
+from lakecat.catalog.view import MICRO, REACH, Fetch, View, ViewColumn, ViewType, batches, compared
 from lakecat.catalog.views import VIEWS
 from lakecat.config import EngineSettings
 from lakecat.engines.batches import DIALECT, BatchSession, Need
@@ -70,8 +72,9 @@ _MAKERS: Final[Mapping[ViewType, Callable[[Any], Any]]] = {
     ViewType.DOUBLE: float,
     ViewType.BOOLEAN: bool,
 }
-_TIMES: Final = range(-62_135_596_800 * MICRO, 253_402_300_800 * MICRO)
-"""Microseconds since 1970 from the year 1 to 9999."""
+_TIMES: Final = range(REACH.start * MICRO, REACH.stop * MICRO)
+_MOST_VALUES: Final = 20_000
+"""Values in the condition on one view: SQLite takes 32,766 in a statement, PostgreSQL 65,535."""
 _OPERATORS: Final[Mapping[type[BooleanExpression], str]] = {
     EqualTo: "=",
     LessThan: "<",
@@ -184,15 +187,18 @@ def _schema(view: View) -> Schema:
 
 def _fetch(connection: sa.Connection, view: View, need: Need) -> Iterator[pa.RecordBatch]:
     condition, used, exact = _condition(view, need.predicate)
-    cut = exact and all(view.column(name).ordered for name, _ in need.order)
+    if condition is not None and _size(condition) > _MOST_VALUES:
+        condition, used, exact = None, (), False
     fetch = Fetch(
         view=view,
         columns=need.columns,
         condition=condition,
         condition_columns=used,
-        order=need.order if cut and need.limit is not None else (),
-        limit=need.limit if cut else None,
+        order=need.order if need.limit is not None else (),
+        limit=need.limit,
     )
+    if not exact or not fetch.can_cut:
+        fetch = replace(fetch, order=(), limit=None)
     shown = [view.column(name) for name in need.columns]
     for values in batches(connection, fetch, _BATCH_ROWS):
         arrays = [_array(column, found) for column, found in zip(shown, values, strict=True)]
@@ -233,14 +239,20 @@ def _condition(view: View, predicate: BooleanExpression | None) -> _Condition:
             return None, (), False
         return (sa.or_ if isinstance(predicate, Or) else sa.and_)(*parts), (*left[1], *right[1]), exact
     operator = _OPERATORS.get(type(predicate))
-    if operator is None:
-        return None, (), False
     unbound: Any = predicate
+    if operator is None or len(_literals(unbound)) > _MOST_VALUES:
+        return None, (), False
     column = view.column(unbound.term.name)
     values = [_value(column.type, item) for item in _literals(unbound)]
     condition = compared(column, operator, values)
     whole = all(item.microsecond % 1000 == 0 for item in values if isinstance(item, datetime))
     return condition, (column.name,) if condition is not None else (), condition is not None and whole
+
+
+def _size(condition: sa.ColumnElement[bool]) -> int:
+    """How many values a condition binds."""
+    bound = [node for node in iterate(condition) if isinstance(node, sa.BindParameter)]
+    return sum(len(node.value or ()) if node.expanding else 1 for node in bound)
 
 
 def _literals(predicate: Any) -> list[Any]:

@@ -64,7 +64,8 @@ def parse_query(text: str, dialect: str, *, hint: str) -> exp.Query:
         statements = [item for item in sqlglot.parse(text, read=dialect) if item is not None]
     except (SqlglotError, ValueError, RecursionError) as err:
         raise UsageError(f"is not {dialect} SQL: {_first_line(err)}") from err
-    if len(statements) != 1 or not isinstance(statements[0], exp.Query):
+    # DuckDB runs INSERT, UPDATE and DELETE within a WITH.
+    if len(statements) != 1 or not isinstance(statements[0], exp.Query) or statements[0].find(exp.DML):
         raise UsageError("a query is one SELECT", hint=hint)
     return statements[0]
 

@@ -11,8 +11,8 @@ revision = "0006"
 down_revision = "0005"
 
 _INDEXES: Final = (
-    ("idx_lakecat_execution_started", "lakecat_execution", ("started_ms",)),
-    ("idx_lakecat_execution_state_started", "lakecat_execution", ("state", "started_ms")),
+    ("idx_lakecat_execution_started", "lakecat_execution", ("started_ms", "execution_id")),
+    ("idx_lakecat_execution_state_started", "lakecat_execution", ("state", "started_ms", "execution_id")),
     ("idx_lakecat_execution_type", "lakecat_execution", ("type", "execution_id")),
     ("idx_lakecat_version_committed", "lakecat_version", ("committed_ms",)),
     ("idx_lakecat_column_edge_output", "lakecat_column_edge", ("output_dataset",)),
