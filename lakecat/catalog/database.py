@@ -69,6 +69,7 @@ _MYSQL_TRANSIENT: Final = frozenset({1205, 1213, 1020, 1927})
 _SQLITE_TRANSIENT: Final = frozenset({5, 261, 517, 773, 6, 262, 518})
 """SQLITE_BUSY and SQLITE_LOCKED with their extended codes; MySQL's numbers begin at 1000."""
 _UNIQUE: Final = frozenset({"23505", 1062, 1555, 2067})
+_FOREIGN: Final = frozenset({"23503", 1216, 1217, 1451, 1452})
 _RACES: Final = 5
 _SAID_CHARACTERS: Final = 300
 
@@ -192,8 +193,11 @@ def is_transient(error: BaseException) -> bool:
 
 
 def _is_race(error: BaseException) -> bool:
-    """Whether somebody else made the same row at the same moment; the second time it is there to be found."""
-    return isinstance(error, IntegrityError) and code_of(error) in _UNIQUE
+    """Whether somebody else made the same row at the same moment, or removed (used) one that was to be used (removed).
+
+    The second time it is there to be found, or it is not.
+    """
+    return isinstance(error, IntegrityError) and code_of(error) in _UNIQUE | _FOREIGN
 
 
 def _may_retry(state: tenacity.RetryCallState) -> bool:
@@ -238,11 +242,14 @@ class Database:
 
     def connect(self) -> sa.Connection:
         """A connection; after a fork the parent's are left alone."""
+        return self._connected(self.engine.connect)
+
+    def _connected(self, connect: Callable[[], T]) -> T:
         if os.getpid() != self._pid:
             self.engine.dispose(close=False)
             self._pid = os.getpid()
         try:
-            return self.engine.connect()
+            return connect()
         except (SQLAlchemyError, LakecatError):
             raise
         except Exception as err:  # drivers raise anything when what answers is no database, or the host is no name
@@ -260,6 +267,18 @@ class Database:
                 connection.execution_options(isolation_level="REPEATABLE READ")
             with connection.begin():
                 yield connection
+
+    def ask_once(self, ask: Callable[[sa.PoolProxiedConnection], T]) -> T:
+        """What one statement answers that ``ask`` gives to the driver: alone, it sees one moment without a transaction.
+
+        Raises CatalogError.
+        """
+        with self.translating():
+            connection = self._connected(self.engine.raw_connection)
+            try:
+                return ask(connection)
+            finally:
+                connection.close()
 
     @contextmanager
     def writing(self) -> Iterator[sa.Connection]:
@@ -296,6 +315,11 @@ class Database:
                 return result
 
         with self.translating():
+            try:
+                return once()
+            except Exception as err:  # any: what may be tried again is chosen right here
+                if not (is_transient(err) or _is_race(err)):
+                    raise
             return self.retrying()(once)
 
     def retrying(self) -> tenacity.Retrying:

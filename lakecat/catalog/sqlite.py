@@ -178,10 +178,11 @@ def _set_journal_mode(cursor: Any, wanted: str) -> str:
 
 
 def _begin(connection: sa.Connection) -> None:
-    if not connection.get_execution_options().get(WRITE):
-        connection.exec_driver_sql("BEGIN")
-        return
-    _begin_immediate(connection.connection.driver_connection)
+    raw: Any = connection.connection.driver_connection
+    if connection.get_execution_options().get(WRITE):
+        _begin_immediate(raw)
+    else:
+        raw.execute("BEGIN")  # takes no lock, so that there is nothing that could be refused
 
 
 def _begin_immediate(raw: Any) -> None:

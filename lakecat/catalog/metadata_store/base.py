@@ -11,7 +11,7 @@ from sqlalchemy.exc import IntegrityError
 
 from lakecat.catalog.database import Database
 from lakecat.catalog.driver_errors import code_of, sqlalchemy_errors
-from lakecat.catalog.metadata_store.session import Session
+from lakecat.catalog.metadata_store.session import Parameters, Query, Rows, Session, ask_sqlite
 from lakecat.catalog.metadata_store.types import TypeCache
 from lakecat.errors import CatalogError
 
@@ -53,6 +53,14 @@ class StoreBase:
         """A session that reads; all its statements see one moment. Raises CatalogError."""
         with self._database.reading(snapshot=snapshot) as connection, sqlalchemy_errors(connection):
             yield Session(connection)
+
+    def _ask_once(self, query: Query, parameters: Parameters) -> Rows:
+        """The rows of a question that is one statement. Raises CatalogError."""
+        if self._database.backend != "sqlite":  # servers need the connection tested, and its errors judged
+            with self._reading(snapshot=False) as session:
+                return session.ask(query, parameters)
+        dialect = self._database.engine.dialect
+        return self._database.ask_once(lambda raw: ask_sqlite(raw.driver_connection, dialect, query, parameters))
 
     def _write(self, work: Callable[[Session], T], taken: Callable[[Session], CatalogError | None]) -> T:
         """Run ``work`` in a write transaction, again where that helps.

@@ -8,7 +8,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from lakecat.catalog import schema as s
-from lakecat.catalog.metadata_store import listing, types
+from lakecat.catalog.metadata_store import listing, rows, types
 from lakecat.catalog.metadata_store.base import StoreBase
 from lakecat.catalog.metadata_store.kinds import ARTIFACT, CONTEXT, EXECUTION, KINDS, Kind
 from lakecat.catalog.metadata_store.nodes import load_ids, nodes_of
@@ -20,11 +20,19 @@ _ALL: Final = ListOptions()
 _NEWEST_FIRST: Final = ListOptions(is_asc=False)
 
 
-def _of_type(kind: Kind, *, named: bool) -> Query:
+def _of_type(kind: Kind) -> Query:
     table = kind.table
     query = sa.select(*kind.columns).where(table.c.type_id == sa.bindparam("type_id", type_=sa.BigInteger()))
-    if named:
-        query = query.where(table.c.name == sa.bindparam("node_name", type_=sa.Text()))
+    return Query(lambda _backend: query.order_by(table.c.id))
+
+
+def _named(kind: Kind) -> Query:
+    """A node with its properties: its columns, and behind them a property's in each row."""
+    table, properties = kind.table, kind.properties
+    joined = table.join(s.type_, s.type_.c.id == table.c.type_id)
+    joined = joined.outerjoin(properties, properties.c[kind.key] == table.c.id)
+    query = sa.select(*kind.columns, *rows.property_columns(kind)).select_from(joined)
+    query = query.where(*types.named(), table.c.name == sa.bindparam("node_name", type_=sa.Text()))
     return Query(lambda _backend: query.order_by(table.c.id))
 
 
@@ -32,8 +40,9 @@ def _by_external_ids(kind: Kind) -> Query:
     return Query(lambda backend: sa.select(*kind.columns).where(one_of(kind.table.c.external_id, backend)), by_ids=True)
 
 
-_OF_TYPE: Final = {kind.name: _of_type(kind, named=False) for kind in KINDS}
-_NAMED: Final = {kind.name: _of_type(kind, named=True) for kind in KINDS}
+_NODE: Final = len(ARTIFACT.columns)
+_OF_TYPE: Final = {kind.name: _of_type(kind) for kind in KINDS}
+_NAMED: Final = {kind.name: _named(kind) for kind in KINDS}
 _BY_EXTERNAL_IDS: Final = {kind.name: _by_external_ids(kind) for kind in KINDS}
 _BY_URI: Final = Query(
     lambda _backend: (
@@ -170,12 +179,13 @@ class GetMethods(StoreBase):
             return nodes_of(session, self._types, kind, session.ask(_OF_TYPE[kind.name], {"type_id": found[0][0]}))
 
     def _named(self, kind: Kind, type_name: str, name: str, version: str | None) -> Any:
-        with self._reading() as session:
-            found = session.ask(types.BY_NAME, types.Wanted(kind, type_name, version).parameters)
-            if not found:
-                return None
-            nodes = session.ask(_NAMED[kind.name], {"type_id": found[0][0], "node_name": name})
-            return nodes_of(session, self._types, kind, nodes)[0] if nodes else None
+        wanted = {**types.Wanted(kind, type_name, version).parameters, "node_name": name}
+        found = self._ask_once(_NAMED[kind.name], wanted)
+        if not found:
+            return None
+        node = found[0][:_NODE]
+        properties = [row[_NODE:] for row in found if row[_NODE] == node[0]]
+        return rows.values(kind, [node], properties, {node[1]: type_name})[0]
 
     def _by_external_ids(self, kind: Kind, external_ids: Iterable[str]) -> list[Any]:
         wanted = external_ids_of(external_ids)

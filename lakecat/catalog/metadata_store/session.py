@@ -23,6 +23,7 @@ Parameters: TypeAlias = Mapping[str, Any]
 
 IDS: Final = "ids"
 """The parameter of ``one_of``: a list of integers or texts."""
+_json: Final = json.JSONEncoder(check_circular=False).encode
 _BATCH: Final = 500
 """Rows in one INSERT that returns something; on MySQL."""
 _LIST: Final = 5_000
@@ -49,6 +50,8 @@ class _Text:
     """The parameters in their order; None where they go by name."""
     constants: Mapping[str, Any] = field(default_factory=dict)
     """Parameters that have their values already: literals of the statement."""
+    pick: itemgetter[tuple[Any, ...]] | None = None
+    """Brings a row's values into the order of the parameters; None where they have it already."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -88,8 +91,7 @@ class Insert:
         found = self._texts.get(dialect.name)
         if found is None:
             compiled: Any = self._build(dialect.name).compile(dialect=dialect, column_keys=list(self.columns))
-            names = tuple(compiled.positiontup) if compiled.positional else None
-            found = self._texts[dialect.name] = _Text(str(compiled), names)
+            found = self._texts[dialect.name] = _text_of_rows(compiled, self.columns)
         return found
 
     def _build(self, backend: str) -> Any:
@@ -122,6 +124,15 @@ class Insert:
         return sa.select(*(rows.c[name] for name in self.columns))
 
 
+def _text_of_rows(compiled: Any, columns: Sequence[str]) -> _Text:
+    """A compiled statement for rows whose values are those of these parameters; an INSERT has the table's order."""
+    if not compiled.positional:
+        return _Text(str(compiled), None)
+    names = tuple(compiled.positiontup)
+    order = [columns.index(name) for name in names]
+    return _Text(str(compiled), names, pick=None if order == list(range(len(columns))) else itemgetter(*order))
+
+
 def _plain(kind: sa.types.TypeEngine[Any]) -> sa.types.TypeEngine[Any]:
     """The type without its length: a value that is too long is to be refused, not cut."""
     return sa.Text() if isinstance(kind, sa.String) and not isinstance(kind, sa.LargeBinary) else kind
@@ -142,8 +153,7 @@ class Change:
         found = self._texts.get(dialect.name)
         if found is None:
             compiled: Any = self._build(dialect.name).compile(dialect=dialect)
-            names = tuple(compiled.positiontup) if compiled.positional else None
-            found = self._texts[dialect.name] = _Text(str(compiled), names)
+            found = self._texts[dialect.name] = _text_of_rows(compiled, [f"new_{name}" for name in self.columns])
         return found
 
     def _build(self, backend: str) -> Any:
@@ -191,14 +201,13 @@ class Session:
         return [self._ask(query, parameters) for query, parameters in asked]
 
     def _ask(self, query: Query, parameters: Parameters) -> Rows:
+        if self.backend == "sqlite":
+            return ask_sqlite(self._raw, self.dialect, query, parameters)
         text = query.text(self.dialect)
         parameters = {**text.constants, **parameters}
         if self._flies:
             return list(self._raw.execute(text.sql, parameters).fetchall())
         names = text.names or ()
-        if self.backend == "sqlite":
-            bound = [_bound(parameters[name]) for name in names]
-            return list(self._raw.execute(text.sql, bound).fetchall())
         found: Rows = []
         with self._raw.cursor() as cursor:
             for part in _pieces(parameters) if query.by_ids else (parameters,):
@@ -223,7 +232,8 @@ class Session:
             named = {f"{prefix}{name}": list(values) for name, values in zip(statement.columns, arrays, strict=True)}
             self._raw.execute(text.sql, named)
             return
-        rows = _in_order(statement, text, rows)
+        if text.pick is not None:
+            rows = [text.pick(row) for row in rows]
         if self.backend == "sqlite":
             self._raw.executemany(text.sql, rows)
             return
@@ -234,7 +244,9 @@ class Session:
         """Insert rows without ids, on MySQL; the ids they were given."""
         found: list[int] = []
         text = statement.text(self.dialect)
-        rows, sql = _in_order(statement, text, rows), text.sql
+        sql = text.sql
+        if text.pick is not None:
+            rows = [text.pick(row) for row in rows]
         with self._raw.cursor() as cursor:
             if not self.dialect.insert_returning:
                 for row in rows:
@@ -250,19 +262,14 @@ class Session:
         return found
 
 
-def _in_order(statement: Insert | Change, text: _Text, rows: Sequence[tuple[Any, ...]]) -> Sequence[tuple[Any, ...]]:
-    """The rows' values in the order that the SQL has its parameters in; an INSERT has the table's order."""
-    prefix = "new_" if isinstance(statement, Change) else ""
-    at = {f"{prefix}{name}": index for index, name in enumerate(statement.columns)}
-    order = [at[name] for name in text.names or ()]
-    if order == list(range(len(statement.columns))):
-        return rows
-    pick = itemgetter(*order)
-    return [pick(row) for row in rows]
-
-
-def _bound(value: Any) -> Any:
-    return json.dumps(value) if isinstance(value, list) else value
+def ask_sqlite(raw: Any, dialect: sa.Dialect, query: Query, parameters: Parameters) -> Rows:
+    """The rows of a query on a connection of SQLite's driver, whose errors pass as they are."""
+    text = query.text(dialect)
+    if text.constants:
+        parameters = {**text.constants, **parameters}
+    values = [parameters[name] for name in text.names or ()]
+    found: Rows = raw.execute(text.sql, [_json(v) if type(v) is list else v for v in values]).fetchall()
+    return found
 
 
 def _pieces(parameters: Parameters) -> Iterable[Parameters]:

@@ -42,18 +42,18 @@ BY_EXTERNAL_ID: Final = Query(
     ),
     by_ids=True,
 )
-BY_NAME: Final = Query(
-    lambda _backend: (
-        sa.select(*_COLUMNS)
-        .where(
-            s.type_.c.name == sa.bindparam("name"),
-            s.type_.c.type_kind == sa.bindparam("kind"),
-            sa.func.coalesce(s.type_.c.version, sa.literal_column("''")) == sa.bindparam("version"),
-        )
-        .order_by(s.type_.c.id)
-        .limit(1)
+
+
+def named() -> tuple[sa.ColumnElement[bool], ...]:
+    """Whether a type is that of the parameters of a ``Wanted``."""
+    return (
+        s.type_.c.name == sa.bindparam("name"),
+        s.type_.c.type_kind == sa.bindparam("kind"),
+        sa.func.coalesce(s.type_.c.version, sa.literal_column("''")) == sa.bindparam("version"),
     )
-)
+
+
+BY_NAME: Final = Query(lambda _backend: sa.select(*_COLUMNS).where(*named()).order_by(s.type_.c.id).limit(1))
 _PROPERTIES: Final = Query(
     lambda backend: (
         sa.select(s.type_property.c.type_id, s.type_property.c.name, s.type_property.c.data_type)

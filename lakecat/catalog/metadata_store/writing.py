@@ -33,18 +33,22 @@ def _updated(kind: Kind) -> tuple[str, ...]:
 
 
 def _next(table: sa.Table) -> Query:
-    def build(backend: str) -> sa.Select[Any]:
-        if backend == "postgresql":
-            numbers = sa.func.generate_series(1, sa.bindparam("count", type_=sa.BigInteger)).table_valued("n")
-            sequence = sa.func.pg_get_serial_sequence(str(table.name).lower(), "id")
-            return sa.select(sa.func.nextval(sequence)).select_from(numbers)
-        last = sa.select(_SEQUENCE.c.seq).where(_SEQUENCE.c.name == str(table.name)).scalar_subquery()
-        return sa.select(sa.func.coalesce(last, sa.select(sa.func.max(table.c.id)).scalar_subquery(), 0))
-
-    return Query(build)
+    numbers = sa.func.generate_series(1, sa.bindparam("count", type_=sa.BigInteger)).table_valued("n")
+    sequence = sa.func.pg_get_serial_sequence(str(table.name).lower(), "id")
+    return Query(lambda _backend: sa.select(sa.func.nextval(sequence)).select_from(numbers))
 
 
-NEXT: Final = {str(table.name): _next(table) for table in _COUNTED}
+def _last(table: sa.Table) -> sa.ColumnElement[int]:
+    last = sa.select(_SEQUENCE.c.seq).where(_SEQUENCE.c.name == str(table.name)).scalar_subquery()
+    most = sa.select(sa.func.max(table.c.id)).scalar_subquery()
+    return sa.func.coalesce(last, most, sa.literal_column("0"))
+
+
+_NEXT: Final = {str(table.name): _next(table) for table in _COUNTED}
+"""Ids of a table, on PostgreSQL."""
+_LAST: Final = Query(lambda _backend: sa.select(*(_last(table) for table in _COUNTED)))
+"""The last ids of all tables, on SQLite."""
+_PLACES: Final = {str(table.name): place for place, table in enumerate(_COUNTED)}
 INSERT_NODES: Final = {kind.name: Insert(kind.table, ("id", *_columns(kind))) for kind in KINDS}
 INSERT_COUNTED: Final = {kind.name: Insert(kind.table, _columns(kind)) for kind in KINDS}
 UPDATE_NODES: Final = {kind.name: Change(kind.table, _updated(kind), ("id",)) for kind in KINDS}
@@ -64,22 +68,22 @@ DELETE_PROPERTIES: Final = {
 
 def reserve(session: Session, counts: Mapping[str, int]) -> list[tuple[Query, Parameters]]:
     """The queries that reserve ids in these tables; give the answers to ``reserved``. None on MySQL."""
+    if session.backend == "sqlite":
+        return [(_LAST, {})] if any(counts.values()) else []
     if session.backend == "mysql":
         return []
-    needs = session.backend == "postgresql"
-    return [(NEXT[table], {"count": count} if needs else {}) for table, count in counts.items() if count]
+    return [(_NEXT[table], {"count": count}) for table, count in counts.items() if count]
 
 
 def reserved(session: Session, counts: Mapping[str, int], answers: Sequence[Any]) -> dict[str, list[int]]:
     """The ids that were reserved, by table."""
-    tables = [(table, count) for table, count in counts.items() if count]
+    wanted = [(table, count) for table, count in counts.items() if count]
     if session.backend == "postgresql":
-        return {table: [row[0] for row in rows] for (table, _), rows in zip(tables, answers, strict=True)}
-    # SQLite's write lock is held: nobody else takes these.
-    return {
-        table: list(range(rows[0][0] + 1, rows[0][0] + 1 + count))
-        for (table, count), rows in zip(tables, answers, strict=False)
-    }
+        return {table: [row[0] for row in rows] for (table, _), rows in zip(wanted, answers, strict=True)}
+    if not answers:
+        return {}
+    last = answers[0][0]  # SQLite's write lock is held: nobody else takes those that follow
+    return {table: [last[_PLACES[table]] + n for n in range(1, count + 1)] for table, count in wanted}
 
 
 def take_ids(session: Session, batches: Sequence[Batch], ids: Mapping[str, list[int]]) -> None:
