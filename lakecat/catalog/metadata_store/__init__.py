@@ -1,6 +1,7 @@
 """ML Metadata's model behind one class, ``MetadataStore``, with its method names and semantics."""
 
 from lakecat.catalog.enums import INPUT_EVENTS, OUTPUT_EVENTS, ArtifactState, EventType, ExecutionState, PropertyType
+from lakecat.catalog.metadata_store.combined import Etags
 from lakecat.catalog.metadata_store.paging import Page
 from lakecat.catalog.metadata_store.purge import PurgeReport
 from lakecat.catalog.metadata_store.store import MetadataStore
@@ -37,6 +38,7 @@ __all__ = [
     "Context",
     "ContextType",
     "EndingNodes",
+    "Etags",
     "Event",
     "EventType",
     "Execution",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Any, Final, TypedDict
 
 from lakecat.catalog import schema as s
 from lakecat.catalog.metadata_store import relations, rows, writing
@@ -43,8 +43,8 @@ class Wanted:
     reuse_artifacts: bool = False
     keep_contexts: bool = False
     touch: bool = False
-    if_match: Mapping[int, str] = field(default_factory=dict)
-    """Etags of executions by id."""
+    if_match: Mapping[str, Mapping[int, str]] = field(default_factory=dict)
+    """Etags by id, of nodes of each kind by its name."""
 
     def of(self, kind: Kind) -> Sequence[Any]:
         """The nodes of a kind."""
@@ -61,6 +61,14 @@ class _Seen:
     events: set[EventKey] = field(default_factory=set)
     artifact_types: dict[int, int] = field(default_factory=dict)
     execution_types: dict[int, int] = field(default_factory=dict)
+
+
+class Etags(TypedDict, total=False):
+    """Etags of stored nodes by their ids, for ``put_lineage_subgraph``."""
+
+    executions: Mapping[int, str]
+    artifacts: Mapping[int, str]
+    contexts: Mapping[int, str]
 
 
 class CombinedMethods(StoreBase):
@@ -112,7 +120,7 @@ class CombinedMethods(StoreBase):
                 reuse_artifacts=reuse_artifact_if_already_exist_by_external_id,
                 keep_contexts=force_reuse_context,
                 touch=force_update_time,
-                if_match={} if if_match is None or execution.id is None else {execution.id: if_match},
+                if_match={} if if_match is None or execution.id is None else {"execution": {execution.id: if_match}},
             )
         )
         return executions[0], artifact_ids, context_ids
@@ -126,12 +134,14 @@ class CombinedMethods(StoreBase):
         *,
         reuse_context_if_already_exist: bool = False,
         reuse_artifact_if_already_exist_by_external_id: bool = False,
+        if_match: Etags | None = None,
     ) -> tuple[list[int], list[int], list[int]]:
         """Put a piece of lineage, all or nothing; the ids of the executions, artifacts and contexts, in order.
 
         ``event_edges`` have the places of their execution and artifact in the lists, or None where the event has the
-        id of a stored one. All executions are associated with all contexts, all artifacts are attributed to them; the
-        rest is as in ``put_execution``.
+        id of a stored one. All executions are associated with all contexts, all artifacts are attributed to them.
+        ``if_match`` has etags of stored nodes as they were read: nothing is put where one of them is another by now.
+        The rest is as in ``put_execution``.
         """
         wanted = Wanted(
             executions=list(executions),
@@ -140,6 +150,7 @@ class CombinedMethods(StoreBase):
             edges=[Edge(*edge) for edge in event_edges],
             reuse_contexts=reuse_context_if_already_exist,
             reuse_artifacts=reuse_artifact_if_already_exist_by_external_id,
+            if_match=_by_kind(if_match or {}),
         )
         return self._put_all(wanted)
 
@@ -178,6 +189,17 @@ class CombinedMethods(StoreBase):
             session.write(relations.INSERT_ATTRIBUTIONS, [(c, a) for c in groups for a in sorted(set(artifact_ids))])
             session.write(relations.INSERT_ASSOCIATIONS, [(c, e) for c in groups for e in sorted(set(execution_ids))])
         return execution_ids, artifact_ids, context_ids
+
+
+def _by_kind(if_match: Etags) -> dict[str, Mapping[int, str]]:
+    names = {f"{kind.name}s": kind.name for kind in _KINDS}
+    for name in if_match:
+        if name not in names:
+            raise InvalidValueError(
+                f"if_match has no {name!r}", field="if_match", value=name, hint=f"it has {', '.join(names)}"
+            )
+    etags: Mapping[str, Any] = if_match
+    return {names[name]: found for name, found in etags.items() if found}
 
 
 def _look(session: Session, wanted: Wanted) -> _Seen:
@@ -224,10 +246,13 @@ def _build(session: Session, types: TypeCache, wanted: Wanted, seen: _Seen, now:
     artifacts = [_reused(artifact, wanted, seen) for artifact in wanted.artifacts]
     nodes: list[tuple[Kind, list[Any]]]
     nodes = [(EXECUTION, list(wanted.executions)), (ARTIFACT, artifacts), (CONTEXT, list(wanted.contexts))]
-    stored = rows.read(session, [(kind, rows.ids_of(values)) for kind, values in nodes], lock=lock)
-    if wanted.if_match:
-        names = types.names(session, [(0, row.type_id) for row in stored[0].values()])
-        check_etags(EXECUTION, stored[0], wanted.if_match, names)
+    guarded = wanted.if_match
+    ids = [(kind, [*rows.ids_of(values), *guarded.get(kind.name, ())]) for kind, values in nodes]
+    stored = rows.read(session, ids, lock=lock)
+    for (kind, _), found in zip(nodes, stored, strict=True):
+        if kind.name in guarded:
+            names = types.names(session, [(0, row.type_id) for row in found.values()])
+            check_etags(kind, found, guarded[kind.name], names)
     batches = [Batch(kind, session, types, now, stored=found) for (kind, _), found in zip(nodes, stored, strict=True)]
     for execution in wanted.executions:
         batches[0].put(execution)
