@@ -29,7 +29,7 @@ NAMES: Final = (
     "released",
 )
 """The steps of a write; the others are in ``MAINTENANCE_NAMES``, ``TAGGING_NAMES``, ``KEEPING_NAMES``."""
-MAINTENANCE_NAMES: Final = ("gc.planned", "gc.file_deleted")
+MAINTENANCE_NAMES: Final = ("gc.planned", "gc.file_deleted", "purge.removed", "purge.batch")
 TAGGING_NAMES: Final = ("tag.begun", "tag.locked", "tag.written", "tag.swapped", "tag.before", "tag.after")
 KEEPING_NAMES: Final = (
     "backup.written",

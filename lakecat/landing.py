@@ -318,13 +318,12 @@ def land(
 def maintain(
     services: Services,
     job: str,
-    work: Callable[[Held, RunningExecution, tuple[int, ...]], tuple[T, Mapping[str, Json]]],
+    work: Callable[[Held, RunningExecution], tuple[T, Mapping[str, Json]]],
 ) -> T:
     """Do what cleans up and makes no version, as an execution of its own that says who did it, and when.
 
-    Executions whose process is gone are canceled first; ``work`` gets their ids. It returns its result and what is to
-    be told of it as properties of the execution. Raises LeaseHeldError, LeaseLostError, CatalogError, and what
-    ``work`` raises.
+    ``work`` returns its result and what is to be told of it as properties of the execution. Raises LeaseHeldError,
+    LeaseLostError, CatalogError, and what ``work`` raises.
     """
     start = ExecutionStart(
         type=ExecutionType.MAINTENANCE,
@@ -334,18 +333,19 @@ def maintain(
         properties=provenance(services.settings.root),
     )
     with hold(services, job) as held:
-        canceled = services.catalog.cancel_expired()
         execution = services.catalog.begin(held.lease, start)
         if isinstance(execution, CompletedExecution):  # only a run key can be complete
             raise AssertionError
         try:
-            result, properties = work(held, execution, canceled)
+            result, properties = work(held, execution)
             plan = CommitPlan(execution=execution, changes=(), properties=properties)
             commit(services.catalog, services.store, plan, retention=services.settings.retention, now=services.clock())
         except CommitUnknownError:
             raise
         except BaseException as err:  # whatever it was, the execution ends with it
-            services.catalog.fail(execution, f"{type(err).__name__}: {err}")
+            # Where the catalog is what failed, the next holder of the lease cancels the execution.
+            with contextlib.suppress(CatalogError):
+                services.catalog.fail(execution, f"{type(err).__name__}: {err}")
             raise
     return result
 

@@ -146,7 +146,8 @@ def collect_garbage(
     if not apply:
         return _report(_survey(services, most, pretend=True), applied=False)
 
-    def work(held: Held, execution: RunningExecution, canceled: tuple[int, ...]) -> tuple[GcReport, dict[str, Json]]:
+    def work(held: Held, execution: RunningExecution) -> tuple[GcReport, dict[str, Json]]:
+        canceled = services.catalog.cancel_expired()
         survey = _survey(services, most, pretend=False)
         failpoint("gc.planned")
         plans = [_apply(services, held, plan, progress) for plan in survey.plans]

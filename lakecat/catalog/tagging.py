@@ -112,7 +112,9 @@ class Tagging:
             except CommitUnknownError:
                 raise
             except BaseException as err:  # whatever it was, the execution ends with it
-                self.catalog.fail(execution, f"{type(err).__name__}: {err}")
+                # Where the catalog is what failed, the next holder of the lease cancels the execution.
+                with contextlib.suppress(CatalogError):
+                    self.catalog.fail(execution, f"{type(err).__name__}: {err}")
                 raise
         finally:
             # It runs out by itself; the error that may be on its way is the one to show.

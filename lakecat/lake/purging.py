@@ -57,7 +57,8 @@ class Purging:
             keep_last: only executions that are not among the newest so many of any of their contexts
             of_contexts: a filter that says which contexts count for ``keep_last``
             orphans: also remove artifacts that are left without any event
-            apply: without it nothing is changed; with it executions whose process is gone are canceled first
+            apply: without it nothing is changed; with it exactly that goes which goes by the answer without it, but
+                for what came into use or was changed in between
             on_progress: gets what is removed, and how many of how many are done
 
         Raises:
@@ -67,20 +68,22 @@ class Purging:
         """
         age, is_empty = _age(older_than), _Folders(self.store)
 
-        def purge() -> PurgeReport:
-            return self.catalog.metadata_store.purge(
-                kind, filter_query=filter_query, older_than=age, keep_last=keep_last, of_contexts=of_contexts,
-                orphans=orphans, apply=apply, is_empty=is_empty, on_progress=on_progress,
-            )  # fmt: skip
-
-        return _recorded(self.services, purge) if apply else purge()
+        store = self.catalog.metadata_store
+        plan = store.plan_purge(
+            kind, filter_query=filter_query, older_than=age, keep_last=keep_last, of_contexts=of_contexts,
+            orphans=orphans, is_empty=is_empty,
+        )  # fmt: skip
+        if not apply:
+            return plan.report
+        # Planned before, the purge's own execution is not among those that it counts.
+        return _recorded(self.services, lambda: store.carry_out(plan, on_progress=on_progress))
 
 
 def _recorded(services: Services, purge: Callable[[], PurgeReport]) -> PurgeReport:
     """Purge as an execution of its own, so that the catalog says who removed what, and when."""
     from lakecat.landing import maintain
 
-    def work(_held: object, _execution: object, _canceled: object) -> tuple[PurgeReport, dict[str, Json]]:
+    def work(_held: object, _execution: object) -> tuple[PurgeReport, dict[str, Json]]:
         report = purge()
         return report, {"kind": report.kind, "removed": dict(report.removed), "kept": dict(report.kept)}
 

@@ -72,6 +72,27 @@ def test_with_yes_it_goes_and_the_catalog_says_who_did_it(stocked: Path, shell: 
     assert (again.code, "removed nothing" in again.out) == (0, True)
 
 
+def test_with_yes_exactly_that_goes_which_would_have_gone(stocked: Path, shell: Shell) -> None:
+    """The purge is an execution too, and there are stale ones of a process that is gone: neither counts."""
+    for _ in range(3):
+        assert shell("catalog", "purge", "--older-than", "900d", "--yes").code == 0
+    with connect(stocked) as lake:
+        catalog = lake.catalog
+        lease = catalog.acquire("gone", lake.services.holder)
+        start = ExecutionStart(type=ExecutionType.INGEST, job="gone", run_key=None, targets=())
+        assert isinstance(catalog.begin(lease, start), RunningExecution)
+        catalog.database.write(lambda connection: connection.execute(sa.update(s.lease).values(expires_ms=0)))
+    chosen = ("--keep-last", "2", "--of", "type = 'lakecat.Job' AND name = 'purge'")
+    for arguments in (chosen, ("--filter", "id > 0"), ("--kind", "context", "--filter", "id > 0")):
+        dry = shell("--json", "catalog", "purge", *arguments).json["purge"]
+        before = executions(stocked)
+        done = shell("--json", "catalog", "purge", *arguments, "--yes").json["purge"]
+        assert done == {**dry, "applied": True}
+        assert len(before - executions(stocked)) == dry["removed"].get("executions", 0)
+    with connect(stocked) as lake:
+        assert lake.catalog.latest_execution("purge") is not None
+
+
 def test_a_stocked_lake_keeps_everything_that_its_versions_need(stocked: Path, shell: Shell) -> None:
     before = shell("--json", "lineage", "mart.revenue_by_day").json
     for kind in ("execution", "artifact", "context"):

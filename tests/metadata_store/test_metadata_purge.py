@@ -211,7 +211,8 @@ def test_types_go_when_nothing_uses_them(store: Store) -> None:
     store.insert(s.artifact, {"id": 1, "type_id": 102})
     with pytest.raises(InUseError, match="101"):
         store.delete_types([101])
-    assert store.purge("type").removed == {"types": 1}
+    dry = store.purge("type")
+    assert (dry.removed, dry.applied) == ({"types": 1, "type properties": 1, "parent types": 1}, False)
     assert store.purge("type", apply=True).removed == {"types": 1, "type properties": 1, "parent types": 1}
     assert store.purge("type", apply=True).removed == {"types": 1}  # 101 had only been kept by 100
     assert store.ids(s.type_) == known | {102}
@@ -257,6 +258,42 @@ def test_what_comes_into_use_during_a_purge_stays(store: Store, monkeypatch: pyt
     assert report.removed["artifacts"] == 3
 
 
+def test_what_was_changed_during_a_purge_stays(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An execution that fitted when it was looked for, and was put again before its turn came."""
+    monkeypatch.setattr(purging, "BATCH", 1)
+    store.executions(1, 2, 3, age_ms=10 * DAY)
+
+    def change(_label: str, done: int, _total: int) -> None:
+        if done == 1:
+            now = store.now()
+            update = sa.update(s.execution).where(s.execution.c.id == 3).values(last_update_time_since_epoch=now)
+            store.database.write(lambda connection: connection.execute(update))
+
+    report = store.purge(older_than=timedelta(days=5), apply=True, on_progress=change)
+    assert store.ids(s.execution) == {3}
+    assert (report.removed, report.kept) == ({"executions": 2}, {removal.CHANGED: 1})
+
+
+def test_a_delete_goes_whole_or_not_at_all(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where what is asked for comes into use between the first look and the last batch."""
+    monkeypatch.setattr(purging, "BATCH", 1)
+    store.executions(1, 2, 3)
+    real, calls = removal.remove, []
+
+    def remove(*args: Any) -> Any:
+        calls.append(args)
+        if len(calls) == 2:
+            raise InUseError("it is needed", field="id", value=2)
+        return real(*args)
+
+    monkeypatch.setattr(removal, "remove", remove)
+    before = store.dump()
+    with pytest.raises(InUseError):
+        store.delete_executions([1, 2, 3])
+    assert len(calls) == 2
+    assert store.dump() == before
+
+
 @pytest.mark.parametrize(
     ("wrong", "error"),
     [
@@ -284,7 +321,7 @@ def test_whatever_goes_nothing_that_is_left_refers_to_it(store: Store, data: st.
         lambda connection: [
             connection.execute(sa.delete(table))
             for table in reversed(s.metadata.sorted_tables)
-            if table in (s.event, s.event_path, s.association, s.attribution, s.artifact, s.execution, s.context)
+            if table not in (s.mlmd_env, s.type_, s.type_property, s.parent_type, s.setting)
         ]
     )
     numbers = st.integers(1, 4)
@@ -293,15 +330,20 @@ def test_whatever_goes_nothing_that_is_left_refers_to_it(store: Store, data: st.
     store.contexts(1, 2, 3, 4)
     events = data.draw(st.sets(st.tuples(numbers, numbers, st.sampled_from((INPUT, OUTPUT))), max_size=8))
     pairs = data.draw(st.sets(st.tuples(numbers, numbers), max_size=6))
+    parents = data.draw(st.sets(st.tuples(numbers, numbers), max_size=6))
     store.events(*events)
     store.associate(*pairs)
+    store.insert(s.parent_context, *({"context_id": c, "parent_context_id": p} for c, p in parents))
+    edge = {"output_dataset": "d", "kind": "IDENTITY", "masked": False}
+    outputs = [(e, a) for a, e, t in events if t == OUTPUT]
+    store.insert(s.column_edge, *({**edge, "execution_id": e, "output_artifact_id": a} for e, a in outputs))
     kind = data.draw(st.sampled_from(("artifact", "execution", "context")))
     chosen = data.draw(st.sets(numbers, min_size=1))
     orphans = kind == "execution" and data.draw(st.booleans())
     text = f"id IN ({', '.join(map(str, chosen))})"
     dry = store.purge(kind, filter_query=text, orphans=orphans)
     done = store.purge(kind, filter_query=text, orphans=orphans, apply=True)
-    assert dry.removed == done.removed
+    assert (dry.removed, dry.kept, dry.orphaned) == (done.removed, done.kept, done.orphaned)
     left = {
         "artifact": {1, 2, 3, 4} - (chosen if kind == "artifact" else set()),
         "execution": {1, 2, 3, 4} - (chosen if kind == "execution" else set()),
@@ -318,4 +360,10 @@ def test_whatever_goes_nothing_that_is_left_refers_to_it(store: Store, data: st.
         found = connection.execute(sa.select(s.association.c.context_id, s.association.c.execution_id))
         assert {tuple(row) for row in found} == {
             (c, e) for c, e in pairs if c in left["context"] and e in left["execution"]
+        }
+        found = connection.execute(sa.select(s.parent_context))
+        assert {tuple(row) for row in found} == {(c, p) for c, p in parents if {c, p} <= left["context"]}
+        found = connection.execute(sa.select(s.column_edge.c.execution_id, s.column_edge.c.output_artifact_id))
+        assert {tuple(row) for row in found} == {
+            (e, a) for e, a in outputs if e in left["execution"] and a in left["artifact"]
         }

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from lakecat.catalog import registry
 from lakecat.catalog import schema as s
 from lakecat.catalog.database import now_ms
+from lakecat.catalog.driver_errors import sqlalchemy_errors
 from lakecat.catalog.enums import ExecutionState as MlmdState
 from lakecat.catalog.metadata_store import walking
 from lakecat.catalog.metadata_store.ids import bound, rows_by_ids
@@ -74,6 +75,9 @@ NEWEST: Final = "is the newest of its job, which says when the job is due"
 JOB: Final = "is the job of executions that stay"
 SCRIPT: Final = "is the newest text of its script"
 NEWER: Final = "was used since this purge began"
+CHANGED: Final = "was changed since this purge began"
+_SLACK: Final = 1_000
+"""So many events back are looked at again: their transactions may have ended after those of later ones."""
 
 
 def _references(kind: Kind) -> tuple[sa.Column[Any], ...]:
@@ -93,13 +97,16 @@ REFERENCES: Final = {kind.name: _references(kind) for kind in (ARTIFACT, EXECUTI
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
-    """What is known before the first batch.
+    """What is known before a batch.
 
-    ``protected``: nodes (an execution is its id negated) that versions of the lake came from. ``newest``: the newest
-    execution there was.
+    ``protected``: nodes (an execution is its id negated) that versions of the lake came from; None where nothing can
+    come from the nodes that are looked at. ``versions`` and ``events``: how many versions, and which newest event, that
+    goes by. ``newest``: the newest execution there was.
     """
 
-    protected: Collection[int]
+    protected: frozenset[int] | None
+    versions: int
+    events: int
     newest: int
     is_empty: IsEmpty | None
 
@@ -108,11 +115,58 @@ def rules(session: Session, kind: Kind, ids: Sequence[int], is_empty: IsEmpty | 
     """What must be known before nodes of this kind are removed."""
     connection = session.connection
     newest = connection.execute(sa.select(sa.func.max(s.execution.c.id))).scalar_one_or_none() or 0
-    protected: Collection[int] = ()
+    versions, events = _marks(connection)
+    protected = None
     if kind is not CONTEXT and ids and _may_lead_on(connection, kind, ids):
-        versions = connection.execute(sa.select(s.version.c.artifact_id)).scalars().all()
-        protected = walking.walk(session, versions, "up", walking.Limits()).nodes
-    return Rules(protected=protected, newest=newest, is_empty=is_empty)
+        protected = frozenset(walking.walk(session, _versions(connection), "up", walking.Limits()).nodes)
+    return Rules(protected=protected, versions=versions, events=events, newest=newest, is_empty=is_empty)
+
+
+def renewed(connection: sa.Connection, kind: Kind, ids: Sequence[int], known: Rules) -> Rules:
+    """The rules with what was committed since: versions, and events that join these or other nodes to protected ones.
+
+    The nodes are locked, so that nothing can be joined to them until the transaction ends.
+    """
+    if kind is CONTEXT or not ids or (known.protected is None and not _may_lead_on(connection, kind, ids)):
+        return known
+    with sqlalchemy_errors(connection):
+        session = Session(connection)
+        if known.protected is None:
+            return replace(rules(session, kind, ids, known.is_empty), newest=known.newest)
+        versions, events = _marks(connection)
+        starts = _joined(connection, kind, ids, known.protected, known.events)
+        if versions != known.versions:
+            starts |= _versions(connection) - known.protected
+        found = walking.walk(session, starts, "up", walking.Limits()).nodes
+    return replace(known, protected=known.protected.union(found), versions=versions, events=events)
+
+
+def _marks(connection: sa.Connection) -> tuple[int, int]:
+    """How many versions there are, and the newest event."""
+    versions = sa.select(sa.func.count()).select_from(s.version).scalar_subquery()
+    row = connection.execute(sa.select(versions, sa.select(sa.func.max(s.event.c.id)).scalar_subquery())).one()
+    return int(row[0]), int(row[1] or 0)
+
+
+def _versions(connection: sa.Connection) -> set[int]:
+    return set(connection.execute(sa.select(s.version.c.artifact_id)).scalars())
+
+
+def _joined(
+    connection: sa.Connection, kind: Kind, ids: Sequence[int], protected: frozenset[int], events: int
+) -> set[int]:
+    """Nodes that are not protected, but lead to one that is: of events of these nodes, and of events that are new."""
+    query: sa.Select[Any] = sa.select(s.event.c.artifact_id, s.event.c.execution_id, s.event.c.type)
+    key = s.event.c.artifact_id if kind is ARTIFACT else s.event.c.execution_id
+    found = set()
+    for artifact, execution, event in (
+        *connection.execute(query.where(s.event.c.id > events - _SLACK)),
+        *rows_by_ids(connection, query, key, ids),
+    ):
+        before, after = (-execution, artifact) if event in walking.OUTPUTS else (artifact, -execution)
+        if after in protected and before not in protected:
+            found.add(before)
+    return found
 
 
 def _may_lead_on(connection: sa.Connection, kind: Kind, ids: Sequence[int]) -> bool:
@@ -123,8 +177,11 @@ def _may_lead_on(connection: sa.Connection, kind: Kind, ids: Sequence[int]) -> b
     return any(rows_by_ids(connection, query, s.event.c.execution_id, ids))
 
 
-def lock(connection: sa.Connection, kind: Kind, ids: Sequence[int]) -> list[int]:
-    """Lock those of the nodes that are still there, and what executions wrote, until the transaction ends."""
+def lock(connection: sa.Connection, kind: Kind, ids: Sequence[int]) -> dict[int, int]:
+    """Lock those of the nodes that are still there, and what executions wrote, until the transaction ends.
+
+    The nodes, each with the time of its last change.
+    """
     if kind is EXECUTION and connection.dialect.name != "sqlite":
         query = sa.select(s.event.c.artifact_id).distinct()
         written = sorted(row[0] for row in rows_by_ids(connection, query, s.event.c.execution_id, ids))
@@ -132,16 +189,17 @@ def lock(connection: sa.Connection, kind: Kind, ids: Sequence[int]) -> list[int]
     return _lock(connection, kind.table, ids)
 
 
-def _lock(connection: sa.Connection, table: sa.Table, ids: Sequence[int]) -> list[int]:
+def _lock(connection: sa.Connection, table: sa.Table, ids: Sequence[int]) -> dict[int, int]:
     # In one order for everybody, so that none waits for another in a circle.
-    query = sa.select(table.c.id).order_by(table.c.id).with_for_update()
-    return [int(row[0]) for row in rows_by_ids(connection, query, table.c.id, ids)]
+    query = sa.select(table.c.id, table.c.last_update_time_since_epoch).order_by(table.c.id).with_for_update()
+    return {int(row[0]): int(row[1]) for row in rows_by_ids(connection, query, table.c.id, ids)}
 
 
 def kept(connection: sa.Connection, kind: Kind, ids: Sequence[int], known: Rules) -> dict[int, str]:
     """Those of the nodes that stay, and why."""
     sign = -1 if kind is EXECUTION else 1
-    found = {key: LINEAGE for key in ids if sign * key in known.protected} if kind is not CONTEXT else {}
+    protected = known.protected or frozenset()
+    found = {key: LINEAGE for key in ids if sign * key in protected} if kind is not CONTEXT else {}
     for column in REFERENCES[kind.name]:
         reason = _REASONS.get(str(column.table.name), f"is needed by {column.table.name}")
         query = sa.select(column).distinct()
@@ -256,6 +314,27 @@ def count(connection: sa.Connection, kind: Kind, ids: Sequence[int]) -> Counter[
     return found
 
 
+def counted_twice(connection: sa.Connection, kind: Kind, ids: Sequence[int]) -> Counter[str]:
+    """What ``count`` finds at two of these nodes: the links between contexts that go both."""
+    if kind is not CONTEXT:
+        return Counter()
+    gone, link = frozenset(ids), s.parent_context.c
+    rows = rows_by_ids(connection, sa.select(link.parent_context_id), link.context_id, ids)
+    return Counter({"parent contexts": sum(row[0] in gone for row in rows)})
+
+
+def shared(connection: sa.Connection, artifacts: Sequence[int], executions: Collection[int]) -> Counter[str]:
+    """What goes with these artifacts, or with these executions before: it is counted with the executions."""
+    found: Counter[str] = Counter()
+    for name, key, other in (
+        ("events", s.event.c.artifact_id, s.event.c.execution_id),
+        ("column edges", s.column_edge.c.output_artifact_id, s.column_edge.c.execution_id),
+    ):
+        rows = rows_by_ids(connection, sa.select(other), key, artifacts)
+        found[name] = sum(row[0] in executions for row in rows)
+    return found
+
+
 def remove(connection: sa.Connection, kind: Kind, ids: Sequence[int]) -> Counter[str]:
     """Remove these nodes with all that goes with them; how much that was."""
     backend = connection.dialect.name
@@ -295,15 +374,23 @@ def existing_types(connection: sa.Connection, ids: Sequence[int]) -> list[int]:
     return [int(row[0]) for row in rows_by_ids(connection, sa.select(s.type_.c.id), s.type_.c.id, ids)]
 
 
+_OF_TYPE: Final = (
+    ("type properties", s.type_property.c.type_id),
+    ("parent types", s.parent_type.c.type_id),
+    ("types", s.type_.c.id),
+)
+
+
+def count_types(connection: sa.Connection, ids: Sequence[int]) -> Counter[str]:
+    """What would go with these types."""
+    return Counter({name: sum(1 for _ in rows_by_ids(connection, sa.select(key), key, ids)) for name, key in _OF_TYPE})
+
+
 def remove_types(connection: sa.Connection, ids: Sequence[int]) -> Counter[str]:
     """Remove types with their properties and parents."""
     backend, parameters = connection.dialect.name, {IDS: bound(connection.dialect.name, ids)}
     found: Counter[str] = Counter()
-    for name, column in (
-        ("type properties", s.type_property.c.type_id),
-        ("parent types", s.parent_type.c.type_id),
-        ("types", s.type_.c.id),
-    ):
+    for name, column in _OF_TYPE:
         if ids:
             statement = sa.delete(column.table).where(one_of(column, backend))
             found[name] += connection.execute(statement, parameters).rowcount
@@ -322,8 +409,8 @@ def without_events(connection: sa.Connection, kind: Kind, removed: Collection[in
     return sorted(touched - left)
 
 
-def eventless(connection: sa.Connection, artifact_ids: Sequence[int]) -> list[int]:
-    """Those of the artifacts that have no event."""
-    query = sa.select(s.event.c.artifact_id).distinct()
-    used = {row[0] for row in rows_by_ids(connection, query, s.event.c.artifact_id, artifact_ids)}
-    return [key for key in artifact_ids if key not in used]
+def eventless(connection: sa.Connection, kind: Kind, ids: Sequence[int]) -> list[int]:
+    """Those of the artifacts (executions, where artifacts went) that are there and have no event."""
+    table, key = (s.artifact, s.event.c.artifact_id) if kind is EXECUTION else (s.execution, s.event.c.execution_id)
+    query = sa.select(table.c.id).where(sa.not_(sa.exists().where(key == table.c.id))).order_by(table.c.id)
+    return [int(row[0]) for row in rows_by_ids(connection, query, table.c.id, ids)]
