@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,7 @@ from lakecat.catalog import annotations as notes
 from lakecat.catalog import search_index, tags
 from lakecat.catalog.search import SearchResult, search
 from lakecat.catalog.search_index import SearchKind
-from lakecat.errors import UsageError
+from lakecat.errors import CatalogReadOnlyError, UsageError
 
 if TYPE_CHECKING:
     from lakecat.catalog.annotations import Annotation, AnnotationChange, AnnotationEdit, DatasetAnnotations
@@ -26,7 +27,8 @@ class Finding:
     def search(self, text: str, *, kinds: Collection[SearchKind] = (), limit: int = 20) -> SearchResult:
         """What bears this name, then what begins so, then what has the words; of all kinds, where none is named.
 
-        An index that another version of lakecat made is made anew first. Raises UsageError for an empty text or limit.
+        An index that another version of lakecat made is made anew first, where it may be written. Raises UsageError for
+        an empty text or limit.
         """
         if not text.strip():
             raise UsageError("nothing is searched for", hint="write a name or some words")
@@ -35,7 +37,8 @@ class Finding:
         with self.database.reading(snapshot=True) as connection:
             if self.database.read_only or search_index.is_current(connection):
                 return search(connection, text, kinds, limit)
-        self.reindex()
+        with contextlib.suppress(CatalogReadOnlyError):
+            self.reindex()
         with self.database.reading(snapshot=True) as connection:
             return search(connection, text, kinds, limit)
 

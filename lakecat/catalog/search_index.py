@@ -25,7 +25,7 @@ from lakecat.catalog.reading import dataset_type, id_chunks
 from lakecat.catalog.search_words import Place, fold_name, indexed, tokens
 from lakecat.catalog.values import ColumnInfo
 
-FORMAT: Final = "1"
+FORMAT: Final = "2"
 """Grows when the same names give other rows: an index of another format is made anew."""
 SETTING: Final = "search_format"
 TEXT_CHARACTERS: Final = 10_000
@@ -258,6 +258,10 @@ def rebuild(connection: sa.Connection) -> int:
     full_text = connection.dialect.name == "sqlite" and has_fts5(connection)
     if connection.dialect.name == "sqlite":
         _drop_triggers(connection)
+    # As whoever changes a dataset's rows does; else what is said meanwhile could be lost from the index.
+    pointer = s.iceberg_tables.c
+    names = (pointer.table_namespace, pointer.table_name)
+    connection.execute(sa.select(*names).order_by(*names).with_for_update()).all()
     connection.execute(sa.delete(s.search))
     count, rows = 0, (entry.row() for entry in entries(connection))
     while batch := list(islice(rows, _BATCH)):

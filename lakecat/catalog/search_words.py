@@ -112,8 +112,9 @@ def tokens(place: Place, *texts: str) -> set[str]:
 
 
 def indexed(found: Iterable[str]) -> str:
-    """The text that a database's full-text index is given."""
-    return " ".join(sorted(found)[:_TOKENS])
+    """The text that a database's full-text index is given; of too many tokens those of the name stay."""
+    said = Place.SAID.value
+    return " ".join(sorted(sorted(found, key=lambda one: (one.startswith(said), one))[:_TOKENS]))
 
 
 @lru_cache(maxsize=4096)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import threading
+
 import pyarrow as pa
 import pytest
 import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy.engine import URL
 
 from lakecat.catalog import Catalog, Holder, Script, migrate, search_index
 from lakecat.catalog import schema as s
@@ -235,11 +238,67 @@ class TestTheIndexFollows:
             connection.commit()
         assert found(shop.catalog, "raw.orders", SearchKind.DATASET)[0] == ("exact", "raw.orders")
 
+    def test_what_is_said_while_it_is_made_anew(self, shop, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Somebody describes a dataset between the reading of what there is and the end of it."""
+        real, threads = search_index.entries, []
+
+        def entries(connection: sa.Connection):
+            yield from list(real(connection))
+            work = threading.Thread(target=lambda: say(shop, "raw.orders", description="needle"))
+            threads.append(work)
+            work.start()
+            work.join(1)  # it waits for the end of this transaction
+
+        monkeypatch.setattr(search_index, "entries", entries)
+        shop.catalog.reindex()
+        monkeypatch.undo()
+        threads[0].join()
+        assert found(shop.catalog, "needle") == [("description", "raw.orders")]
+        assert shop.catalog.integrity() == ()
+
     def test_an_upgraded_catalog_can_be_searched(self, shop) -> None:
         with migrate.locked(shop.catalog.database) as connection:
             connection.execute(sa.delete(s.search))
             migrate.upgrade(connection)
         assert found(shop.catalog, "orders", SearchKind.DATASET)[0] == ("exact", "raw.orders")
+
+
+def test_a_name_is_found_by_its_words_however_much_is_said_of_it(bench) -> None:
+    """As many different words as a description can have: more than one entry of the index holds."""
+    load(bench, "raw.web_orders", "x")
+    say(bench, "raw.web_orders", description="".join(chr(0x4E00 + n) for n in range(10_000)))
+    assert found(bench.catalog, "orders web", SearchKind.DATASET) == [("name", "raw.web_orders")]
+    assert found(bench.catalog, chr(0x4E00), SearchKind.DATASET) == [("description", "raw.web_orders")]
+
+
+def test_who_may_only_read_searches_an_index_of_another_format_as_it_is(shop, catalog_url: URL) -> None:
+    if catalog_url.get_backend_name() == "sqlite":
+        pytest.skip("a file that may only be read is told before")
+    change = sa.update(s.setting).where(s.setting.c.name == search_index.SETTING).values(value="0")
+    shop.catalog.database.write(lambda connection: connection.execute(change))
+    with shop.catalog.database.connect() as connection:
+        for statement in READER[catalog_url.get_backend_name()]:
+            connection.exec_driver_sql(statement.format(database=catalog_url.database))
+        connection.commit()
+    try:
+        with Catalog.open(catalog_url.set(username="reader", password="r")) as catalog:
+            assert found(catalog, "raw.orders", SearchKind.DATASET)[0] == ("exact", "raw.orders")
+    finally:
+        with shop.catalog.database.connect() as connection:
+            if catalog_url.get_backend_name() == "postgresql":
+                connection.exec_driver_sql("DROP OWNED BY reader")
+            connection.exec_driver_sql("DROP USER reader")
+            connection.commit()
+
+
+READER = {
+    "postgresql": (
+        "CREATE USER reader PASSWORD 'r'",
+        "GRANT USAGE ON SCHEMA public TO reader",
+        "GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader",
+    ),
+    "mysql": ("CREATE USER reader IDENTIFIED BY 'r'", "GRANT SELECT ON {database}.* TO reader"),
+}
 
 
 @pytest.mark.parametrize("catalog_url", ["sqlite"], indirect=True)
