@@ -91,6 +91,9 @@ class Mlmd:
     def by_name(self, name: str) -> Any:
         return self.store.get_artifact_by_type_and_name("Data", name)
 
+    def everything(self) -> list[Any]:
+        return list(self.store.get_artifacts())
+
     def newest(self, limit: int) -> list[Any]:
         options = metadata_store.ListOptions(limit=limit, order_by=metadata_store.OrderByField.ID, is_asc=False)
         return list(self.store.get_artifacts(options))

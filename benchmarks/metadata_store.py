@@ -9,6 +9,7 @@ own objects is.
 
 - ``bulk put``: 10,000 artifacts with five properties in one call, into an empty store;
 - ``filter``: one hit on one property of 13,700 artifacts, with a text never seen before and with one seen before;
+- ``get all``: all of 20,000 artifacts, without properties and with five each;
 - ``put_execution``: one new execution, two stored inputs, one new output with five properties, one stored context;
 - ``whole lineage``: of a chain of 10,000 executions, with all nodes and events (MLMD stops at 100 hops, so: repeated);
 - ``upstream``: of one node in 10 layers of 1,000 executions, each with two (or three) inputs of the layer before.
@@ -63,6 +64,8 @@ AIMS = {
     "filter string, new text": Aim(ms=0.3),
     "whole lineage of a chain": Aim(ms=200),
     "upstream in layers, 2": Aim(ms=30),
+    "upstream in layers, 3": Aim(ms=30),
+    "get all, no properties": Aim(ms=100),
 }
 
 
