@@ -32,7 +32,14 @@ from lakecat.catalog.database import Database
 from lakecat.catalog.queries import milliseconds
 from lakecat.catalog.values import CommitResult, RunningExecution
 from lakecat.config import Retention
-from lakecat.errors import CatalogError, CommitConflictError, CommitUnknownError, LakecatError, UsageError
+from lakecat.errors import (
+    CatalogBehindError,
+    CatalogError,
+    CommitConflictError,
+    CommitUnknownError,
+    LakecatError,
+    UsageError,
+)
 from lakecat.failpoints import failpoint
 from lakecat.store import LakeStore
 from lakecat.tables import StagedTable, TableChange
@@ -72,8 +79,9 @@ def commit(
     """Commit an execution: all of it, or nothing. ``now`` becomes the snapshots' timestamp.
 
     Raises LeaseLostError (taken for dead: nothing was committed), CommitConflictError (a rewrite's base has changed:
-    run the execution again), CommitUnknownError (the database does not answer; the files are kept), SchemaError,
-    TableError, StoreError, CatalogError. The execution stays RUNNING when this raises, unless it was canceled.
+    run the execution again), CatalogBehindError (the lake has versions of a table that is new to the catalog),
+    CommitUnknownError (the database does not answer; the files are kept), SchemaError, TableError,
+    StoreError, CatalogError. The execution stays RUNNING when this raises, unless it was canceled.
     """
     work = _Work(catalog, store, _checked(plan), retention, now, unknown_wait)
     with catalog.database.translating():
@@ -127,7 +135,10 @@ class _Work:
         attempt_uuid = str(uuids.uuid4())
         staged: list[StagedTable] = []
         for change in self.plan.changes:
-            one = self._stage(change, pointers.get(str(change.dataset)), numbers, attempt_uuid)
+            pointer = pointers.get(str(change.dataset))
+            if pointer is None and str(change.dataset) not in numbers.latest:
+                _check_new(self.store, change.dataset)
+            one = self._stage(change, pointer, numbers, attempt_uuid)
             written += one.written  # at once: if the next one raises, this one is removed
             staged.append(one)
         _swap(connection, staged)
@@ -200,6 +211,18 @@ def transact(
         _remove(store, written)
         raise error
     return result, error
+
+
+def _check_new(store: LakeStore, dataset: DatasetName) -> None:
+    """Refuse to begin a table of which the lake has versions already: the catalog that knew them was lost."""
+    folder = tables.metadata_prefix(tables.table_location(store.url, dataset), None)
+    for one in store.list(folder):
+        if one.location.endswith(tables.RECEIPT_SUFFIX):
+            raise CatalogBehindError(
+                f"{dataset} is new to the catalog, but the lake has versions of it: {one.location}",
+                hint="the catalog was lost, or is older than the lake: let it catch up; nothing was written",
+                next_command="lakecat catalog rebuild --yes",
+            )
 
 
 def _remove(store: LakeStore, written: list[str]) -> None:
