@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Final, TypeAlias, TypeVar
 from urllib.parse import quote, quote_plus
@@ -281,12 +281,13 @@ class Database:
                 connection.close()
 
     @contextmanager
-    def writing(self) -> Iterator[sa.Connection]:
+    def writing(self, *, repeated: bool = True) -> Iterator[sa.Connection]:
         """A connection in a write transaction that the caller commits; closing it takes back what was not.
 
-        Driver errors pass as they are, for the retry around it to judge.
+        Driver errors pass as they are, for the retry around it to judge. ``repeated``: there is one; else the
+        connection is tested first, for it may have died while nobody used it.
         """
-        with trips.unpinged():
+        with trips.unpinged() if repeated else nullcontext():
             taken = self.connect()
         with taken as connection:
             connection.execution_options(**{sqlite.WRITE: True})

@@ -156,7 +156,8 @@ def _all_or_nothing(
     catalog: Catalog, lineage: ForeignLineage, reader: _Reader, batches: Iterator[list[ForeignEvent]]
 ) -> Recorded:
     added = Recorded()
-    with catalog.database.translating(), catalog.database.writing() as connection:
+    # What stands in a pipe can be read once only, so this is not done again.
+    with catalog.database.translating(), catalog.database.writing(repeated=False) as connection:
         for batch in batches:
             if not reader.problems:  # after the first problem the rest is only read, to tell all of them
                 added += lineage.record_in(connection, batch)
