@@ -17,7 +17,7 @@ from lakecat.landing import Services
 from lakecat.transform.pinned import Pinned
 from lakecat.transform.plan import PlannedScript, TransformPlan, engine_of
 from lakecat.transform.scripts import Script
-from lakecat.transform.work import Outcome, Run, execute
+from lakecat.transform.work import Outcome, Run, execute, record_refusal
 from lakecat.types import Version
 
 
@@ -147,7 +147,11 @@ class _Runner:
         script, started = step.script, time.monotonic()
         if step.problem is not None:
             return TransformResult(
-                script=script, status=Status.FAILED, reasons=step.decision.reasons, error=step.problem
+                script=script,
+                status=Status.FAILED,
+                reasons=step.decision.reasons,
+                execution_id=record_refusal(self._shared, script, step.decision, step.problem),
+                error=step.problem,
             )
         if not step.runs and not self._upstream_ran(script.name):
             return TransformResult(script=script, status=Status.SKIPPED, reasons=step.decision.reasons)

@@ -7,12 +7,22 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
-from lakecat.catalog import DEFAULT_TTL, Catalog, ExecutionStart
+from lakecat.catalog import DEFAULT_TTL, Catalog, CompletedExecution, ExecutionStart
 from lakecat.catalog import Script as ScriptArtifact
 from lakecat.engines import Engine, Session
-from lakecat.errors import EngineError, LineageError, NotFoundError, SchemaError, TableError, TransformError
+from lakecat.errors import (
+    CatalogError,
+    EngineError,
+    LakecatError,
+    LineageError,
+    NotFoundError,
+    SchemaError,
+    TableError,
+    TransformError,
+)
 from lakecat.landing import Harvest, Landed, OnProgress, Services, Work, hold, land
 from lakecat.lineage import trace
+from lakecat.provenance import provenance
 from lakecat.tables import Scan, appended_since
 from lakecat.transform.check import placed
 from lakecat.transform.compile import Compiled, Value, compile_script, first_merge
@@ -63,6 +73,41 @@ def execute(run: Run, script: Script, on_progress: OnProgress) -> Outcome:
         return Outcome(decision=task.decision, landed=landed)
 
 
+def record_refusal(run: Run, script: Script, decision: Decision, problem: LakecatError) -> int | None:
+    """Record a script that cannot even begin as a failed execution, for those who ask later what failed; its id.
+
+    None where another process runs the script, or the catalog takes no more: ``problem`` is the error to show.
+    """
+    services = run.services
+    start = ExecutionStart(
+        type=ExecutionType.TRANSFORM,
+        job=script.job,
+        run_key=None,
+        targets=(script.target,),
+        script=_artifact_of(script),
+        properties={
+            **provenance(services.settings.root),
+            "engine": run.engine.name,
+            "reasons": list(decision.reasons),
+            "full_refresh": run.full_refresh,
+        },
+        project=services.settings.project,
+    )
+    try:
+        with hold(services, script.job, ttl=run.ttl) as held:
+            execution = services.catalog.begin(held.lease, start)
+            if isinstance(execution, CompletedExecution):  # only a run key can be complete
+                raise AssertionError
+            services.catalog.fail(execution, f"{type(problem).__name__}: {problem}")
+    except CatalogError:
+        return None
+    return execution.execution_id
+
+
+def _artifact_of(script: Script) -> ScriptArtifact:
+    return ScriptArtifact(script.text, script.sha256, script.path, script.dialect)
+
+
 class _Task:
     """One script under its lease, with everything that was decided before the execution begins."""
 
@@ -103,7 +148,7 @@ class _Task:
             run_key=run_key(script, self._footprint, self._history, full_refresh=self._run.full_refresh),
             targets=(script.target,),
             inputs=tuple(inputs),
-            script=ScriptArtifact(script.text, script.sha256, script.path, script.dialect),
+            script=_artifact_of(script),
             properties={
                 PROPERTY: self._footprint.to_json(),
                 "engine": self._run.engine.name,

@@ -44,6 +44,35 @@ def test_a_failure_stops_only_what_depends_on_it(project: Project) -> None:
     project.clean()
 
 
+def test_a_script_that_cannot_begin_is_recorded_as_failed(project: Project) -> None:
+    project.put("raw.x", [{"id": 1}])
+    project.script("a/bad.sql", "SELECT nix FROM raw.x")
+    project.plan()
+    assert project.services.catalog.executions(job="transform:a.bad") == (), "a plan writes nothing"
+    result = project.run()["a.bad"]
+    (recorded,) = project.services.catalog.executions(state=ExecutionState.FAILED)
+    assert recorded.execution_id == result.execution_id
+    assert recorded.job == "transform:a.bad"
+    assert "transforms/a/bad.sql:1:8" in (recorded.error or "")
+    assert "nix" in (recorded.error or "")
+    detail = project.services.catalog.execution(recorded.execution_id)
+    assert detail.script is not None
+    assert detail.script.text == "SELECT nix FROM raw.x"
+    project.script("a/bad.sql", "SELECT id FROM raw.x")
+    assert project.done()["a.bad"].versions[0].version == 1
+    project.clean()
+
+
+def test_a_script_that_cannot_begin_leaves_alone_who_runs_it(project: Project) -> None:
+    project.put("raw.x", [{"id": 1}])
+    project.script("a/bad.sql", "SELECT nix FROM raw.x")
+    with hold(project.services, "transform:a.bad"):
+        result = project.run()["a.bad"]
+    assert result.status is Status.FAILED
+    assert "nix" in str(result.error)
+    assert project.services.catalog.executions(state=ExecutionState.FAILED) == ()
+
+
 def test_a_run_time_error_has_the_scripts_place(project: Project) -> None:
     project.put("raw.x", [{"word": "1"}, {"word": "two"}])
     project.script("a/t.sql", "SELECT\n  CAST(word AS INTEGER) AS n\nFROM raw.x")
