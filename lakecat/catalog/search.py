@@ -164,13 +164,15 @@ class _Search:
 
     def _nodes(self, match: SearchClass, fits: _Fits) -> None:
         """Artifacts, executions and contexts of the metadata store, and types; lakecat's own have entries."""
+        # By IN, so that SQLite looks names up in each of the types, and not types up for all the nodes.
+        theirs = sa.select(s.type_.c.id).where(sa.not_(_ours()))
         for kind, table in _NODES:
             if kind in self._kinds and len(self._found) < self._most:
                 query = (
                     sa.select(table.c.id, table.c.name, s.type_.c.name.label("type"))
                     .select_from(s.type_)
                     .join(table, table.c.type_id == s.type_.c.id)
-                    .where(sa.not_(_ours()), fits(_bytes(table.c.name, self._connection), self._exact))
+                    .where(table.c.type_id.in_(theirs), fits(_bytes(table.c.name, self._connection), self._exact))
                 )
                 self._take_nodes(kind, query, table, match)
         if SearchKind.TYPE in self._kinds:
