@@ -85,10 +85,15 @@ class Tagging:
 
         Raises NotFoundError, and as ``tag`` does.
         """
+        known = self.find(dataset, name)
+        self._move(dataset, name, None, known)
+        return known
+
+    def find(self, dataset: DatasetName, name: str) -> Tag | None:
+        """What a tag means, None where only the table's metadata has it. Raises NotFoundError."""
         known = self._known(dataset, name)
         if known is None and name not in tables.table_tags(self._state(dataset)):
             self.catalog.resolve(VersionRef(dataset, tag=name))
-        self._move(dataset, name, None, known)
         return known
 
     def _state(self, dataset: DatasetName) -> tables.TableState:

@@ -72,15 +72,16 @@ class Annotating:
         """
         return self._tagging().tag(VersionRef.parse(ref) if isinstance(ref, str) else ref, name)
 
-    def untag(self: _Annotated, ref: str | VersionRef) -> Tag | None:
+    def untag(self: _Annotated, ref: str | VersionRef, *, apply: bool = True) -> Tag | None:
         """Take a tag (``raw.orders@prod``) away; what it meant (None: only the table's own metadata had it).
 
-        Raises NotFoundError, UsageError, CatalogError, StoreError.
+        Without ``apply`` it only says that. Raises NotFoundError, UsageError, CatalogError, StoreError.
         """
         found = VersionRef.parse(ref) if isinstance(ref, str) else ref
         if found.tag is None:
             raise UsageError(f"{found} names no tag", hint="write dataset@tag: raw.orders@prod")
-        return self._tagging().untag(found.dataset, found.tag)
+        work = self._tagging()
+        return work.untag(found.dataset, found.tag) if apply else work.find(found.dataset, found.tag)
 
     def tags(self: _Annotated, dataset: str | DatasetName | None = None) -> tuple[Tag, ...]:
         """The tags of a dataset, or of all, by dataset and name."""

@@ -20,7 +20,7 @@ from lakecat.catalog import Holder
 from lakecat.catalog import schema as s
 from lakecat.catalog.tagging import Tagging, differences
 from lakecat.config import Retention
-from lakecat.errors import NotFoundError, SelectorError, TableError, UsageError
+from lakecat.errors import CatalogLostError, LakecatError, NotFoundError, SelectorError, TableError, UsageError
 from lakecat.tables import Operation
 from lakecat.types import DatasetName, ExecutionState, VersionRef
 
@@ -174,8 +174,44 @@ def test_a_tag_of_another_engine_is_named_and_mended(bench) -> None:
         f"the tag theirs is only in the table's metadata, on snapshot {newest}",
     ]
     tagging(bench).tag(at(1), "prod")
+    before = bench.catalog.metadata_location(ORDERS)
+    assert tagging(bench).find(ORDERS, "theirs") is None
+    assert bench.catalog.metadata_location(ORDERS) == before
     assert tagging(bench).untag(ORDERS, "theirs") is None
     assert differences(bench.catalog, bench.store, ORDERS) == []
+
+
+def test_a_branch_of_another_engine_keeps_its_name(bench) -> None:
+    version = bench.load("raw.orders")
+    state = tables.load_state(bench.store, bench.catalog.metadata_location(ORDERS))
+    branch = {"snapshot-id": version.snapshot_id, "type": "branch"}
+    foreign = replace(state, head={**state.head, "refs": {**state.head["refs"], "audit": branch}})
+    staged = tables.stage_tag(
+        bench.store, foreign, "x", None, prefix=f"{state.location}/metadata", now_ms=0, uuid="u", keep=5
+    )
+    with bench.catalog.database.writing() as connection:
+        connection.execute(sa.update(s.iceberg_tables).values(metadata_location=staged.metadata_location))
+        connection.commit()
+    with pytest.raises(UsageError, match="is a branch"):
+        tagging(bench).tag(at(1), "audit")
+    with pytest.raises(NotFoundError):
+        tagging(bench).untag(ORDERS, "audit")
+    assert bench.catalog.tags() == ()
+    after = tables.load_state(bench.store, bench.catalog.metadata_location(ORDERS))
+    assert after.head["refs"]["audit"] == branch
+
+
+def test_what_went_wrong_is_told_although_it_cannot_be_recorded(bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.load("raw.orders")
+
+    def fail(_self, _execution, _error) -> None:
+        raise CatalogLostError("the database is gone")
+
+    monkeypatch.setattr(type(bench.catalog), "fail", fail)
+    monkeypatch.setattr("lakecat.failpoints._SPEC", "tag.locked:1:raise")
+    monkeypatch.setattr("lakecat.failpoints._hits", 0)
+    with pytest.raises(LakecatError, match=r"tag\.locked"):
+        tagging(bench).tag(at(), "prod")
 
 
 def test_what_a_broken_move_leaves_is_nothing(bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,14 +15,9 @@ from lakecat.cli.output import Line
 @click.pass_obj
 def delete(common: Common, tag: str, *, yes: bool) -> None:
     """Take a tag away; the version it meant may expire from then on. Only said, not done, without --yes."""
-    from lakecat.types import VersionRef
-
     with common.connect() as lake:
-        if yes:
-            was = lake.untag(tag)
-            version = None if was is None else was.version
-        else:
-            version = lake.catalog.resolve(VersionRef.parse(tag)).version
+        found = lake.untag(tag, apply=yes)
+    version = None if found is None else found.version
     where = "in the table's metadata" if version is None else f"v{version}"
     text = f"{tag} is gone; it was {where}" if yes else f"would take away {tag}, which is {where}; --yes does it"
     common.output().emit({"tag": tag, "version": version, "deleted": yes}, lambda: [Line(text)])
