@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import sqlalchemy as sa
 
@@ -19,11 +19,13 @@ from lakecat.catalog import registry
 from lakecat.catalog import schema as s
 from lakecat.catalog.database import Row
 from lakecat.catalog.enums import EventType
-from lakecat.catalog.foreign_bridges import ForeignColumns
 from lakecat.catalog.queries import uri_hash
 from lakecat.catalog.reading import dataset_id
 from lakecat.catalog.values import ColumnPath, ColumnRef
 from lakecat.types import EdgeKind, Version
+
+if TYPE_CHECKING:
+    from lakecat.catalog.foreign_bridges import ForeignColumns
 
 ColumnDirection: TypeAlias = Literal["up", "down"]
 
@@ -38,6 +40,9 @@ def walk(
     connection: sa.Connection, version: Version, column: str | None, direction: ColumnDirection, depth: int | None
 ) -> tuple[ColumnPath, ...]:
     """Every step from the column (all columns where None) of this version, nearest first, each once."""
+    # What joins imported lineage is of use to those only who walk.
+    from lakecat.catalog.foreign_bridges import ForeignColumns
+
     foreign = ForeignColumns.of(connection)
     steps = _Up(connection, foreign) if direction == "up" else _Down(connection, foreign)
     return tuple(steps.run(version, column, depth))

@@ -12,7 +12,6 @@ import sqlalchemy as sa
 from lakecat.catalog import registry
 from lakecat.catalog import schema as s
 from lakecat.catalog.enums import INPUT_EVENTS, OUTPUT_EVENTS, EventType, ExecutionState
-from lakecat.catalog.foreign_bridges import Bridges
 from lakecat.catalog.leases import moment
 from lakecat.catalog.reading import id_chunks
 from lakecat.catalog.values import LineageEdge, LineageGraph, LineageNode, NodeKind
@@ -119,6 +118,9 @@ class _Found:
 
     def collect(self, ids: Sequence[int], near: EventType, depth: int | None) -> None:
         """Walk one way from these artifacts, and go on where lakecat's own lineage meets that of other programs."""
+        # What joins imported lineage is of use to those only who walk.
+        from lakecat.catalog.foreign_bridges import Bridges
+
         bridges = Bridges.of(self.connection)
         cross = bridges.up if near == EventType.OUTPUT else bridges.down
         starts: dict[int | None, list[int]] = {depth: list(ids)}

@@ -8,10 +8,14 @@ import pytest
 HEAVY = ("pyarrow", "pyiceberg", "duckdb", "sqlalchemy", "sqlglot", "pydantic", "fsspec", "rich", "numpy")
 
 
-def modules_after(code: str) -> set[str]:
+def all_modules_after(code: str) -> set[str]:
     script = f"import sys\n{code}\nprint(*sys.modules, file=sys.stderr)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    return {name.partition(".")[0] for name in done.stderr.split()}
+    return set(done.stderr.split())
+
+
+def modules_after(code: str) -> set[str]:
+    return {name.partition(".")[0] for name in all_modules_after(code)}
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["query", "--help"], ["--version"]])
@@ -28,3 +32,9 @@ def test_importing_lakecat_is_light() -> None:
 def test_questions_to_the_catalog_do_not_import_iceberg() -> None:
     loaded = modules_after("import lakecat.lake; lakecat.lake.connect")
     assert not loaded & {"pyiceberg", "duckdb"}
+
+
+def test_imported_lineage_weighs_on_those_only_who_walk_it() -> None:
+    loaded = all_modules_after("import lakecat.lake; lakecat.lake.connect")
+    assert "lakecat.catalog.lineage" in loaded
+    assert not {name for name in loaded if name.startswith("lakecat.catalog.foreign_")}
