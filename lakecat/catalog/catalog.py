@@ -205,6 +205,11 @@ class Catalog(Finding):
         with self.database.reading() as connection:
             return queries.find_executions(connection, text)
 
+    def other_execution(self, text: str) -> tuple[int, str] | None:
+        """The id and type of an execution that another program recorded, by its id or its OpenLineage run's id."""
+        with self.database.reading() as connection:
+            return queries.other_execution(connection, text)
+
     def last_runs(self) -> dict[DatasetName, ExecutionInfo]:
         """By dataset the newest execution that was to write it."""
         with self.database.reading() as connection:

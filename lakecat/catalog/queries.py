@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from lakecat.catalog import registry
+from lakecat.catalog import foreign_types, registry
 from lakecat.catalog import schema as s
 from lakecat.catalog.enums import EventType
 from lakecat.catalog.leases import moment
@@ -259,6 +259,18 @@ def find_executions(connection: sa.Connection, text: str) -> tuple[int, ...]:
     low, high = (begin + end[len(begin) :] for end in _UUIDS)
     named = key.where(table.c.uuid.between(low, high), table.c.uuid.startswith(begin))
     return tuple(connection.execute(named).scalars())
+
+
+def other_execution(connection: sa.Connection, text: str) -> tuple[int, str] | None:
+    """The id and type of an execution that another program recorded, by its id or its OpenLineage run's id."""
+    node, kind = s.execution, s.type_
+    query = sa.select(node.c.id, kind.c.name).join(kind, kind.c.id == node.c.type_id)
+    if text.isascii() and text.isdigit() and len(text) < 19:
+        query = query.where(node.c.id == int(text))
+    else:
+        query = query.where(kind.c.name == foreign_types.RUN[0], kind.c.version.is_(None), node.c.name == text.lower())
+    found = connection.execute(query.limit(1)).first()
+    return None if found is None else (found.id, found.name)
 
 
 def executions_of(connection: sa.Connection, execution_ids: Iterable[int]) -> dict[int, ExecutionInfo]:

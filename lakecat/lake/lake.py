@@ -240,6 +240,8 @@ class Lake(Annotating, Asking, Importing, Keeping, Purging):
     ) -> Difference:
         """What changed from one version to another (the current one when ``after`` is absent), and whom it breaks.
 
+        A dataset alone, ``raw.orders``, means the version before the current one, and the current one.
+
         With ``rows`` the rows are compared too, told apart by the columns of ``key`` where there is one, and up to
         ``sample`` of each side shown. ``statistics`` compares counts and bounds by column; no data file is read.
         """

@@ -66,13 +66,15 @@ def _partition_text(transform: str, column: str) -> str:
 def differ(catalog: Catalog, before: VersionRef, after: VersionRef) -> Difference:
     """What changed between two versions of one dataset, the rows not looked at.
 
-    Raises SelectorError when they are of different datasets, NotFoundError.
+    The dataset alone for both means its last two versions. Raises SelectorError when they are of different datasets,
+    NotFoundError.
     """
     if before.dataset != after.dataset:
         raise SelectorError(
             f"{before.dataset} and {after.dataset} are different datasets", hint="compare two versions of one dataset"
         )
-    first, second = catalog.resolve(before), catalog.resolve(after)
+    second = catalog.resolve(after)
+    first = _before(catalog, second) if before == after == VersionRef(before.dataset) else catalog.resolve(before)
     low, high = sorted((first.version, second.version))
     newest = catalog.versions(first.dataset, high - low or 1, before=high + 1)
     return Difference(
@@ -81,6 +83,14 @@ def differ(catalog: Catalog, before: VersionRef, after: VersionRef) -> Differenc
         columns=compare_columns(catalog.schema(first), catalog.schema(second)),
         between=tuple(version for version in reversed(newest) if version.version > low),
     )
+
+
+def _before(catalog: Catalog, version: Version) -> Version:
+    """The version before this one. Raises NotFoundError."""
+    found = catalog.versions(version.dataset, 1, before=version.version)
+    if found:
+        return found[0]
+    raise NotFoundError(f"{version} is the first version, so there is none before it", hint="nothing can differ yet")
 
 
 def parse_target(text: str) -> tuple[VersionRef, str | None]:

@@ -48,6 +48,13 @@ def find(catalog: Catalog, text: str) -> int:
         return found[0]
     if found:
         raise UsageError(f"more than one execution's UUID begins with {text}", hint="write more of it")
+    other = catalog.other_execution(text)
+    if other is not None:
+        raise NotFoundError(
+            f"execution {text} was recorded by another program, as {other[1]}; lakecat knows its lineage alone",
+            hint="its properties: lakecat query --catalog over store_executions and execution_properties",
+            next_command=f"lakecat lineage execution:{other[0]}",
+        )
     raise NotFoundError(
         f"there is no execution {text}",
         hint="write an execution's id or UUID, or a version that it made: raw.orders@v7",

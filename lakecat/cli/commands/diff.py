@@ -22,7 +22,7 @@ _SIGNS: Final[dict[str, tuple[str, Style]]] = {"added": ("+", "good"), "dropped"
 
 
 @click.command(short_help="Show what changed between two versions.")
-@click.argument("before", metavar="DATASET@VERSION")
+@click.argument("before", metavar="DATASET[@VERSION]")
 @click.argument("after", metavar="[DATASET@VERSION]", required=False)
 @click.option("--rows", is_flag=True, help="Compare the rows too.")
 @click.option(
@@ -46,7 +46,10 @@ def diff(
     stats: bool,
     exit_code: bool,
 ) -> int:
-    """Show what changed from one version to another, or to the current one, and which scripts that breaks."""
+    """Show what changed from one version to another, or to the current one, and which scripts that breaks.
+
+    A dataset without a version: from the version before the current one to the current one.
+    """
     with common.connect() as lake:
         found = lake.diff(before, after, rows=rows, key=key, statistics=stats, sample=sample)
     common.output().emit({"difference": found, "same": found.same}, lambda: _blocks(found))

@@ -42,7 +42,9 @@ def blocks(found: ExecutionReport, *, script: bool) -> Iterator[Block]:
     yield Line(f"git commit  {found.git_commit or '-'}")
     if found.environment:
         yield Line(f"with        {', '.join(f'{name} {value}' for name, value in found.environment.items())}")
-    if found.parameters:
+    if isinstance(found.parameters, str):  # an ingest's: its text is in the project's version control
+        yield Line(f"parameters  the job as configured, sha256 {found.parameters[:12]}")
+    elif found.parameters:
         yield Line(f"parameters  {_one_line(found.parameters)}")
     if found.script is not None:
         yield Line(f"script      {found.script.path} ({found.script.dialect}, sha256 {found.script.sha256[:12]})")

@@ -34,9 +34,10 @@ def status(common: Common, select: tuple[str, ...], exclude: tuple[str, ...], *,
     )
     failed = [item for item in found if item.last_run is not None and item.last_run.state.value != "COMPLETE"]
     errors = [
-        Line(f"{item.dataset}: {item.last_run.error}", "bad")
+        Line(line, "bad")
         for item in failed
         if item.last_run and item.last_run.error
+        for line in f"{item.dataset}: {item.last_run.error}".splitlines()
     ]
     late = [item for item in found if item.late]
     errors += [
