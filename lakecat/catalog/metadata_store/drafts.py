@@ -48,8 +48,8 @@ _COLLECTOR: Final = _Collector()
 
 
 @contextmanager
-def making(count: int) -> Iterator[None]:
-    """Where ``count`` values are many, the garbage collector doesn't run until they are made.
+def making(count: int = _MANY) -> Iterator[None]:
+    """Where ``count`` values are many (or it is not known), the garbage collector doesn't run until they are made.
 
     It runs after so many new objects, as if most of them were garbage by then. With ten thousand new values, all in
     use, it searches the whole process once or twice and finds nothing, for longer than making them takes. Safe to nest

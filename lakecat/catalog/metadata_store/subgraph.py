@@ -71,11 +71,11 @@ class _Found:
 
     @property
     def artifact_ids(self) -> list[int]:
-        return sorted(node for node in self.walk.nodes if node > 0)
+        return sorted([node for node in self.walk.nodes if node > 0])
 
     @property
     def execution_ids(self) -> list[int]:
-        return sorted(-node for node in self.walk.nodes if node < 0)
+        return sorted([-node for node in self.walk.nodes if node < 0])
 
 
 class LineageMethods(StoreBase):
@@ -184,9 +184,9 @@ class LineageMethods(StoreBase):
         limits: walking.Limits,
         mask: frozenset[str],
     ) -> LineageSubgraph:
-        walks = [walking.walk(session, starts, way, limits) for way in _WAYS[direction]]
-        found = _Found(walks[0] if len(walks) == 1 else walking.join(walks, limits), mask)
-        with making(len(found.walk.nodes)):
+        with making():
+            walks = [walking.walk(session, starts, way, limits) for way in _WAYS[direction]]
+            found = _Found(walks[0] if len(walks) == 1 else walking.join(walks, limits), mask)
             return self._filled(session, found)
 
     def _filled(self, session: Session, found: _Found) -> LineageSubgraph:

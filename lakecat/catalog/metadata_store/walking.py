@@ -139,9 +139,10 @@ def _by_levels(session: Session, starts: Collection[int], way: Way, limits: Limi
     ends = _ends(session.connection, starts, limits)
     reached = _Reached(dict.fromkeys(starts, 0), [], ends, 0, sorted(set(starts)))
     while _goes_by_levels(reached, limits):
-        edges, ahead = _hop_on(session, [node for node in reached.level if node not in ends], way)
+        onwards = [node for node in reached.level if node not in ends] if ends else reached.level
+        edges, ahead = _hop_on(session, onwards, way)
         reached.edges += edges
-        reached.level = sorted(ahead - reached.nodes.keys())
+        reached.level = sorted(node for node in ahead if node not in reached.nodes)
         reached.expanded += 1
         reached.nodes.update(dict.fromkeys(reached.level, reached.expanded))
         ends.update(_ends(session.connection, reached.level, limits))
@@ -261,6 +262,8 @@ def _hop(seen: sa.CTE, way: Way, limits: Limits, *, artifacts: bool, lateral: bo
 def _ends(connection: sa.Connection, found: Iterable[int], limits: Limits) -> dict[int, bool]:
     """Those of the nodes where the walk ended by condition, and whether they are part of what is found."""
     ends: dict[int, bool] = {}
+    if limits.artifacts is None and limits.executions is None:
+        return ends
     nodes = list(found)
     for condition, table, ids, sign, included in (
         (limits.artifacts, s.artifact, [n for n in nodes if n > 0], 1, limits.include_artifacts),
