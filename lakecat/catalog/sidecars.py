@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from pydantic_core import from_json
 
+from lakecat.catalog import sidecar_shape
 from lakecat.catalog.recording import Numbers, Record
 from lakecat.catalog.values import ColumnInfo, ExecutionStart, Holder, Lease, RunningExecution, Script
 from lakecat.errors import CorruptFileError, SelectorError, Where
@@ -134,8 +135,9 @@ def decode(data: bytes, location: str) -> Sidecar:
                 f"the sidecar was written by a newer lakecat (format {found['format']})", where=Where(location),
                 hint="upgrade lakecat",
             )  # fmt: skip
+        sidecar_shape.check(found)
         return _sidecar(found, found["commit"])
-    except (ValueError, KeyError, TypeError, AttributeError, SelectorError) as err:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, SelectorError) as err:
         raise CorruptFileError("the sidecar is damaged", where=Where(location)) from err
 
 

@@ -257,3 +257,45 @@ def test_a_table_that_the_lake_has_already_is_not_begun_anew(shop: Any) -> None:
         assert lake.rebuild(apply=True).settled
         append(lake, 3)
         assert (rows(lake), rows(lake, "raw.other")) == ([1, 2, 3], [3])
+
+
+NONSENSE: list[tuple[tuple[str, ...], Any]] = [
+    (("snapshot_id",), 2**70),
+    (("base_location",), {"a": 1}),
+    (("totals", "rows"), []),
+    (("totals",), [1]),
+    (("commit",), None),
+    (("commit", "lease"), []),
+    (("commit", "job"), 0),
+    (("commit", "properties"), "x"),
+    (("commit", "started_at"), "0001-01-01T00:00:00+23:59"),
+    (("commit", "committed_ms"), 2**60),
+    (("commit", "version"), 0),
+    (("commit", "holder"), {"host": None, "pid": 1, "user": "u", "command": "c"}),
+    (("commit", "sources"), [{"uri": "u", "rows": 1, "bytes": None, "properties": 1}]),
+    (("commit", "edges"), [{"output_column": {}, "input_dataset": 1, "input_column": None, "kind": "IDENTITY"}]),
+    (("format",), "x"),
+]
+
+
+def test_a_sidecar_of_nonsense_is_told_and_stops_no_other(shop: Any) -> None:
+    with shop.connect() as lake:
+        append(lake, 1)
+        append(lake, 1, table="raw.u")
+    (sidecar,) = sidecars(shop)
+    whole = json.loads(sidecar.read_text())
+    lose(shop)
+    for path, value in NONSENSE:
+        broken = json.loads(json.dumps(whole))
+        owner = broken
+        for name in path[:-1]:
+            owner = owner[name]
+        owner[path[-1]] = value
+        sidecar.write_text(json.dumps(broken))
+        with shop.connect() as lake:
+            report = lake.rebuild()
+            assert [str(item.dataset) for item in report.datasets] == ["raw.u"], path
+            assert any("the sidecar is damaged" in problem for problem in report.damaged), path
+    with shop.connect() as lake:
+        lake.rebuild(apply=True)
+        assert rows(lake, "raw.u") == [1]
