@@ -181,6 +181,8 @@ class Session:
         raw: Any = connection.connection.driver_connection
         self._raw = raw
         self._flies = connection.dialect.driver == "psycopg"
+        self.types_seen: set[int] = set()
+        """Types that were looked for in this transaction."""
 
     @property
     def locks(self) -> bool:

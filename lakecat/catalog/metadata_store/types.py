@@ -74,6 +74,10 @@ _PARENTS: Final = Query(
 )
 
 
+_KEYS: Final = Query(lambda _backend: sa.text("PRAGMA foreign_key_list(Artifact)"))
+"""SQLite's foreign keys of artifacts; the fourth column is the one that refers."""
+
+
 @dataclass(frozen=True, slots=True)
 class Known:
     """What putting a node needs to know of its type; of what is here only the properties ever grow."""
@@ -86,11 +90,16 @@ class Known:
 
 
 class TypeCache:
-    """Types by id, read when they are first asked for. Types only grow, so that what is known stays true."""
+    """Types by id, read when they are first asked for. Types only grow, so that what is known stays true.
+
+    A type may be removed, though. Where the database keeps a type while nodes have it, putting one of a removed type
+    fails there; SQLite files of ML Metadata's own have no such keys, and are asked in each transaction.
+    """
 
     def __init__(self) -> None:
         self._known: dict[int, Known] = {}
         self._lock = Lock()
+        self._keyed: bool | None = None
 
     def clear(self) -> None:
         """Forget everything: something that was thought to be there is not."""
@@ -101,14 +110,14 @@ class TypeCache:
         """The types with these ids, as far as there are such; ``fresh`` asks the database again."""
         known = self._known
         missing = [key for key in set(ids) if fresh or key not in known]
-        if missing:
-            found = _read_known(session, sorted(missing))
-            with self._lock:
-                self._known = known = {**self._known, **found}
-        return known
+        return self._read(session, missing) if missing else known
 
     def need(self, session: Session, kind: Kind, type_id: int, *, fresh: bool = False) -> Known:
         """The type with this id, of this kind of node. Raises UnknownTypeError."""
+        seen = session.types_seen
+        if type_id not in seen:
+            seen.add(type_id)
+            fresh = fresh or not self._is_keyed(session)
         found = self.get(session, (type_id,), fresh=fresh).get(type_id)
         if found is None or found.kind != kind.type_kind:
             raise UnknownTypeError(
@@ -124,6 +133,19 @@ class TypeCache:
         ids = {row[1] for row in nodes}
         known = self.get(session, ids)
         return {key: known[key].name for key in ids if key in known}
+
+    def _read(self, session: Session, ids: Sequence[int]) -> Mapping[int, Known]:
+        found = _read_known(session, sorted(ids))
+        with self._lock:
+            kept = {key: one for key, one in self._known.items() if key not in ids}
+            self._known = {**kept, **found}
+            return self._known
+
+    def _is_keyed(self, session: Session) -> bool:
+        """Whether the database itself keeps a type that nodes have."""
+        if self._keyed is None:
+            self._keyed = session.backend != "sqlite" or any(row[3] == "type_id" for row in session.ask(_KEYS))
+        return self._keyed
 
 
 def _read_known(session: Session, ids: Sequence[int]) -> dict[int, Known]:
