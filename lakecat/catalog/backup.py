@@ -8,12 +8,14 @@ place and moved there once it was read back and found right; nobody but its owne
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
+import math
 import os
 import re
 import socket
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -34,6 +36,8 @@ from lakecat.failpoints import failpoint
 FORMAT: Final = 1
 """Of the manifest. Grows when an older program could not restore the file rightly."""
 MANIFEST: Final = opening.BACKUP_TABLE
+_NAN: Final = "NaN"
+"""How a NaN lies in a column of numbers of the backup."""
 _URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 """A path that begins like a URL; a drive's name has one letter."""
 
@@ -146,10 +150,26 @@ def read_manifest(connection: sqlite3.Connection, path: Path) -> Manifest:
 
 def rows_of(connection: sqlite3.Connection, table: str, columns: tuple[str, ...]) -> Iterator[Values]:
     """All rows of a table of the backup, a batch at a time."""
+    known = s.metadata.tables.get(table)
+    numbers = set() if known is None else {name for name in columns if name in known.c and _is_double(known.c[name])}
+    places = [place for place, name in enumerate(columns) if name in numbers]
     selected = sa.select(sa.table(table, *(sa.column(name) for name in columns)))
     cursor = connection.execute(str(selected.compile(dialect=sa.dialects.sqlite.dialect())))
     while rows := cursor.fetchmany(copying.BATCH):
-        yield from rows
+        yield from (_with_nan(row, places) for row in rows) if places else rows
+
+
+def _is_double(column: sa.Column[Any]) -> bool:
+    return isinstance(column.type, sa.Double)
+
+
+def _with_nan(row: Values, places: Sequence[int]) -> Values:
+    return tuple(math.nan if place in places and value == _NAN else value for place, value in enumerate(row))
+
+
+def _without_nan(row: Values) -> Values:
+    """SQLite would make NULL of a NaN; the text is kept as it is, also in a column of numbers."""
+    return tuple(_NAN if isinstance(value, float) and math.isnan(value) else value for value in row)
 
 
 def _fill(database: Database, part: Path) -> dict[str, Any]:
@@ -159,7 +179,7 @@ def _fill(database: Database, part: Path) -> dict[str, Any]:
         # Nobody sees the file before it is whole: a crash in between leaves garbage, so nothing needs a journal.
         target.executescript("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA foreign_keys = OFF; BEGIN")
         with _snapshot(database, part) as source:
-            tables = {str(table.name): _copy_table(source, target, table) for table in copying.tables()}
+            tables = {str(table.name): _copy_table(source, target, part, table) for table in copying.tables()}
             last_ids = copying.last_ids(source)
         target.execute("COMMIT")
     return {"tables": {name: asdict(table) for name, table in tables.items()}, "last_ids": last_ids}
@@ -180,7 +200,12 @@ def _snapshot(database: Database, part: Path) -> Iterator[sa.Connection]:
         sqlite.create_file(copy)
         with database.reading() as connection, contextlib.closing(sqlite3.connect(copy)) as raw:
             driver: Any = connection.connection.driver_connection
-            driver.backup(raw)
+            try:
+                driver.backup(raw)
+            except sqlite3.OperationalError as err:
+                if _is_full(err):
+                    raise _no_room(Where(str(part))) from err
+                raise
         copied = Database(URL.create("sqlite", database=str(copy)))
         try:
             with copied.reading() as connection:
@@ -191,12 +216,14 @@ def _snapshot(database: Database, part: Path) -> Iterator[sa.Connection]:
         _remove(copy)
 
 
-def _copy_table(source: sa.Connection, target: sqlite3.Connection, table: sa.Table) -> TableContent:
+def _copy_table(source: sa.Connection, target: sqlite3.Connection, part: Path, table: sa.Table) -> TableContent:
     checksum = Checksum()
     statement = str(sa.insert(table).compile(dialect=sa.dialects.sqlite.dialect()))
     target.execute(str(sa.delete(table).compile(dialect=sa.dialects.sqlite.dialect())))
+    doubles = any(map(_is_double, table.columns))
     for batch in copying.batches(checksum.watch(copying.read(source, table))):
-        target.executemany(statement, batch)
+        with translated(part):
+            target.executemany(statement, map(_without_nan, batch) if doubles else batch)
     columns = tuple(column.name for column in table.columns)
     return TableContent(columns=columns, rows=checksum.rows, checksum=checksum.text)
 
@@ -294,15 +321,25 @@ def _damaged(where: Where, what: str) -> CatalogError:
     return CatalogError(f"the backup is damaged: {what}", where=where, hint="take another one; do not restore this one")
 
 
+def _is_full(err: BaseException | None) -> bool:
+    return getattr(err, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+
+
+def _no_room(where: Where) -> CatalogFullError:
+    return CatalogFullError("there is no room for the backup", where=where, hint="free some space")
+
+
 @contextmanager
 def translated(path: Path) -> Iterator[None]:
     """Errors of the backup's file as lakecat's own."""
     where = Where(str(path))
     try:
         yield
-    except sqlite3.DatabaseError as err:
-        if getattr(err, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
-            raise CatalogFullError("there is no room for the backup", where=where, hint="free some space") from err
+    except (sqlite3.DatabaseError, sa.exc.DBAPIError) as err:
+        if _is_full(err.orig if isinstance(err, sa.exc.DBAPIError) else err):
+            raise _no_room(where) from err
         raise _damaged(where, str(err)) from err
     except OSError as err:
+        if err.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise _no_room(where) from err
         raise CatalogError(f"the backup cannot be written or read: {err.strerror}", where=where) from err

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
-@click.option("--check", is_flag=True, help="Write nothing: read FILE and see that it is whole.")
+@click.option("--check", is_flag=True, help="Write nothing: read FILE, anywhere, and see that it is whole.")
 @click.option("--yes", is_flag=True, help="Replace FILE if it is there.")
 @common_options
 @click.pass_obj
@@ -29,8 +29,13 @@ def backup(common: Common, *, file: Path, check: bool, yes: bool) -> int:
     passwords; only its owner may read it. The lake's data is not in it.
     """
     output = common.output()
-    with common.connect() as lake:
-        manifest = lake.backup(file, replace=yes, check=check)
+    if check:  # wherever the backup is kept: there may be no project
+        from lakecat.catalog.backup import check_backup
+
+        manifest = check_backup(file)
+    else:
+        with common.connect() as lake:
+            manifest = lake.backup(file, replace=yes)
     output.emit({"backup": document(manifest, file)}, lambda: _blocks(manifest, file, checked=check))
     return 0
 
