@@ -1,0 +1,359 @@
+"""What rewrites by key have in common: the source as a table of DuckDB, and the table's files as queries.
+
+The files concerned are narrowed by the keys' bounds (partitions and column statistics), then by a semi-join over the
+key columns of what is left. DuckDB does it in limited memory, spilling to a private folder.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+import duckdb
+import pyarrow as pa
+from pyiceberg.expressions import AlwaysTrue, And, BooleanExpression, GreaterThanOrEqual, In, LessThanOrEqual
+from pyiceberg.schema import Schema
+from pyiceberg.types import (
+    DateType,
+    DecimalType,
+    IntegerType,
+    LongType,
+    NestedField,
+    StringType,
+    TimestampType,
+    TimestamptzType,
+    UUIDType,
+)
+
+from lakecat.config import EngineSettings
+from lakecat.errors import SchemaError, TableError
+from lakecat.store import LakeStore
+from lakecat.tables.conform import Conformer
+from lakecat.tables.reading import read
+from lakecat.tables.relation import (
+    by_field_id,
+    duckdb_type,
+    quoted,
+    relation_sql,
+    total_rows,
+    uuid_bytes_sql,
+    with_uuid_fields,
+    with_uuids,
+)
+from lakecat.tables.scan import PlannedFile, Scan, plan
+from lakecat.tables.snapshot_files import SnapshotFiles, engine_path
+
+#: duckdb's connections have no types.
+_Connection: TypeAlias = Any
+
+_BATCH_ROWS: Final = 65_536
+# Beyond so many keys, their bounds say as much to statistics and partitions as the keys themselves.
+_LISTED_KEYS: Final = 200
+# Of these, DuckDB's order and Iceberg's are the same for every value.
+_BOUNDED: Final = (IntegerType, LongType, DecimalType, StringType, DateType, TimestampType, TimestamptzType)
+_FILE: Final = "__lakecat_file"
+
+
+@dataclass(frozen=True, slots=True)
+class Rewrite:
+    """What replaces what. ``rows`` streams once, inside the block; ``matched`` rows of the table had one of the keys.
+
+    ``matched`` leaves out files that DuckDB cannot look into by field id; all of these are among ``removed``.
+    """
+
+    removed: tuple[PlannedFile, ...]
+    rows: pa.RecordBatchReader
+    matched: int
+
+
+@contextmanager
+def rewriting(
+    store: LakeStore,
+    scan: Scan | None,
+    source: pa.RecordBatchReader,
+    key: Sequence[str],
+    settings: EngineSettings,
+    schema: Schema,
+    *,
+    source_schema: Schema,
+) -> Iterator[Rewriting]:
+    """A rewrite of the table (None: there is none yet) by the keys of the source, for the block.
+
+    Raises SchemaError for keys that are NULL or no columns, and values that do not fit; TableError when it fails.
+    """
+    fields = [key_field(schema, name) for name in key]
+    if not fields:
+        raise SchemaError("a merge or delete by key needs at least one key column")
+    if settings.temp_directory is not None:
+        settings.temp_directory.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix="lakecat-rewrite-", dir=settings.temp_directory))
+    con: _Connection = duckdb.connect(config=_config(settings, scratch))
+    try:
+        con.execute("SET TimeZone = 'UTC'")
+        work = Rewriting(store, scan, schema, fields, con)
+        work.load(source, source_schema)
+        yield work
+    except duckdb.Error as err:
+        raise failed(scan, err) from err
+    finally:
+        con.close()
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+class Rewriting:
+    """One rewrite. The table ``source`` holds the rows that came in, ``present`` the keys that the source has now."""
+
+    def __init__(
+        self, store: LakeStore, scan: Scan | None, schema: Schema, fields: Sequence[NestedField], con: _Connection
+    ) -> None:
+        self._store = store
+        self._scan = scan
+        self._schema = schema
+        self._fields = fields
+        self._con = con
+        self._uuids = [i for i, field in enumerate(schema.fields) if isinstance(field.field_type, UUIDType)]
+        self._direct: list[PlannedFile] = []
+        self._rest: tuple[PlannedFile, ...] = ()
+        self.matched = 0
+        self.columns = ", ".join(_written(field) for field in schema.fields)
+
+    @property
+    def schema(self) -> Schema:
+        """What the rows are written with."""
+        return self._schema
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The key columns, as quoted identifiers."""
+        return tuple(quoted(field.name) for field in self._fields)
+
+    @property
+    def opened(self) -> tuple[PlannedFile, ...]:
+        """The files that ``open_files`` found."""
+        return (*self._direct, *self._rest)
+
+    def load(self, source: pa.RecordBatchReader, schema: Schema) -> None:
+        """Take the source in, fitted to the table's types as when it is written, and check its keys."""
+        self._take_in("source", source, schema)
+        self._check_null_keys()
+
+    def load_present(self, keys: pa.RecordBatchReader) -> None:
+        """Take in the keys that the source has now; other columns are not looked at."""
+        names = [field.name for field in self._fields]
+        self._take_in("present", only(keys, names), Schema(*self._fields))
+
+    def execute(self, sql: str) -> None:
+        """Run a statement of ours over ``source`` and other tables of this rewrite."""
+        self._con.execute(sql)
+
+    def count(self, sql: str) -> int:
+        """The one number that a query gives."""
+        return int(self._con.execute(sql).fetchall()[0][0])
+
+    def check_unique(self, key: Sequence[str] | None = None) -> None:
+        """Raise SchemaError unless each key comes once in the source."""
+        names = [quoted(name) for name in key or [field.name for field in self._fields]]
+        rows, distinct = self._con.execute(
+            f"SELECT count(*), count(DISTINCT ({', '.join(names)},)) FROM source"
+        ).fetchall()[0]
+        if distinct != rows:
+            names_text = ", ".join(field.name for field in self._fields)
+            raise SchemaError(
+                f"the key {names_text} comes more than once among the rows to merge",
+                hint="give each key once, or choose a key that tells the rows apart",
+            )
+
+    def open_files(self, *, everything: bool = False) -> None:
+        """Look up the table's files that may hold a key of the source; ``everything``: all of its files."""
+        if self._scan is None:
+            return
+        bounds = AlwaysTrue() if everything else self._bounds()
+        files = plan(self._store, self._scan, bounds)
+        self._con.register_filesystem(SnapshotFiles(self._store, {file.location: file.size for file in files}))
+        self._direct = [file for file in files if self._is_direct(file)]
+        self._rest = tuple(file for file in files if not self._is_direct(file))
+        if self._rest:
+            self._load_rest(self._rest)
+
+    def touched(self, *, absent: bool = False) -> str:
+        """The condition for rows ``t`` that have a key of the source, or (``absent``) one that is not ``present``."""
+        found = f"EXISTS (SELECT 1 FROM source AS s WHERE {self.on('s')})"
+        if not absent:
+            return found
+        whole = " AND ".join(f"t.{key} IS NOT NULL" for key in self.keys)
+        return f"({found} OR ({whole} AND NOT EXISTS (SELECT 1 FROM present AS p WHERE {self.on('p')})))"
+
+    def concerned(self, *, absent: bool = False) -> tuple[PlannedFile, ...]:
+        """The opened files with a touched row, and those that only PyIceberg can read; counts ``matched``."""
+        counted = f"SELECT t.{quoted(_FILE)}, count(*) FROM ({self._files_sql(self._direct, filename=True)}) AS t"
+        if absent:
+            counted += f" WHERE {self.touched(absent=True)} GROUP BY 1"
+        else:
+            counted += f" SEMI JOIN source AS s ON {self.on('s')} GROUP BY 1"
+        found = dict(self._con.execute(counted).fetchall()) if self._direct else {}
+        self.matched = sum(found.values())
+        return (*(file for file in self._direct if engine_path(self._store, file.location) in found), *self._rest)
+
+    def rows_sql(self, files: Sequence[PlannedFile]) -> str:
+        """A query for the rows of opened files, with the table's columns and types."""
+        direct = self._files_sql([file for file in files if file not in self._rest])
+        return f"{direct} UNION ALL SELECT * FROM rest" if self._rest else direct
+
+    def kept_sql(self, files: Sequence[PlannedFile], *, absent: bool = False) -> str:
+        """A query for the rows of these files that are not touched, as they are written."""
+        rows = f"SELECT {self.columns} FROM ({self.rows_sql(files)}) AS t"
+        if absent:
+            return f"{rows} WHERE NOT {self.touched(absent=True)}"
+        return f"{rows} ANTI JOIN source AS s ON {self.on('s')}"
+
+    def on(self, other: str) -> str:
+        """The condition that a row of the table, ``t``, has the key of the other."""
+        return " AND ".join(f"t.{key} = {other}.{key}" for key in self.keys)
+
+    def stream(self, sql: str) -> pa.RecordBatchReader:
+        """The query's rows, in batches, with lakecat's errors."""
+        reader = self._con.sql(sql).to_arrow_reader(_BATCH_ROWS)
+
+        def batches() -> Iterator[pa.RecordBatch]:
+            try:
+                for batch in reader:
+                    yield with_uuids(batch, self._uuids)
+            except (duckdb.Error, pa.ArrowException, OSError) as err:
+                raise failed(self._scan, err) from err
+
+        return pa.RecordBatchReader.from_batches(with_uuid_fields(reader.schema, self._uuids), batches())
+
+    def _load_rest(self, files: tuple[PlannedFile, ...]) -> None:
+        """Files that DuckDB cannot look into by field id come through PyIceberg's reader."""
+        if self._scan is None:  # there are no files then
+            return
+        rows = read(self._store, replace(self._scan, files=files))
+        self._con.register("elsewhere", rows)
+        self._con.execute(f"CREATE TABLE rest AS {relation_sql([], self._schema)}")
+        self._con.execute("INSERT INTO rest BY NAME SELECT * FROM elsewhere")
+        self._con.unregister("elsewhere")
+
+    def _take_in(self, name: str, rows: pa.RecordBatchReader, schema: Schema) -> None:
+        conform = Conformer(schema, rows.schema)
+        self._con.register("incoming", pa.RecordBatchReader.from_batches(conform.schema, map(conform, rows)))
+        items = ", ".join(_loaded(field) for field in schema.fields)
+        self._con.execute(f"CREATE TABLE {quoted(name)} AS SELECT {items} FROM incoming")
+        self._con.unregister("incoming")
+
+    def _check_null_keys(self) -> None:
+        missing = ", ".join(f"count(*) - count({name})" for name in self.keys)
+        rows, *nulls = self._con.execute(f"SELECT count(*), {missing} FROM source").fetchall()[0]
+        for field, count in zip(self._fields, nulls, strict=True):
+            if count:
+                raise SchemaError(
+                    f"the key column {field.name!r} is NULL in {count} of the {rows} rows",
+                    hint="a row without a key cannot be merged or deleted: mend the source, or choose another key",
+                )
+
+    def _bounds(self) -> BooleanExpression:
+        """What every row with one of the keys satisfies."""
+        now = {field.name: field.field_type for field in self._scan.schema.fields} if self._scan else {}
+        bounds: BooleanExpression = AlwaysTrue()
+        for field in self._fields:
+            # A dot would be read as a path; a type that is to widen has values that the files' statistics cannot have.
+            if (
+                isinstance(field.field_type, _BOUNDED)
+                and now.get(field.name) == field.field_type
+                and "." not in field.name
+            ):
+                bounds = And(bounds, self._bound(field))
+        return bounds
+
+    def _bound(self, field: NestedField) -> BooleanExpression:
+        name = quoted(field.name)
+        sql = f"SELECT DISTINCT {name} FROM source LIMIT {_LISTED_KEYS + 1}"
+        values = self._con.sql(sql).to_arrow_table().column(0).to_pylist()
+        if not values:
+            return AlwaysTrue()
+        if len(values) <= _LISTED_KEYS:
+            return _expression(In, field.name, values)
+        bounds = self._con.sql(f"SELECT min({name}), max({name}) FROM source").to_arrow_table()
+        least, most = (column[0].as_py() for column in bounds.columns)
+        return And(_expression(GreaterThanOrEqual, field.name, least), _expression(LessThanOrEqual, field.name, most))
+
+    def _is_direct(self, file: PlannedFile) -> bool:
+        return self._scan is not None and by_field_id(
+            file.data_file, self._scan.state.spec_by_id(file.data_file.spec_id)
+        )
+
+    def _files_sql(self, files: Sequence[PlannedFile], *, filename: bool = False) -> str:
+        return relation_sql(
+            [engine_path(self._store, file.location) for file in files],
+            self._schema,
+            rows=total_rows(files),
+            filename_column=_FILE if filename else None,
+        )
+
+
+def _expression(kind: Any, name: str, value: object) -> BooleanExpression:
+    """Pyiceberg's constructors take names and plain values, which their annotations do not say."""
+    expression: BooleanExpression = kind(name, value)
+    return expression
+
+
+def _written(field: NestedField) -> str:
+    """A column as the result gives it to the writer."""
+    name = quoted(field.name)
+    return f"{uuid_bytes_sql(name)} AS {name}" if isinstance(field.field_type, UUIDType) else name
+
+
+def _loaded(field: NestedField) -> str:
+    """A column of fitted Arrow data in the type that the table's files are read with."""
+    name = quoted(field.name)
+    return f"CAST({name} AS {duckdb_type(field.field_type)}) AS {name}"
+
+
+def key_field(schema: Schema, name: str) -> NestedField:
+    """The column as part of a key. Raises SchemaError when it is none, or nested."""
+    found = next((field for field in schema.fields if field.name == name), None)
+    if found is None:
+        raise SchemaError(
+            f"the table has no column {name!r} to be a key", hint=f"its columns are {', '.join(schema.column_names)}"
+        )
+    if not found.field_type.is_primitive:
+        raise SchemaError(f"column {name!r} is nested and cannot be a key")
+    return found
+
+
+def only(keys: pa.RecordBatchReader, key: Sequence[str]) -> pa.RecordBatchReader:
+    """The key columns alone. Raises SchemaError when one is missing."""
+    missing = [name for name in key if name not in keys.schema.names]
+    if missing:
+        raise SchemaError(f"the key column {missing[0]!r} is missing in the input")
+    schema = pa.schema([keys.schema.field(name) for name in key])
+    return pa.RecordBatchReader.from_batches(schema, (batch.select(list(key)) for batch in keys))
+
+
+def _config(settings: EngineSettings, scratch: Path) -> dict[str, str | bool | int | float | list[str]]:
+    config: dict[str, str | bool | int | float | list[str]] = {
+        "memory_limit": str(settings.memory_limit),
+        "temp_directory": str(scratch),
+        "python_enable_replacements": "false",
+        "autoload_known_extensions": "false",
+        "autoinstall_known_extensions": "false",
+    }
+    if settings.threads is not None:
+        config["threads"] = str(settings.threads)
+    if settings.max_temp_size is not None:
+        config["max_temp_directory_size"] = str(settings.max_temp_size)
+    return config
+
+
+def failed(scan: Scan | None, err: BaseException) -> TableError:
+    """What an error of the engine means for the table."""
+    reason = str(err).strip().splitlines()[0] if str(err).strip() else type(err).__name__
+    memory = "Out of Memory" in reason
+    return TableError(
+        f"the rewrite of {scan.state.location if scan else 'a new table'} failed: {reason}",
+        hint="raise engine.memory_limit or engine.max_temp_size in lakecat.yaml" if memory else None,
+    )
