@@ -11,7 +11,7 @@ from lakecat.types import DatasetName
 
 LOST: Final = (
     "runs that failed, were canceled, or changed no table",
-    "descriptions, owners and labels; who moved which tag when",
+    "descriptions, owners, labels and how fresh a dataset must be; who moved which tag when",
     "what other programs kept in the catalog (ML Metadata's nodes, OpenLineage events)",
     "numeric ids of executions and artifacts: they are new; UUIDs, version numbers and names are the old ones",
 )
