@@ -20,7 +20,7 @@ from lakecat.catalog.metadata_store import walking
 from lakecat.catalog.metadata_store.filters import prepare
 from lakecat.catalog.metadata_store.kinds import KINDS
 from lakecat.catalog.metadata_store.session import Session
-from lakecat.catalog.metadata_store.walking import COUNTED_HOPS, Limits, Way, walk
+from lakecat.catalog.metadata_store.walking import COUNTED_HOPS, Limits, Way, reach, walk
 
 READS, WRITES = (2, 3, 5), (1, 4, 6, 7)
 BY_NAME = {kind.name: kind for kind in KINDS}
@@ -231,6 +231,19 @@ def test_a_start_that_is_given_twice_counts_once(lab: Store, data: st.DataObject
         once, twice = walk(session, starts, way, limits), walk(session, [*starts, *starts], way, limits)
     assert (once.nodes, once.truncated) == (twice.nodes, twice.truncated)
     assert sorted(once.edges) == sorted(twice.edges)
+
+
+@SETTINGS
+@given(data=st.data())
+def test_what_is_reached_is_what_is_walked_to(lab: Store, data: st.DataObject) -> None:
+    graph, way = data.draw(graphs()), data.draw(WAYS)
+    base = lab.put(graph)
+    with lab.database.reading() as connection:
+        session = Session(connection)
+        found = reach(session, {base + node - 1 if node > 0 else -(base - node - 1) for node in graph.starts}, way)
+        assert reach(session, (), way) == frozenset()
+    expected = search(graph, way, frozenset(), included=True, hops=None)
+    assert {node - base + 1 if node > 0 else -(-node - base) - 1 for node in found} == expected.nodes
 
 
 def test_an_artifact_that_is_input_and_output_of_one_execution_ends_the_walk(lab: Store) -> None:

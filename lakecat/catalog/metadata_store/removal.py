@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from lakecat.catalog import registry
+from lakecat.catalog import registry, search_index
 from lakecat.catalog import schema as s
 from lakecat.catalog.database import now_ms
 from lakecat.catalog.driver_errors import sqlalchemy_errors
@@ -118,7 +118,7 @@ def rules(session: Session, kind: Kind, ids: Sequence[int], is_empty: IsEmpty | 
     versions, events = _marks(connection)
     protected = None
     if kind is not CONTEXT and ids and _may_lead_on(connection, kind, ids):
-        protected = frozenset(walking.walk(session, _versions(connection), "up", walking.Limits()).nodes)
+        protected = walking.reach(session, _versions(connection), "up")
     return Rules(protected=protected, versions=versions, events=events, newest=newest, is_empty=is_empty)
 
 
@@ -137,7 +137,7 @@ def renewed(connection: sa.Connection, kind: Kind, ids: Sequence[int], known: Ru
         starts = _joined(connection, kind, ids, known.protected, known.events)
         if versions != known.versions:
             starts |= _versions(connection) - known.protected
-        found = walking.walk(session, starts, "up", walking.Limits()).nodes
+        found = walking.reach(session, starts, "up")
     return replace(known, protected=known.protected.union(found), versions=versions, events=events)
 
 
@@ -311,7 +311,18 @@ def count(connection: sa.Connection, kind: Kind, ids: Sequence[int]) -> Counter[
     for name, column in _OWN[kind.name]:
         query = sa.select(sa.func.count())
         found[name] += sum(row[0] for row in rows_by_ids(connection, query.select_from(column.table), column, ids))
+    if kind is CONTEXT and (entries := _job_entries(connection, ids)):
+        query = sa.select(sa.func.count()).select_from(s.search).where(s.search.c.key_hash.in_(entries))
+        found["search entries"] += connection.execute(query).scalar_one()
     return found
+
+
+def _job_entries(connection: sa.Connection, ids: Sequence[int]) -> list[str]:
+    """The keys of what search finds jobs by; a dataset's entries refer to it."""
+    table = s.context
+    query = sa.select(table.c.name).join(s.type_, s.type_.c.id == table.c.type_id).where(s.type_.c.name == registry.JOB)
+    names = rows_by_ids(connection, query, table.c.id, ids)
+    return [search_index.key_hash(search_index.SearchKind.JOB, row[0]) for row in names]
 
 
 def counted_twice(connection: sa.Connection, kind: Kind, ids: Sequence[int]) -> Counter[str]:
@@ -348,8 +359,12 @@ def remove(connection: sa.Connection, kind: Kind, ids: Sequence[int]) -> Counter
         found[name] += connection.execute(sa.delete(column.table).where(one_of(column, backend)), parameters).rowcount
 
     if ids:
+        entries = _job_entries(connection, ids) if kind is CONTEXT else []
         for name, column in _OWN[kind.name]:
             delete(name, column)
+        if entries:
+            gone = connection.execute(sa.delete(s.search).where(s.search.c.key_hash.in_(entries)))
+            found["search entries"] += gone.rowcount
         delete(f"{kind.name}s", kind.table.c.id)
     return found
 

@@ -130,6 +130,11 @@ def walk(session: Session, starts: Collection[int], way: Way, limits: Limits) ->
     return Walk(reached.nodes, _each_once(reached.edges, way), frozenset())
 
 
+def reach(session: Session, starts: Collection[int], way: Way) -> frozenset[int]:
+    """Every node that is reached from ``starts``; without the events that lead there, which are more than the nodes."""
+    return frozenset(_recursion(session, starts, way, Limits(), None)) if starts else frozenset()
+
+
 def _by_levels(session: Session, starts: Collection[int], way: Way, limits: Limits) -> _Reached:
     """The nearest nodes, asked for hop by hop; one hop further than ``limits`` lets it, to know what they cut.
 
