@@ -24,6 +24,7 @@ def main() -> int:
             ("metadata_store", []),
             ("metadata_growth", ["--folder", folder]),
             ("search_growth", []),
+            ("catalog_sql_growth", []),
             ("commit_growth", []),
             ("csv_to_table", [*scale, "--folder", f"{folder}/csv", *dlt]),
             ("tpch_transforms", [*scale, "--folder", f"{folder}/tpch"]),
