@@ -158,6 +158,22 @@ def test_a_dataset_that_was_said_something_of_stays(bench: Any) -> None:
     assert "raw.empty" not in left
 
 
+def test_a_job_without_executions_is_found_no_more_once_it_is_gone(bench: Any) -> None:
+    """One that came with what another catalog was copied from."""
+    bench.load("raw.a")
+    put(bench, s.context, type_id=bench.catalog.type_ids["lakecat.Job"], name="nightly")
+    bench.catalog.reindex()
+    assert [hit.name for hit in bench.catalog.search("nightly").hits] == ["nightly"]
+    store = PurgeMethods(bench.catalog.database)
+    chosen = {"filter_query": "type = 'lakecat.Job'"}
+    dry = store.purge("context", **chosen)
+    done = store.purge("context", apply=True, **chosen)
+    assert dry.removed == done.removed == {"contexts": 1, "search entries": 1}
+    assert dict(done.kept) == {removal.JOB: 1}
+    assert bench.catalog.search("nightly").hits == ()
+    assert bench.catalog.integrity() == ()
+
+
 def test_what_refers_to_a_node_from_a_table_without_a_rule_keeps_it(bench: Any) -> None:
     """Every table with a foreign key to a node either goes with the node, or keeps it."""
     for kind, names in removal.REFERENCES.items():

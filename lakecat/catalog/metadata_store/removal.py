@@ -359,7 +359,10 @@ def remove(connection: sa.Connection, kind: Kind, ids: Sequence[int]) -> Counter
         found[name] += connection.execute(sa.delete(column.table).where(one_of(column, backend)), parameters).rowcount
 
     if ids:
-        entries = _job_entries(connection, ids) if kind is CONTEXT else []
+        entries: list[str] = []
+        if kind is CONTEXT:
+            search_index.ready(connection)
+            entries = _job_entries(connection, ids)
         for name, column in _OWN[kind.name]:
             delete(name, column)
         if entries:
