@@ -190,7 +190,10 @@ class WriteMode(StrEnum):
     APPEND = "append"
     REPLACE = "replace"
     REPLACE_PARTITIONS = "replace_partitions"
+    REPLACE_KEYS = "replace_keys"
     MERGE = "merge"
+    APPEND_NEW = "append_new"
+    HISTORY = "history"
     DELETE = "delete"
 
 

@@ -15,7 +15,7 @@ from lakecat.config.settings import (
     WriteSettings,
     load_settings,
 )
-from lakecat.config.streams import KEYED, StreamJob, StreamKeys, listed
+from lakecat.config.streams import KEYED, HistoryKeys, StreamJob, StreamKeys, listed
 from lakecat.config.validate import Frozen, suggestion, validate
 from lakecat.config.values import PartitionSpecText, parse_duration, parse_size
 
@@ -26,6 +26,7 @@ __all__ = [
     "Document",
     "EngineSettings",
     "Frozen",
+    "HistoryKeys",
     "IngestJob",
     "JobFile",
     "PartitionSpecText",

@@ -75,6 +75,30 @@ class QuarantineKeys(Frozen):
     max_fraction: float = Field(default=1.0, ge=0, le=1, description="so does a greater part of a slice's rows")
 
 
+class DeletesKeys(Frozen):
+    """How the source tells that a row is deleted, for the modes merge and history."""
+
+    flag: str | None = Field(
+        default=None, description="a column: the row is deleted where it is true, or not NULL if it is no boolean"
+    )
+    absent: bool = Field(default=False, description="rows that the source does not have any more are deleted")
+
+
+class HistoryKeys(Frozen):
+    """How mode history keeps what held before."""
+
+    valid_from: str = Field(default="valid_from", description="column: from when on the row holds")
+    valid_to: str = Field(default="valid_to", description="column: until when it held; NULL: it holds now")
+    at: str | None = Field(default=None, description="the source's column that says when; default: the run's time")
+    ignore: Annotated[tuple[str, ...], BeforeValidator(listed)] = Field(
+        default=(), description="columns that make no new row when they alone change"
+    )
+
+
+def _deletes(value: object) -> object:
+    return {"absent": True} if value == "absent" else value
+
+
 def _cursor(value: object) -> object:
     return {"column": value} if isinstance(value, str) else value
 
@@ -104,18 +128,31 @@ class LandingKeys(Frozen):
     checkpoint: int | None = Field(
         default=None, gt=0, description="about how many rows of a long load are committed at once"
     )
+    deletes: Annotated[DeletesKeys | None, BeforeValidator(_deletes)] = Field(
+        default=None, description="`absent`, or the keys below: which rows are deleted (merge and history)"
+    )
+    history: HistoryKeys | None = Field(default=None, description="how mode history keeps what held before")
+    execution_column: bool = Field(
+        default=False, description="each row says in _lakecat_execution which execution wrote it"
+    )
     quarantine: Annotated[QuarantineKeys | None, BeforeValidator(_quarantine)] = Field(
         default=None, description="`true`, or the keys below: rows that cannot be read are set aside, not an error"
     )
 
     @model_validator(mode="after")
-    def _keys_differ(self) -> Self:
+    def _keys_fit(self) -> Self:
         if len(set(self.key)) != len(self.key):
             raise ValueError("key names a column twice")
+        if self.deletes is not None and self.mode not in (WriteMode.MERGE, WriteMode.HISTORY):
+            raise ValueError(f"deletes means nothing with mode {self.mode.value}; it is for merge and history")
+        if self.history is not None and self.mode is not WriteMode.HISTORY:
+            raise ValueError(f"history means nothing with mode {self.mode.value}; say mode: history")
         return self
 
 
-KEYED: Final = frozenset({WriteMode.MERGE, WriteMode.DELETE})
+KEYED: Final = frozenset(
+    {WriteMode.MERGE, WriteMode.DELETE, WriteMode.APPEND_NEW, WriteMode.HISTORY, WriteMode.REPLACE_KEYS}
+)
 """Modes that cannot do without a key."""
 
 

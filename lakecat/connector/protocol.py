@@ -173,6 +173,17 @@ class SliceReader(Protocol):
         """Free files and child processes; safe to call twice."""
 
 
+@runtime_checkable
+class KeyedReader(SliceReader, Protocol):
+    """A reader that can also tell which keys the stream has now, so that what was deleted is known."""
+
+    def keys(self) -> pa.RecordBatchReader:
+        """Every key, at the moment of which the slice's rows are; asked for after the last batch, at most once.
+
+        Its columns are those that ``ReadOptions.keys`` names.
+        """
+
+
 @dataclass(frozen=True, slots=True)
 class ReadOptions:
     """What lakecat knows when it asks for a slice.
@@ -181,12 +192,14 @@ class ReadOptions:
     them is read with them; a value that does not fit raises ParseError with file, line and column. ``declared``
     (column name to Arrow type) comes from the job's ``columns:`` and binds even on the first load. ``rejects`` is how
     many rows may be set aside (``ReadSummary.rejected``) instead of raising; None: not one, the first bad row raises.
+    ``keys`` names the key columns where :meth:`KeyedReader.keys` will be asked for.
     """
 
     expected: pa.Schema | None = None
     declared: Mapping[str, pa.DataType] = field(default_factory=dict)
     batch_rows: int = 65_536
     rejects: int | None = None
+    keys: tuple[str, ...] = ()
 
 
 def _no_secret(_reference: str) -> str:

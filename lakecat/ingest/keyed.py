@@ -1,4 +1,4 @@
-"""Rows by key for merge and delete: no key is NULL, and each key comes once, its last row being the one that counts."""
+"""Rows by key: no key is NULL, and each key comes once, its last row being the one that counts."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,13 +21,30 @@ _OPTIONS: Final = pa.ipc.IpcWriteOptions(compression="lz4")
 _ORDINAL: Final = "lakecat_ordinal"
 
 
+@dataclass(frozen=True, slots=True)
+class Spooled:
+    """Rows that wait in a file and can be read as often as is wanted."""
+
+    schema: pa.Schema
+    path: Path
+    survivors: pa.ChunkedArray | None
+
+    @contextmanager
+    def open(self) -> Iterator[pa.RecordBatchReader]:
+        """The rows, in the order of the input."""
+        with pa.OSFile(str(self.path), "rb") as source:
+            reader = pa.ipc.open_file(source)
+            yield pa.RecordBatchReader.from_batches(self.schema, _surviving(reader, self.survivors))
+
+
 @contextmanager
 def rows_by_key(
-    batches: pa.RecordBatchReader, key: Sequence[str], settings: EngineSettings
-) -> Iterator[pa.RecordBatchReader]:
+    batches: pa.RecordBatchReader, key: Sequence[str], settings: EngineSettings, *, unique: bool = True
+) -> Iterator[Spooled]:
     """The same rows with each key once: where it comes several times, the last row in the order of the input.
 
-    The rows wait in a temporary file on the local disk while the block runs, so their number is not bounded by memory.
+    With ``unique`` False every row stays. The rows wait in a temporary file on the local disk while the block runs, so
+    their number is not bounded by memory.
     Raises SchemaError naming the column and the row where a key is NULL or a key column is missing.
     """
     for name in key:
@@ -36,10 +54,8 @@ def rows_by_key(
     try:
         path = folder / "rows.arrow"
         rows = _spool(batches, key, path)
-        survivors = _last_of_each(path, key, rows, settings, folder)
-        with pa.OSFile(str(path), "rb") as source:
-            reader = pa.ipc.open_file(source)
-            yield pa.RecordBatchReader.from_batches(batches.schema, _surviving(reader, survivors))
+        survivors = _last_of_each(path, key, rows, settings, folder) if unique else None
+        yield Spooled(batches.schema, path, survivors)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

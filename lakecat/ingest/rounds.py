@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Final
 
 import pyarrow as pa
@@ -16,17 +17,19 @@ from pyiceberg.schema import Schema
 from pyiceberg.types import NestedField
 
 from lakecat.catalog import ExecutionStart
-from lakecat.config import IngestJob, StreamJob
-from lakecat.connector import Connector, ReadOptions, ReadSummary, Slice, SliceReader
+from lakecat.config import HistoryKeys, IngestJob, StreamJob
+from lakecat.connector import Connector, KeyedReader, ReadOptions, ReadSummary, Slice, SliceReader
 from lakecat.errors import LakecatError, SourceError, StreamsFailedError, TableError, UsageError
 from lakecat.ingest.connectors import nulls_for_missing
 from lakecat.ingest.quarantine import Rejects, quarantine_of
 from lakecat.ingest.reading import open_slice
 from lakecat.ingest.results import IngestResult, result_of
+from lakecat.ingest.shaping import EXECUTION_COLUMN, with_execution
 from lakecat.ingest.streams import stream_name
 from lakecat.ingest.target import Loaded, Target, load
 from lakecat.landing import Harvest, Held, Landed, OnProgress, Services, Work, land
 from lakecat.tables import TableChange, TableState
+from lakecat.tables.validity import Validity
 from lakecat.types import (
     ColumnEdge,
     DatasetName,
@@ -182,7 +185,10 @@ class Run:
         threads = self.services.settings.engine.threads
         with closing(open_slice(self.connector, part.slice, _options(stream, state), threads=threads)) as reader:
             rows = pa.RecordBatchReader.from_batches(reader.schema, _checked(reader, work))
-            loaded = load(self.services, work, self._target(part), state, rows)
+            if stream.execution_column:
+                rows = with_execution(rows, work.execution.uuid)
+            keys = reader.keys if stream.deletes and stream.deletes.absent and isinstance(reader, KeyedReader) else None
+            loaded = load(self.services, work, self._target(part), state, rows, keys)
             summary = reader.summary()
         self._refuse_unremembered(part, summary)
         rejected = gathered.rejects.add(stream, summary.rows, summary.rejected)
@@ -205,6 +211,9 @@ class Run:
             key=stream.key,
             partition=stream.partition,
             null_for_missing=nulls_for_missing(self.job),
+            deleted=stream.deletes.flag if stream.deletes else None,
+            absent=stream.deletes.absent if stream.deletes else False,
+            validity=_validity(stream, self.services.clock()),
             where=stream.where_of,
             source=slice_.files[0].uri if slice_.files else self._source_names(part)[0],
         )
@@ -247,10 +256,34 @@ def _result(stream: StreamJob, landed: Landed, made: _Made | None, seconds: floa
 
 def _options(stream: StreamJob, state: TableState | None) -> ReadOptions:
     expected = None if state is None else _plain(schema_to_pyarrow(state.schema, include_field_ids=False))
+    if expected is not None:
+        ours = _our_columns(stream)
+        expected = pa.schema([column for column in expected if column.name not in ours])
     if expected is not None and stream.mode is WriteMode.DELETE:
         expected = pa.schema([expected.field(name) for name in stream.key if name in expected.names])
     rejects = None if stream.quarantine is None else stream.quarantine.max_rows
-    return ReadOptions(expected=expected, declared=_declared(stream), rejects=rejects)
+    keys = stream.key if stream.deletes and stream.deletes.absent else ()
+    return ReadOptions(expected=expected, declared=_declared(stream), rejects=rejects, keys=keys)
+
+
+def _our_columns(stream: StreamJob) -> frozenset[str]:
+    """Columns of the table that the source does not have."""
+    history = stream.history or HistoryKeys()
+    times = (history.valid_from, history.valid_to) if stream.mode is WriteMode.HISTORY else ()
+    return frozenset((EXECUTION_COLUMN, *times))
+
+
+def _validity(stream: StreamJob, now: datetime) -> Validity | None:
+    if stream.mode is not WriteMode.HISTORY:
+        return None
+    history = stream.history or HistoryKeys()
+    return Validity(
+        valid_from=history.valid_from,
+        valid_to=history.valid_to,
+        now=now,
+        at=history.at,
+        ignored=frozenset((*history.ignore, EXECUTION_COLUMN)),
+    )
 
 
 def _checked(reader: SliceReader, work: Work) -> Iterator[pa.RecordBatch]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -10,8 +11,10 @@ from pyiceberg.manifest import DataFile
 from pyiceberg.partitioning import PartitionSpec
 from pyiceberg.schema import Schema
 
+from lakecat.config import KEYED
 from lakecat.errors import ConfigError, NotFoundError, SchemaError, SourceError, Where
-from lakecat.ingest.keyed import rows_by_key
+from lakecat.ingest.keyed import Spooled, rows_by_key
+from lakecat.ingest.shaping import EXECUTION_COLUMN
 from lakecat.landing import Services, Work
 from lakecat.tables import (
     ALL,
@@ -28,19 +31,26 @@ from lakecat.tables import (
     new_table,
     parse_partition,
 )
-from lakecat.tables.rewrite import delete_keys, merge_upsert
+from lakecat.tables.rewrite import Rewrite, delete_keys, insert_new, merge_upsert, replace_keys
+from lakecat.tables.validity import Validity, rewrite_history
 from lakecat.types import DatasetName, WriteMode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """The table that rows go to, and how. ``where`` is the place to mend in the job, ``source`` names the input."""
+    """The table that rows go to, and how. ``where`` is the place to mend in the job, ``source`` names the input.
+
+    ``deleted`` is a column that says that its row is deleted; ``absent``: so are rows that do not come any more.
+    """
 
     dataset: DatasetName
     mode: WriteMode
     key: tuple[str, ...] = ()
     partition: tuple[str, ...] = ()
     null_for_missing: bool = False
+    deleted: str | None = None
+    absent: bool = False
+    validity: Validity | None = None
     where: Callable[[str], Where | None] = lambda _key: None
     source: str | None = None
 
@@ -66,19 +76,25 @@ class _Plan:
 
 
 def load(
-    services: Services, work: Work, target: Target, state: TableState | None, rows: pa.RecordBatchReader
+    services: Services,
+    work: Work,
+    target: Target,
+    state: TableState | None,
+    rows: pa.RecordBatchReader,
+    present: Callable[[], pa.RecordBatchReader] | None = None,
 ) -> Loaded:
     """Write ``rows`` and build the change for the commit.
 
+    ``present`` gives every key that the source has now; without it those of ``rows`` count as that.
     Raises SchemaError (the rows do not fit the table), ConfigError (the job does not), NotFoundError (delete from a
     table that is not there), SourceError (an empty source would replace rows).
     """
     if state is None and target.mode is WriteMode.DELETE:
         raise NotFoundError(f"there is no table {target.dataset} to delete from", where=target.where("target"))
     counted = _Counted(rows)
-    plan = _plan(target, state, rows.schema)
-    if target.mode in (WriteMode.MERGE, WriteMode.DELETE):
-        return _load_by_key(services, work, target, state, plan, counted)
+    plan = _plan(target, state, _with_validity(rows.schema, target.validity))
+    if target.mode in KEYED:
+        return _load_by_key(services, work, target, state, plan, counted, present)
     written = work.write(target.dataset, counted.reader, schema=plan.schema, spec=plan.spec)
     removed = _removed(target, state, written)
     changes = bool(written.files) or plan.change is not None
@@ -108,7 +124,8 @@ def _plan(target: Target, state: TableState | None, incoming: pa.Schema) -> _Pla
         return _Plan(change.schema, spec, change, spec)
     if target.mode is WriteMode.DELETE:
         return _Plan(state.schema, state.spec, None, None)
-    missing = [field.name for field in state.schema.fields if incoming.get_field_index(field.name) < 0]
+    theirs = [field.name for field in state.schema.fields if field.name != EXECUTION_COLUMN]
+    missing = [name for name in theirs if incoming.get_field_index(name) < 0]
     if missing and not target.null_for_missing:
         raise SchemaError(
             f"the table's column {missing[0]!r} is missing",
@@ -175,31 +192,97 @@ _OPERATIONS = {
     WriteMode.APPEND: Operation.APPEND,
     WriteMode.REPLACE: Operation.REPLACE,
     WriteMode.REPLACE_PARTITIONS: Operation.OVERWRITE,
-    WriteMode.MERGE: Operation.OVERWRITE,
     WriteMode.DELETE: Operation.DELETE,
 }
 
 
+def _with_validity(schema: pa.Schema, validity: Validity | None) -> pa.Schema:
+    """The columns of a history table: those that come in, and when a row holds."""
+    for name in () if validity is None else (validity.valid_from, validity.valid_to):
+        if schema.get_field_index(name) >= 0:
+            raise SchemaError(
+                f"the input has a column {name!r} of its own",
+                hint="give valid_from and valid_to other names in history:",
+            )
+        schema = schema.append(pa.field(name, pa.timestamp("us", "UTC")))
+    return schema
+
+
 def _load_by_key(
-    services: Services, work: Work, target: Target, state: TableState | None, plan: _Plan, counted: _Counted
+    services: Services,
+    work: Work,
+    target: Target,
+    state: TableState | None,
+    plan: _Plan,
+    counted: _Counted,
+    present: Callable[[], pa.RecordBatchReader] | None,
 ) -> Loaded:
-    """Merge and delete: only the files that hold a key of the input are written anew."""
+    """Only the files that hold a key of the input are written anew."""
     engine = services.settings.engine
-    with rows_by_key(counted.reader, target.key, engine) as rows:
-        if state is None or state.current_snapshot_id is None:
+    at = target.validity.at if target.validity else None
+    key = target.key if at is None or at in target.key else (*target.key, at)
+    scan = None if state is None or state.current_snapshot_id is None else Scan(state)
+    unique = target.mode is not WriteMode.REPLACE_KEYS
+    with rows_by_key(counted.reader, key, engine, unique=unique) as spooled, spooled.open() as rows:
+        if scan is None and target.mode is WriteMode.DELETE:
+            return _unchanged(counted.rows)
+        if scan is None and target.deleted is None and target.validity is None:
             written = work.write(target.dataset, rows, schema=plan.schema, spec=plan.spec)
             return _loaded(work, target, plan, counted.rows, written, ())
-        scan = Scan(state)
-        with (
-            delete_keys(services.store, scan, rows, target.key, settings=engine)
-            if target.mode is WriteMode.DELETE
-            else merge_upsert(services.store, scan, rows, target.key, settings=engine, schema=plan.schema)
-        ) as rewrite:
+        with _rewrite(services, scan, target, plan, spooled, rows, present) as rewrite:
             written = work.write(target.dataset, rewrite.rows, schema=plan.schema, spec=plan.spec)
             removed = tuple(file.data_file for file in rewrite.removed)
     if not removed and not written.files and plan.change is None:
         return _unchanged(counted.rows)
-    return _loaded(work, target, plan, counted.rows, written, removed, base=state.current_snapshot_id)
+    base = None if state is None else state.current_snapshot_id
+    return _loaded(work, target, plan, counted.rows, written, removed, base=base)
+
+
+@contextmanager
+def _rewrite(
+    services: Services,
+    scan: Scan | None,
+    target: Target,
+    plan: _Plan,
+    spooled: Spooled,
+    rows: pa.RecordBatchReader,
+    present: Callable[[], pa.RecordBatchReader] | None,
+) -> Iterator[Rewrite]:
+    """The rewrite that the mode asks for."""
+    store, engine, key, schema = services.store, services.settings.engine, target.key, plan.schema
+    with ExitStack() as stack:
+        if target.mode is WriteMode.DELETE and scan is not None:
+            yield stack.enter_context(delete_keys(store, scan, rows, key, settings=engine))
+            return
+        if target.mode is WriteMode.APPEND_NEW:
+            yield stack.enter_context(insert_new(store, scan, rows, key, settings=engine, schema=schema))
+            return
+        if target.mode is WriteMode.REPLACE_KEYS:
+            yield stack.enter_context(replace_keys(store, scan, rows, key, settings=engine, schema=schema))
+            return
+        keys = None
+        if target.absent:
+            keys = present() if present else stack.enter_context(spooled.open())
+        if target.validity is None:
+            yield stack.enter_context(
+                merge_upsert(
+                    store, scan, rows, key, settings=engine, schema=schema, deleted=target.deleted, present=keys
+                )
+            )
+            return
+        yield stack.enter_context(
+            rewrite_history(
+                store,
+                scan,
+                rows,
+                key,
+                target.validity,
+                settings=engine,
+                schema=schema,
+                deleted=target.deleted,
+                present=keys,
+            )
+        )
 
 
 def _loaded(
@@ -212,11 +295,11 @@ def _loaded(
     *,
     base: int | None = None,
 ) -> Loaded:
-    # A merge that met no row of the table is an append, also for those who ask what was appended.
-    appends = target.mode is WriteMode.MERGE and not removed
+    # What met no row of the table is an append, also for those who ask what was appended.
+    appends = not removed and target.mode in KEYED and target.mode is not WriteMode.DELETE
     change = TableChange(
         dataset=target.dataset,
-        operation=Operation.APPEND if appends else _OPERATIONS[target.mode],
+        operation=Operation.APPEND if appends else _OPERATIONS.get(target.mode, Operation.OVERWRITE),
         location=work.location(target.dataset),
         schema=plan.change,
         spec=plan.new_spec,
