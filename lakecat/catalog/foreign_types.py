@@ -14,7 +14,7 @@ from lakecat.catalog.enums import PropertyType, TypeKind
 from lakecat.catalog.reading import properties_of
 from lakecat.types import Json
 
-RUN: Final = ("openlineage.Run", TypeKind.EXECUTION)
+RUN: Final = (registry.OPENLINEAGE_RUN, TypeKind.EXECUTION)
 STATIC_JOB: Final = ("openlineage.Job", TypeKind.EXECUTION)
 """What a JobEvent tells without a run: an execution that stands for the job at rest."""
 JOB: Final = ("openlineage.Job", TypeKind.CONTEXT)

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from lakecat.catalog import foreign_types, registry
+from lakecat.catalog import registry
 from lakecat.catalog import schema as s
 from lakecat.catalog.enums import EventType
 from lakecat.catalog.leases import moment
@@ -268,7 +268,7 @@ def other_execution(connection: sa.Connection, text: str) -> tuple[int, str] | N
     if text.isascii() and text.isdigit() and len(text) < 19:
         query = query.where(node.c.id == int(text))
     else:
-        query = query.where(kind.c.name == foreign_types.RUN[0], kind.c.version.is_(None), node.c.name == text.lower())
+        query = query.where(kind.c.name == registry.OPENLINEAGE_RUN, kind.c.version.is_(None), node.c.name == text.lower())
     found = connection.execute(query.limit(1)).first()
     return None if found is None else (found.id, found.name)
 

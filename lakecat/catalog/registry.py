@@ -29,6 +29,8 @@ TABLE_VERSION: Final = "lakecat.TableVersion"
 SCHEMA: Final = "lakecat.Schema"
 SOURCE: Final = "lakecat.Source"
 SCRIPT: Final = "lakecat.Script"
+OPENLINEAGE_RUN: Final = "openlineage.Run"
+"""The type of another program's runs; the module of the others is only loaded by who walks their lineage."""
 
 _S, _I = PropertyType.STRING, PropertyType.INT
 _EXECUTION: Final = {"uuid": _S, "job": _S, "run_key": _S, "host": _S, "pid": _I, "user": _S, "command": _S,
