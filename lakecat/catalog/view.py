@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -288,7 +288,7 @@ def _sorts(column: ViewColumn) -> bool:
     return column.ordered or (whole and isinstance(column.value, sa.Column))
 
 
-def batches(connection: sa.Connection, fetch: Fetch, size: int) -> Iterator[list[tuple[Any, ...]]]:
+def batches(connection: sa.Connection, fetch: Fetch, size: int) -> Generator[list[tuple[Any, ...]]]:
     """What the database holds of the columns, by column, ``size`` rows at a time as they come; 1 without columns."""
     streaming = connection.execution_options(stream_results=True, yield_per=size)
     for statement in fetch.statements():

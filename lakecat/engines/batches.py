@@ -7,7 +7,8 @@ that they spill to disk beyond the memory limit, and are at one moment however l
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from typing import Final, Self, TypeAlias
 
 import duckdb
@@ -26,8 +27,8 @@ from lakecat.types import DatasetName
 
 __all__ = ["DIALECT", "BatchSession", "Fetch", "Need"]
 
-Fetch: TypeAlias = Callable[[DatasetName, Need], Iterable[pa.RecordBatch]]
-"""Gives the rows of a relation: the needed columns, in order; more rows than needed do no harm."""
+Fetch: TypeAlias = Callable[[DatasetName, Need], Generator[pa.RecordBatch]]
+"""Gives the rows of a relation: the needed columns, in order; more rows than needed do no harm. It is closed."""
 
 _BATCH: Final = "lakecat_batch"
 _RESULT_ROWS: Final = 65_536
@@ -96,7 +97,8 @@ class BatchSession:
             need = self._narrowed(name, wanted[name], bound)
             self._con.execute(f"DROP TABLE {sql_name(name)}")
             self._make(name, need.columns)
-            self._fill(name, fetch(name, need))
+            with closing(fetch(name, need)) as batches:
+                self._fill(name, batches)
             self._counts[name] = self._con.execute(f"SELECT count(*) FROM {sql_name(name)}").fetchall()[0][0]
 
     def _narrowed(self, name: DatasetName, need: Need, bound: Sequence[Link]) -> Need:

@@ -7,9 +7,9 @@ rows that its text needs, with bound values.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -185,7 +185,7 @@ def _schema(view: View) -> Schema:
     return Schema(*fields)
 
 
-def _fetch(connection: sa.Connection, view: View, need: Need) -> Iterator[pa.RecordBatch]:
+def _fetch(connection: sa.Connection, view: View, need: Need) -> Generator[pa.RecordBatch]:
     condition, used, exact = _condition(view, need.predicate)
     if condition is not None and _size(condition) > _MOST_VALUES:
         condition, used, exact = None, (), False
@@ -200,9 +200,11 @@ def _fetch(connection: sa.Connection, view: View, need: Need) -> Iterator[pa.Rec
     if not exact or not fetch.can_cut:
         fetch = replace(fetch, order=(), limit=None)
     shown = [view.column(name) for name in need.columns]
-    for values in batches(connection, fetch, _BATCH_ROWS):
-        arrays = [_array(column, found) for column, found in zip(shown, values, strict=True)]
-        yield pa.RecordBatch.from_arrays(arrays, names=list(need.columns))
+    # Closed at once when nobody wants more: the cursor must go before its connection does.
+    with closing(batches(connection, fetch, _BATCH_ROWS)) as found:
+        for values in found:
+            arrays = [_array(column, each) for column, each in zip(shown, values, strict=True)]
+            yield pa.RecordBatch.from_arrays(arrays, names=list(need.columns))
 
 
 def _array(column: ViewColumn, values: Sequence[Any]) -> pa.Array:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -290,6 +290,39 @@ def check(filled: Catalog, sql: str) -> object:
     found = told(answer)
     assert found == told(everything), sql
     return found
+
+
+@pytest.mark.parametrize("at", [BatchSession._fill, catalog_sql._array])
+def test_ctrl_c_while_rows_are_fetched_leaves_nothing_behind(
+    filled: Catalog,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    at: Callable[..., object],
+) -> None:
+    """Wherever it comes: while rows are taken from the database, or while they are put into the engine."""
+
+    def fill(_session: BatchSession, _name: object, batches: Iterator[pa.RecordBatch]) -> None:
+        assert next(batches).num_rows == 3
+        raise KeyboardInterrupt
+
+    def array(*_arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(catalog_sql, "_BATCH_ROWS", 3)
+    if at is BatchSession._fill:
+        monkeypatch.setattr(BatchSession, "_fill", fill)
+    else:
+        monkeypatch.setattr(catalog_sql, "_array", array)
+    engine = EngineSettings(temp_directory=tmp_path / "spill")
+    query = catalog_sql.query_catalog(filled, engine, "SELECT * FROM executions", dialect="duckdb", now=NOW)
+    with pytest.raises(KeyboardInterrupt), query:
+        pytest.fail("it was not interrupted")
+    assert caplog.records == []
+    assert list((tmp_path / "spill").iterdir()) == []
+    assert filled.database.engine.pool.checkedout() == 0
+    monkeypatch.undo()
+    assert answer(filled, "SELECT count(*) AS n FROM executions").to_pylist() == [{"n": 30}]
 
 
 def test_only_first_rows_are_fetched_where_the_database_knows_them(filled: Catalog) -> None:
