@@ -154,7 +154,8 @@ class LineageMethods(StoreBase):
             max_nodes: how many artifacts and executions there are, at most; the nearest
             fields: what of the answer is filled, see ``FIELDS``; all without it
 
-        The answer's ``truncated`` says which of the limits left something out.
+        The answer's ``truncated`` says which of the limits left something out; where ``max_nodes`` did, the others as
+        far as the answer reaches.
 
         Raises UnknownNodeError (an id that is not there), InvalidValueError, FilterError.
         """
