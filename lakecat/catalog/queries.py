@@ -268,7 +268,9 @@ def other_execution(connection: sa.Connection, text: str) -> tuple[int, str] | N
     if text.isascii() and text.isdigit() and len(text) < 19:
         query = query.where(node.c.id == int(text))
     else:
-        query = query.where(kind.c.name == registry.OPENLINEAGE_RUN, kind.c.version.is_(None), node.c.name == text.lower())
+        query = query.where(
+            kind.c.name == registry.OPENLINEAGE_RUN, kind.c.version.is_(None), node.c.name == text.lower()
+        )
     found = connection.execute(query.limit(1)).first()
     return None if found is None else (found.id, found.name)
 
