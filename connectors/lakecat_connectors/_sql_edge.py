@@ -1,0 +1,131 @@
+"""The rows at the edge of what was read: known again by a hash of what identifies them.
+
+Rows with a cursor that equals the last one read, or that lies within ``lag`` below it, may still get company: they are
+read again at the next run, and those that were there before are dropped. What is remembered of a row is 12 bytes of
+BLAKE2b over its key (else all of its columns) and its cursor, so that a position stays below its limit.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, time
+from decimal import Decimal
+from typing import Any, Final
+
+import pyarrow as pa
+
+from lakecat.types import Json
+
+MAX_HASHES: Final = 2_500
+"""So many hashes of 16 characters stay well below the 64 KiB that a position may have."""
+
+_HASH_BYTES: Final = 12
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Edge:
+    """What was there: every row whose cursor is at least ``low`` (None: no such row, only NULLs), and no others.
+
+    ``hashes`` is None where there were more than :data:`MAX_HASHES`; then only the number of rows is known.
+    """
+
+    low: str | None
+    columns: tuple[str, ...]
+    rows: int
+    hashes: tuple[str, ...] | None
+
+    def to_json(self) -> dict[str, Json]:
+        """For the position."""
+        return {
+            "low": self.low,
+            "columns": list(self.columns),
+            "rows": self.rows,
+            "hashes": None if self.hashes is None else list(self.hashes),
+        }
+
+    @classmethod
+    def from_json(cls, value: Any) -> Edge:
+        """The edge that ``to_json`` described."""
+        hashes = value["hashes"]
+        return cls(
+            low=value["low"],
+            columns=tuple(value["columns"]),
+            rows=value["rows"],
+            hashes=None if hashes is None else tuple(hashes),
+        )
+
+    def has_all(self, other: Edge) -> bool:
+        """Whether every row of ``other`` is one of these; by their number where hashes are missing."""
+        if self.hashes is None or other.hashes is None:
+            return self.hashes is other.hashes and self.rows == other.rows
+        return not Counter(other.hashes) - Counter(self.hashes)
+
+
+def gather(batches: Iterable[pa.RecordBatch], low: str | None, columns: Sequence[str]) -> Edge:
+    """The edge of rows that hold ``columns``; hashes are given up beyond :data:`MAX_HASHES`."""
+    rows, found = 0, []
+    for batch in batches:
+        rows += batch.num_rows
+        if rows <= MAX_HASHES:
+            found += row_hashes(batch, columns)
+    hashes = tuple(sorted(found)) if rows <= MAX_HASHES else None
+    return Edge(low=low, columns=tuple(columns), rows=rows, hashes=hashes)
+
+
+class Known:
+    """Rows to drop, each as often as it was there."""
+
+    def __init__(self, hashes: Iterable[str], columns: Sequence[str]) -> None:
+        self._left = Counter(hashes)
+        self._columns = columns
+
+    def without(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """The batch without the rows that are known."""
+        keep = [not self._take(one) for one in row_hashes(batch, self._columns)]
+        return batch if all(keep) else batch.filter(pa.array(keep, pa.bool_()))
+
+    def _take(self, one: str) -> bool:
+        if not self._left[one]:
+            return False
+        self._left[one] -= 1
+        return True
+
+
+def row_hashes(batch: pa.RecordBatch, columns: Sequence[str]) -> list[str]:
+    """A hash of each row's values in ``columns``; the same for equal values, however wide their column's type is."""
+    values = [batch.column(name).to_pylist() for name in columns]
+    return [_hash(row) for row in zip(*values, strict=True)]
+
+
+def _hash(row: Sequence[Any]) -> str:
+    digest = hashlib.blake2b(digest_size=_HASH_BYTES)
+    for value in row:
+        text = _canonical(value).encode("utf-8", "surrogatepass")
+        digest.update(f"{len(text)}:".encode())
+        digest.update(text)
+    return base64.urlsafe_b64encode(digest.digest()).decode()
+
+
+def _canonical(value: Any) -> str:
+    """A text that differs for different values, and stays when a column becomes wider (int to long, more scale)."""
+    if isinstance(value, bool) or value is None:
+        return repr(value)
+    if isinstance(value, int):
+        return f"n{value}"
+    if isinstance(value, Decimal):
+        text = format(value, "f")
+        return f"n{text.rstrip('0').rstrip('.') if '.' in text else text}"
+    if isinstance(value, float):
+        return f"f{value!r}" if math.isfinite(value) else f"f{value}"
+    if isinstance(value, list):
+        return f"[{','.join(f'{len(text)}:{text}' for text in map(_canonical, value))}]"
+    if isinstance(value, dict):
+        return f"{{{','.join(f'{name!r}:{_canonical(part)}' for name, part in value.items())}}}"
+    if isinstance(value, datetime | time):
+        return f"t{value.isoformat()}"
+    return f"{type(value).__name__}{value!r}"

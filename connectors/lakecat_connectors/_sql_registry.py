@@ -1,0 +1,33 @@
+"""Which source reads which URL; a source's module, and its driver, are imported when a job names it."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Mapping
+from typing import Final
+
+from lakecat.connector import ConnectorContext
+from lakecat.errors import ConfigError
+from lakecat_connectors._sql_options import ConnectionOptions
+from lakecat_connectors._sql_source import SqlSource
+
+SOURCES: Final[Mapping[str, tuple[str, str]]] = {
+    "postgresql": ("_sql_postgres", "PostgresSource"),
+    "postgres": ("_sql_postgres", "PostgresSource"),
+    "postgresql+psycopg": ("_sql_postgres", "PostgresSource"),
+}
+
+
+def open_source(options: ConnectionOptions, context: ConnectorContext) -> SqlSource:
+    """The source for the URL's scheme. Raises ConfigError for schemes unknown, and for drivers not installed."""
+    scheme = options.url.drivername
+    if scheme not in SOURCES:
+        close = difflib.get_close_matches(scheme, SOURCES, n=1)
+        raise ConfigError(
+            f"sql connector: no source reads {scheme}:// URLs",
+            hint=f"did you mean {close[0]}://?" if close else f"there are {', '.join(sorted(SOURCES))}",
+        )
+    module, name = SOURCES[scheme]
+    kind: type[SqlSource] = getattr(importlib.import_module(f"lakecat_connectors.{module}"), name)
+    return kind.open(options, context)

@@ -1,0 +1,259 @@
+"""The ``sql`` connector: tables, views and queries of a database, whole or by a cursor; see docs/connectors-sql.md."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
+
+import pyarrow as pa
+
+from lakecat.connector import (
+    ConnectorContext,
+    ReadOptions,
+    ReadSummary,
+    Slice,
+    SliceReader,
+    Stream,
+    StreamRequest,
+    StreamState,
+)
+from lakecat.connector.columns import check_names
+from lakecat.errors import ConfigError, SourceChangedError, SourceError, UsageError, Where
+from lakecat.types import Json, SourceRead
+from lakecat_connectors._sql_edge import Known
+from lakecat_connectors._sql_options import SqlOptions, connection_options, parse_options, stream_options
+from lakecat_connectors._sql_plan import Asked, plan
+from lakecat_connectors._sql_registry import open_source
+from lakecat_connectors._sql_source import Column, Relation, Scan, SqlSource, Table, Window, cursor_kind
+
+_SHOWN = 2_000
+
+
+class Sql:
+    """Reads databases; see docs/connectors-sql.md for its options."""
+
+    def __init__(self, options: SqlOptions, source: SqlSource) -> None:
+        self._options = options
+        self._source = source
+        self._asked: dict[str, Asked] = {}
+        self._lock = threading.Lock()
+
+    @classmethod
+    def open(cls, options: Mapping[str, Json], context: ConnectorContext) -> Sql:
+        """Validate the options and fetch the password; connects later. Raises ConfigError naming the option."""
+        parsed = parse_options(options)
+        return cls(parsed, open_source(connection_options(parsed, context), context))
+
+    def discover(self) -> Sequence[Stream]:
+        """The tables and views that ``schemas`` and ``tables`` leave and this user may read. Raises SourceError."""
+        default = self._source.default_schema()
+        return tuple(_stream(table, default) for table in self._source.tables(self._options) if self._is_wanted(table))
+
+    def plan(self, request: StreamRequest, state: StreamState) -> Iterable[Slice]:
+        """The windows that are due, one slice each; the whole without a cursor. Raises ConfigError, SourceError."""
+        asked = self._ask(request)
+        with self._lock:
+            self._asked[asked.name] = asked
+        return plan(self._source, asked, state)
+
+    def read(self, slice_: Slice, options: ReadOptions) -> SliceReader:
+        """Fetch a slice, or one split of it. Raises SourceError."""
+        name = str(slice_.payload["stream"])
+        with self._lock:
+            asked = self._asked.get(name)
+        if asked is None:
+            raise UsageError("a slice is read by the connector that planned it")
+        return SqlReader(self._source, asked, slice_, options)
+
+    def close(self) -> None:
+        """End every connection, and with them the snapshot."""
+        self._source.close()
+
+    def _is_wanted(self, table: Table) -> bool:
+        patterns = self._options.tables
+        shown = table.relation.shown
+        names = (shown, table.relation.name or "")
+        return patterns is None or any(fnmatchcase(name, pattern) for name in names for pattern in patterns)
+
+    def _ask(self, request: StreamRequest) -> Asked:
+        options = stream_options(self._options, request.options)
+        if options.query is not None:
+            relation = Relation(query=options.query)
+        else:
+            named = options.table or request.name
+            if named is None:
+                raise ConfigError(
+                    "sql connector: which table? The job names none",
+                    hint="say stream: schema.table, or table: or query: under options",
+                )
+            relation = self._relation(named)
+        table = self._source.describe(relation, options)
+        columns = _chosen(table, options.include, options.exclude)
+        name = request.name or table.relation.shown
+        return Asked(name=name, table=table, columns=columns, options=options, request=request)
+
+    def _relation(self, named: str) -> Relation:
+        """``schema.table``; a name without a dot is a table of the default schema."""
+        schema, dot, name = named.partition(".")
+        return Relation(schema, name) if dot else Relation(self._source.default_schema(), schema)
+
+
+class SqlReader:
+    """One slice, or one split of it: its parts one after the other."""
+
+    def __init__(self, source: SqlSource, asked: Asked, slice_: Slice, options: ReadOptions) -> None:
+        self._source = source
+        self._asked = asked
+        self._options = options
+        self._parts = _parts(slice_)
+        self._payload = slice_.payload
+        self._rows = 0
+        self._bytes: int | None = 0
+        self._rejected: list[pa.Table] = []
+        self._taken = False
+        self._finished = False
+        self._current = source.rows(self._scan(self._parts[0]), options)
+        self._schema = self._chosen(self._current.schema)
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The chosen columns, by the database's catalogue and the policy."""
+        return self._schema
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        if self._taken:
+            raise UsageError("a slice can be read once")
+        self._taken = True
+        for number, part in enumerate(self._parts):
+            if number:
+                self._current = self._source.rows(self._scan(part), self._left())
+            if self._chosen(self._current.schema) != self._schema:
+                raise SourceChangedError(f"{self._asked.name} was altered while it was read", hint="run the job again")
+            yield from self._batches(part)
+            self._account()
+        self._finished = True
+
+    def summary(self) -> ReadSummary:
+        """Rows, and the source with the text of its query. Raises UsageError before the last batch was taken."""
+        if not self._finished:
+            raise UsageError("the slice has not been read to its end")
+        properties = {}
+        if (query := self._asked.table.relation.query) is not None:
+            properties["query"] = query[:_SHOWN]
+        return ReadSummary(
+            rows=self._rows,
+            sources=(SourceRead(self._asked.table.uri, self._rows, self._bytes, properties),),
+            rejected=pa.concat_tables(self._rejected) if self._rejected else None,
+        )
+
+    def close(self) -> None:
+        """End the connection, also in the midst."""
+        self._current.close()
+
+    def _batches(self, part: Mapping[str, Json]) -> Iterator[pa.RecordBatch]:
+        known = self._known(part)
+        for batch in self._current:
+            left = batch if known is None else known.without(batch)
+            if left.num_columns > len(self._schema):
+                left = left.select(self._schema.names)
+            self._rows += left.num_rows
+            if left.num_rows:
+                yield left
+
+    def _chosen(self, schema: pa.Schema) -> pa.Schema:
+        return pa.schema([schema.field(column.name) for column in self._asked.columns])
+
+    def _extra(self, part: Mapping[str, Json]) -> Iterator[Column]:
+        """Columns by which known rows are found, but which the job does not want."""
+        names = self._payload.get("identity")
+        if not part.get("known") or not isinstance(names, list):
+            return
+        chosen = {column.name for column in self._asked.columns}
+        for name in map(str, names):
+            column = self._asked.table.column(name) or self._source.identity_type(name)
+            if name not in chosen and column is not None:
+                yield column
+
+    def _known(self, part: Mapping[str, Json]) -> Known | None:
+        hashes, names = self._payload.get("known"), self._payload.get("identity")
+        if not part.get("known") or not isinstance(hashes, list) or not isinstance(names, list):
+            return None
+        return Known(map(str, hashes), [str(name) for name in names])
+
+    def _account(self) -> None:
+        if (rejected := self._current.rejected) is not None:
+            self._rejected.append(rejected)
+        if self._bytes is not None:
+            self._bytes = None if self._current.bytes is None else self._bytes + self._current.bytes
+        self._current.close()
+
+    def _left(self) -> ReadOptions:
+        """The options for the next part: what may still be set aside."""
+        options = self._options
+        if options.rejects is None:
+            return options
+        gone = sum(table.num_rows for table in self._rejected)
+        return ReadOptions(options.expected, options.declared, options.batch_rows, max(options.rejects - gone, 0))
+
+    def _scan(self, part: Mapping[str, Json]) -> Scan:
+        window, split = part.get("window"), part.get("split")
+        return Scan(
+            table=self._asked.table,
+            columns=(*self._asked.columns, *self._extra(part)),
+            policy=self._asked.options,
+            window=Window.from_json(window) if isinstance(window, dict) else None,
+            split=split if isinstance(split, dict) else None,
+        )
+
+
+def _parts(slice_: Slice) -> Sequence[Mapping[str, Json]]:
+    if slice_.splits:
+        return slice_.splits
+    parts = slice_.payload["parts"]
+    return [part for part in parts if isinstance(part, dict)] if isinstance(parts, list) else []
+
+
+def _stream(table: Table, default: str | None) -> Stream:
+    del default
+    ordered = [column for column in table.columns if cursor_kind(column.type) is not None]
+    return Stream(
+        name=table.relation.shown,
+        uri=table.uri,
+        schema=pa.schema([(column.name, column.type) for column in table.columns]),
+        key=table.key,
+        cursors=tuple(column.name for column in sorted(ordered, key=lambda one: _cursor_rank(one, table))),
+        estimated_rows=table.estimated_rows,
+        description=table.comment,
+    )
+
+
+def _cursor_rank(column: Column, table: Table) -> tuple[int, int]:
+    """Times of change first, then growing keys, then what else has an order."""
+    name, type_ = column.name.lower(), column.type
+    if pa.types.is_timestamp(type_):
+        return (0 if any(word in name for word in ("updat", "modif", "chang")) else 1, 0)
+    if pa.types.is_integer(type_) and table.key == (column.name,):
+        return (2, 0)
+    return (3 if pa.types.is_date(type_) or pa.types.is_integer(type_) else 4, 0)
+
+
+def _chosen(table: Table, include: Sequence[str] | None, exclude: Sequence[str]) -> tuple[Column, ...]:
+    """The columns to read, in the table's order. Raises ConfigError for names that are not there."""
+    known = {column.name for column in table.columns}
+    for option, names in (("include", include or ()), ("exclude", exclude)):
+        for name in names:
+            if name not in known:
+                raise ConfigError(
+                    f"sql connector: option {option!r}: {table.relation.shown} has no column {name!r}",
+                    hint=f"it has {', '.join(sorted(known))[:200]}",
+                )
+    wanted = known if include is None else set(include)
+    chosen = tuple(column for column in table.columns if column.name in wanted and column.name not in exclude)
+    if not chosen:
+        raise SourceError(f"{table.relation.shown} has no columns that are read", where=Where(table.uri))
+    check_names([column.name for column in chosen], Where(table.uri))
+    return chosen
+
+
+__all__ = ["Sql", "SqlReader"]
