@@ -280,6 +280,9 @@ class Fetch:
     def _first(self, query: sa.Select[Any], order: Sequence[tuple[str, bool]]) -> sa.Select[Any]:
         values = [(self.view.column(name).value, descending) for name, descending in order]
         keys = [value.desc() if descending else value for value, descending in values]
+        if keys and not any(self.view.column(name).joins for name in self.condition_columns):
+            # MariaDB joins everything to sort it, where it may choose.
+            query = query.prefix_with("STRAIGHT_JOIN", dialect="mysql")
         return query.order_by(*keys).limit(self.limit)
 
 
