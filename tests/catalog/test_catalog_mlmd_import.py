@@ -24,6 +24,7 @@ from lakecat.errors import (
     ForeignDatabaseError,
     NameTakenError,
     TypeConflictError,
+    UsageError,
 )
 
 KINDS = {0: ("Execution", "execution_id"), 1: ("Artifact", "artifact_id"), 2: ("Context", "context_id")}
@@ -214,6 +215,30 @@ def test_names_that_are_taken_are_told_and_a_prefix_makes_room(catalog_url: URL,
         assert import_mlmd(catalog.database, tmp_path / "two.db", prefix="two:").artifacts == NodeCount(same=3)
         names = [row[2] for row in everything(catalog.database.engine)["Artifact"]]
         assert sorted(filter(None, names)) == ["taxi:examples", "taxi:model", "two:taxi:examples", "two:taxi:model"]
+
+
+def test_the_prefix_of_the_first_import_goes_on_to_hold(catalog_url: URL, tmp_path: Path):
+    for name in ("one.db", "two.db"):
+        make_database(tmp_path / name)
+    with Catalog.open(catalog_url, create=True) as catalog:
+        import_mlmd(catalog.database, tmp_path / "one.db")
+        import_mlmd(catalog.database, tmp_path / "two.db", prefix="two:")
+        change(
+            tmp_path / "two.db",
+            "INSERT INTO Artifact (type_id, name, create_time_since_epoch, last_update_time_since_epoch)"
+            " SELECT type_id, 'fresh', 1, 1 FROM Artifact WHERE name = 'taxi:examples'",
+            "INSERT INTO Context (type_id, name, create_time_since_epoch, last_update_time_since_epoch)"
+            " SELECT type_id, 'fresh', 1, 1 FROM Context LIMIT 1",
+        )
+        report = import_mlmd(catalog.database, tmp_path / "two.db")
+        assert (report.artifacts, report.contexts) == (NodeCount(new=1, same=3), NodeCount(new=1, same=2))
+        found = everything(catalog.database.engine)
+        assert "two:fresh" in [row[2] for row in found["Artifact"]]
+        assert "two:fresh" in [row[2] for row in found["Context"]]
+        for origin, prefix, was in (("two.db", "zwei:", "the prefix 'two:'"), ("one.db", "one:", "no prefix")):
+            with pytest.raises(UsageError, match=f"imported before with {was}"):
+                import_mlmd(catalog.database, tmp_path / origin, prefix=prefix)
+        assert everything(catalog.database.engine) == found
 
 
 def test_contexts_of_one_name_become_one(catalog_url: URL, tmp_path: Path):

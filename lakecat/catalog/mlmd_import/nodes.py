@@ -19,6 +19,8 @@ from lakecat.catalog.mlmd_import.source import Record, Source
 from lakecat.catalog.registry import insert_absent
 
 _NAME_ROOM: Final = 512
+_ASKED: Final = 20
+"""How many nodes are asked under which prefix they came in; one may have another name by now."""
 _COMMON: Final = ("type_id", "name", "external_id", "create_time_since_epoch", "last_update_time_since_epoch")
 
 
@@ -116,6 +118,30 @@ def known_nodes(connection: sa.Connection, origin: Origin, kind: Kind, ids: Sequ
     query = sa.select(table.c.source_id, table.c.target_id, table.c.updated_ms).where(*mine)
     found = rows_by_ids(connection, query, table.c.source_id, ids)
     return {row.source_id: Known(row.target_id, row.updated_ms) for row in found}
+
+
+def prefix_before(connection: sa.Connection, import_id: int, source: Source) -> str | None:
+    """What stands before the names that came in earlier from this source; None where no name tells."""
+    known = s.import_node
+    for kind in KINDS:
+        for name in ("name", "external_id"):
+            column = kind.table.c[name]
+            query = (
+                sa.select(known.c.source_id, column.label("text"))
+                .join(kind.table, kind.table.c.id == known.c.target_id)
+                .where(known.c.import_id == import_id, known.c.kind == int(kind.number), column.is_not(None))
+                .order_by(known.c.source_id)
+                .limit(_ASKED)
+            )
+            here = {row.source_id: row.text for row in connection.execute(query)}
+            prefixes = Counter[str](
+                here[row["id"]].removesuffix(row[name])
+                for row in source.by_ids(kind.table, (name,), list(here))
+                if row[name] and here[row["id"]].endswith(row[name])
+            )
+            if prefixes:
+                return prefixes.most_common(1)[0][0]
+    return None
 
 
 def sort_nodes(

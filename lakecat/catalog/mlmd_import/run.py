@@ -14,11 +14,11 @@ from sqlalchemy.engine import URL
 from lakecat.catalog import schema as s
 from lakecat.catalog.database import Database, now_ms
 from lakecat.catalog.mlmd_import.links import LINKS, Link, count_new, pieces, sort_links, write_links
-from lakecat.catalog.mlmd_import.nodes import KINDS, Kind, Origin, sort_nodes, write_nodes
+from lakecat.catalog.mlmd_import.nodes import KINDS, Kind, Origin, prefix_before, sort_nodes, write_nodes
 from lakecat.catalog.mlmd_import.source import Source, source_url
 from lakecat.catalog.mlmd_import.types import apply_types, plan_types
 from lakecat.catalog.registry import insert_one
-from lakecat.errors import NameTakenError, TypeConflictError
+from lakecat.errors import NameTakenError, TypeConflictError, UsageError
 
 _NAMED: Final = 20
 """How many conflicts an error names."""
@@ -94,13 +94,15 @@ def import_mlmd(
         database: the catalog.
         source: the URL of the database, or the path of its SQLite file.
         origin: its name in the catalog's memory; its URL without password when absent.
-        prefix: put before every name and external id, where names of theirs are taken here.
+        prefix: put before every name and external id, where names of theirs are taken here; that of the first import
+            from ``origin`` goes on to hold.
         apply: without it nothing is written, and the report says what would be.
         on_progress: called after each piece.
 
     Raises:
         TypeConflictError: types contradict each other; nothing was written.
         NameTakenError: names or external ids are taken here; nothing was written.
+        UsageError: what came in before has another prefix.
         ForeignDatabaseError: the source is not MLMD's; CatalogVersionError: its schema is not 10.
         CatalogUnavailableError: one of the databases does not answer.
     """
@@ -121,7 +123,13 @@ class _Import:
         self._on_progress = on_progress
         with database.reading() as connection:
             found = connection.execute(sa.select(s.import_.c.id).where(s.import_.c.origin == origin)).scalar()
-        self._origin = Origin(found, origin, prefix)
+            before = None if found is None else prefix_before(connection, found, source)
+        if before is not None and prefix not in ("", before):
+            raise UsageError(
+                f"{origin} was imported before with {f'the prefix {before!r}' if before else 'no prefix'}",
+                hint="leave the prefix out, and what is new comes in like what came before",
+            )
+        self._origin = Origin(found, origin, before or prefix)
 
     def plan(self) -> ImportReport:
         """Count, and refuse what cannot be; nothing is written."""

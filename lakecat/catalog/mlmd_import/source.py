@@ -90,6 +90,12 @@ class Source:
         for row in streamed.mappings():
             yield self._record(row)
 
+    def by_ids(self, table: sa.Table, columns: Sequence[str], ids: Sequence[int]) -> list[Record]:
+        """A few rows of a table with an ``id``."""
+        table = _mlmd(table)
+        query = sa.select(table.c.id, *(table.c[name] for name in columns)).where(table.c.id.in_(ids))
+        return [self._record(row) for row in self._connection.execute(query).mappings()]
+
     def _record(self, row: Mapping[Any, Any]) -> Record:
         if self.backend != "mysql":
             return dict(row)
