@@ -8,6 +8,7 @@ out, and told. Facets that nobody here asks for are not read.
 from __future__ import annotations
 
 import json
+import re
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import datetime
@@ -35,6 +36,10 @@ from lakecat.lineage.openlineage_facets import (
 
 MAX_DATASETS: Final = 10_000
 """Inputs and outputs of one event."""
+
+
+_RFC_3339: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d(:\d\d([.,]\d+)?)?([Zz]|[+-]\d\d:?\d\d)?", re.ASCII)
+"""A date-time; seconds may be missing, as Java leaves them out, and the offset is asked for by its own message."""
 
 
 class EventError(ValueError):
@@ -108,6 +113,8 @@ def _run_event(value: dict[str, Any], time: int, told: Told) -> ForeignEvent:
     run = _mapping(value["run"], "run")
     facets = _optional(run.get("facets"), "run.facets")
     facts = _facts(RUN_FACETS, facets, "run.facets", told)
+    if isinstance(parent := facets.get("parent"), dict):
+        facts |= _facts({"root": _root}, parent, "run.facets.parent", told)
     job, job_facts, job_facets = _job(value.get("job"), told)
     if isinstance(producer := value.get("producer"), str):
         facts["producer"] = producer[:2000]
@@ -131,10 +138,11 @@ def _time(value: Any) -> int:
     if not isinstance(value, str):
         raise FacetError("eventTime is missing" if value is None else "eventTime is no text")
     try:
-        moment = datetime.fromisoformat(value)
+        # The RFC allows small letters and a space; Python's reader takes much that the RFC does not.
+        moment = datetime.fromisoformat(value.upper() if _RFC_3339.fullmatch(value) else "")
     except ValueError:
         raise FacetError(f"eventTime {value[:40]!r} is no time like 2026-11-25T04:00:00Z") from None
-    if moment.tzinfo is None or "T" not in value.upper():
+    if moment.tzinfo is None:
         raise FacetError(f"eventTime {value[:40]!r} has no time zone")
     try:
         return int(moment.timestamp() * 1000 // 1)
@@ -172,6 +180,12 @@ def _parent(facets: dict[str, Any]) -> ForeignParent | None:
     parent = _mapping(value, "parent")
     found = _mapping(parent.get("run"), "parent.run").get("runId")
     return ForeignParent(run_id(found, "parent.run.runId"), _name(_mapping(parent.get("job"), "parent.job"), "parent"))
+
+
+def _root(root: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """The run above all parents, as a DAG's."""
+    yield "root_run", run_id(_mapping(root.get("run"), "root.run").get("runId"), "root.run.runId")
+    yield "root_job", str(_name(_mapping(root.get("job"), "root.job"), "root.job"))
 
 
 def _datasets(value: dict[str, Any], key: str, told: Told) -> tuple[ForeignDataset, ...]:

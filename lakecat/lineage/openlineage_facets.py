@@ -96,6 +96,31 @@ def _schema(facet: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     yield "schema", json.dumps(found, ensure_ascii=False) if found else None
 
 
+def _tags(facet: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Tags as a JSON list; ``field`` is the column that one is about."""
+    yield "tags", _json_list(facet, "tags", ("key", "value", "source", "field"))
+
+
+def _parameters(facet: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    yield "parameters", _json_list(facet, "parameters", ("key", "value", "name", "description"))
+
+
+def _json_list(facet: dict[str, Any], name: str, keys: tuple[str, ...]) -> str | None:
+    """A list of objects of texts as JSON, what is not set left out; None where there is none."""
+    found: list[dict[str, str]] = []
+    for item in _list(facet.get(name), name):
+        name_text(item.get("key"), f"{name}.key")
+        texts = {key: free_text(item.get(key), f"{name}.{key}") for key in keys}
+        found.append({key: text for key, text in texts.items() if text is not None})
+    return json.dumps(found, ensure_ascii=False) if found else None
+
+
+def _lifecycle(facet: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    yield "lifecycle", free_text(facet.get("lifecycleStateChange"), "lifecycleStateChange")
+    if (before := facet.get("previousIdentifier")) is not None:
+        yield "previous_uri", _input_name(_object(before, "previousIdentifier")).uri
+
+
 def _engine(facet: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     name, version = free_text(facet.get("name"), "name"), free_text(facet.get("version"), "version")
     yield "engine", " ".join(part for part in (name, version) if part) or None
@@ -105,9 +130,12 @@ RUN_FACETS: Final[dict[str, Reader]] = {
     "errorMessage": _texts(("error", "message"), ("stack_trace", "stackTrace"), ("language", "programmingLanguage")),
     "nominalTime": _texts(("nominal_start", "nominalStartTime"), ("nominal_end", "nominalEndTime")),
     "processing_engine": _engine,
+    "executionParameters": _parameters,
+    "tags": _tags,
     "externalQuery": _texts(("query_id", "externalQueryId"), ("query_source", "source")),
 }
 JOB_FACETS: Final[dict[str, Reader]] = {
+    "tags": _tags,
     "documentation": _texts(("documentation", "description")),
     "ownership": _owners,
     "sourceCodeLocation": _texts(
@@ -120,6 +148,7 @@ JOB_FACETS: Final[dict[str, Reader]] = {
     ),
 }  # fmt: skip
 DATASET_FACETS: Final[dict[str, Reader]] = {
+    "tags": _tags,
     "documentation": _texts(("documentation", "description")),
     "ownership": _owners,
     "dataSource": _texts(("source_name", "name"), ("source_uri", "uri")),
@@ -128,7 +157,7 @@ DATASET_FACETS: Final[dict[str, Reader]] = {
 }
 STATISTICS_FACETS: Final[dict[str, Reader]] = {
     "schema": _schema,
-    "lifecycleStateChange": _texts(("lifecycle", "lifecycleStateChange")),
+    "lifecycleStateChange": _lifecycle,
     "outputStatistics": _numbers(("rows", "rowCount"), ("bytes", "size"), ("files", "fileCount")),
     "inputStatistics": _numbers(("rows", "rowCount"), ("bytes", "size"), ("files", "fileCount")),
 }

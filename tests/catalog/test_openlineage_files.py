@@ -112,6 +112,10 @@ def test_strict_imports_all_or_nothing(catalog, tmp_path):
 
 FACETS = [
     ("run.facets.parent", {"run": {}}, "parent.run.runId is missing"),
+    ("run.facets.tags", {"tags": [{"value": "x"}]}, "tags.key is missing"),
+    ("run.facets.executionParameters", {"parameters": [{"key": "a", "value": 5}]}, "parameters.value is no text"),
+    ("run.facets.parent", {"run": {"runId": run_id(2)}, "job": GOOD["job"], "root": {}}, "root.run is missing"),
+    ("outputs.0.facets.lifecycleStateChange", {"previousIdentifier": {"name": "x"}}, "namespace is missing"),
     ("run.facets.parent", [], "parent is no object"),
     ("run.facets.errorMessage", {"message": 5}, "message is no text"),
     ("run.facets.processing_engine", "spark", "processing_engine is no object"),
@@ -127,6 +131,63 @@ FACETS = [
     ("outputs.0.outputFacets", {"outputStatistics": {"rowCount": "many"}}, "rowCount is no number"),
     ("outputs.0.outputFacets", {"outputStatistics": {"rowCount": 2**70}}, "rowCount is no number"),
 ]
+
+
+TIMES = [
+    ("2024-03-01T10:00:00Z", 1709287200000),
+    ("2024-03-01t10:00:00z", 1709287200000),
+    ("2024-03-01 10:00:00+00:00", 1709287200000),
+    ("2024-03-01T10:00Z", 1709287200000),
+    ("2024-03-01T11:00:00.1234567+01:00", 1709287200123),
+    ("2024-03-01T10:00:00", "has no time zone"),
+    ("2024-03-01T10:00:60Z", "is no time like"),
+    ("2024-13-01T10:00:00Z", "is no time like"),
+    ("20240301T100000Z", "is no time like"),
+    ("2024-W09-5T10:00:00Z", "is no time like"),
+    ("2024-03-01", "is no time like"),
+]
+
+
+@pytest.mark.parametrize(("text", "wanted"), TIMES)
+def test_times_are_those_of_rfc_3339(text: str, wanted: int | str) -> None:
+    line = json.dumps({**GOOD, "eventTime": text})
+    if isinstance(wanted, int):
+        assert parse_event(line, pytest.fail).time == wanted
+        return
+    with pytest.raises(EventError, match=wanted):
+        parse_event(line, pytest.fail)
+
+
+def test_tags_parameters_the_root_run_and_an_earlier_name_are_kept(catalog) -> None:
+    told = dataset(
+        "s3://b|new", tags={"tags": [{"key": "pii", "value": "true", "source": "DBT", "field": "email"}]},
+        lifecycleStateChange={
+            "lifecycleStateChange": "RENAME", "previousIdentifier": {"namespace": "s3a://b", "name": "old"}
+        },
+    )  # fmt: skip
+    root = {"run": {"runId": run_id(9).upper()}, "job": {"namespace": "airflow", "name": "dag"}}
+    ran = event(
+        1, "COMPLETE", "10:00", (), [told],
+        parent={"run": {"runId": run_id(8)}, "job": {"namespace": "airflow", "name": "dag.task"}, "root": root},
+        executionParameters={"parameters": [{"key": "task.timeout", "value": "3600"}]},
+        tags={"tags": [{"key": "team", "value": "crm"}]},
+    )  # fmt: skip
+    ran["job"]["facets"] = {"tags": {"tags": [{"key": "tier", "value": "1"}]}}
+    record(catalog, ran)
+    store = catalog.metadata_store
+    (run,) = store.get_executions_by_type("openlineage.Run")
+    texts = run.properties | run.custom_properties
+    assert (texts["root_run"], texts["root_job"]) == (run_id(9), "airflow/dag")
+    assert json.loads(texts["parameters"]) == [{"key": "task.timeout", "value": "3600"}]
+    assert json.loads(texts["tags"]) == [{"key": "team", "value": "crm"}]
+    job = store.get_context_by_type_and_name("openlineage.Job", "etl/load")
+    assert json.loads(job.custom_properties["tags"]) == [{"key": "tier", "value": "1"}]
+    place = store.get_context_by_type_and_name("openlineage.Dataset", "s3://b/new")
+    assert json.loads(place.custom_properties["tags"]) == [
+        {"key": "pii", "value": "true", "source": "DBT", "field": "email"}
+    ]
+    (state,) = store.get_artifacts_by_type("openlineage.DatasetVersion")
+    assert state.custom_properties["previous_uri"] == "s3://b/old"
 
 
 @pytest.mark.parametrize(("path", "value", "why"), FACETS)
