@@ -14,10 +14,11 @@ from typing import Any, Final
 import pyarrow as pa
 
 from lakecat.catalog import ExecutionStart
+from lakecat.config import KEYED, HistoryKeys
 from lakecat.errors import LeaseHeldError, StoreError, UsageError
 from lakecat.ingest.keyed import temporary_folder
 from lakecat.ingest.results import IngestResult, result_of
-from lakecat.ingest.target import Loaded, Target
+from lakecat.ingest.target import Loaded, Target, validity_of
 from lakecat.ingest.target import load as load_rows
 from lakecat.landing import Harvest, Held, OnProgress, Services, Work, current_state, hold, land
 from lakecat.types import ColumnEdge, DatasetName, EdgeKind, ExecutionType, SourceRead, WriteMode
@@ -44,8 +45,9 @@ def load(
     A ``run_key`` makes it happen once, ever. Many may append to one table at the same time.
     Raises UsageError, SchemaError, CommitConflictError, StoreError, CatalogError.
     """
-    if bool(key) != (mode in (WriteMode.MERGE, WriteMode.DELETE)):
-        raise UsageError("key names the columns that identify a row: for merge and delete, and only for them")
+    if bool(key) != (mode in KEYED):
+        modes = ", ".join(sorted(KEYED))
+        raise UsageError(f"key names the columns that identify a row: for {modes}, and only for them")
     started = time.monotonic()
     name = source or f"python:{dataset}"
     target = Target(
@@ -54,6 +56,7 @@ def load(
         key=tuple(key),
         partition=tuple(partition),
         null_for_missing=null_for_missing,
+        validity=validity_of(HistoryKeys(), services.clock()) if mode is WriteMode.HISTORY else None,
         source=name,
     )
     loads: list[Loaded] = []

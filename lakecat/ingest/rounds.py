@@ -26,7 +26,7 @@ from lakecat.ingest.reading import open_slice
 from lakecat.ingest.results import IngestResult, result_of
 from lakecat.ingest.shaping import EXECUTION_COLUMN, with_execution
 from lakecat.ingest.streams import stream_name
-from lakecat.ingest.target import Loaded, Target, load
+from lakecat.ingest.target import Loaded, Target, load, validity_of
 from lakecat.landing import Harvest, Held, Landed, OnProgress, Services, Work, land
 from lakecat.tables import TableChange, TableState
 from lakecat.tables.validity import Validity
@@ -274,16 +274,7 @@ def _our_columns(stream: StreamJob) -> frozenset[str]:
 
 
 def _validity(stream: StreamJob, now: datetime) -> Validity | None:
-    if stream.mode is not WriteMode.HISTORY:
-        return None
-    history = stream.history or HistoryKeys()
-    return Validity(
-        valid_from=history.valid_from,
-        valid_to=history.valid_to,
-        now=now,
-        at=history.at,
-        ignored=frozenset((*history.ignore, EXECUTION_COLUMN)),
-    )
+    return validity_of(stream.history or HistoryKeys(), now) if stream.mode is WriteMode.HISTORY else None
 
 
 def _checked(reader: SliceReader, work: Work) -> Iterator[pa.RecordBatch]:

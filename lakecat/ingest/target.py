@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 
 import pyarrow as pa
 from pyiceberg.manifest import DataFile
 from pyiceberg.partitioning import PartitionSpec
 from pyiceberg.schema import Schema
 
-from lakecat.config import KEYED
+from lakecat.config import KEYED, HistoryKeys
 from lakecat.errors import ConfigError, NotFoundError, SchemaError, SourceError, Where
 from lakecat.ingest.keyed import Spooled, rows_by_key
 from lakecat.ingest.shaping import EXECUTION_COLUMN
@@ -99,6 +100,17 @@ def load(
     removed = _removed(target, state, written)
     changes = bool(written.files) or plan.change is not None
     return _loaded(work, target, plan, counted.rows, written, removed) if changes else _unchanged(counted.rows)
+
+
+def validity_of(history: HistoryKeys, now: datetime) -> Validity:
+    """How a table keeps its history, as a job says it, at this moment."""
+    return Validity(
+        valid_from=history.valid_from,
+        valid_to=history.valid_to,
+        now=now,
+        at=history.at,
+        ignored=frozenset((*history.ignore, EXECUTION_COLUMN)),
+    )
 
 
 class _Counted:
