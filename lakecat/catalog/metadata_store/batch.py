@@ -93,6 +93,8 @@ class Batch:
 
     def changed(self) -> list[Row]:
         """The stored nodes that are other than they were."""
+        if not self.current:
+            return []
         return [row for key, row in self.current.items() if differs(self.stored[key], row)]
 
     def _find(self, key: int) -> Row:
@@ -171,19 +173,12 @@ class Batch:
                 raise _reserved(self.kind, known, f"{_PROPERTIES}.{name}", codec.decode(row.properties[name, custom]))
 
     def _check_attributes(self, value: Any) -> None:
-        name = value.name
-        if self.kind.may_rename and not name:
-            raise InvalidValueError("a context needs a name", field="name", value=name)
-        for attribute in ("name", "external_id"):
-            text = getattr(value, attribute)
-            if text is not None:
-                check_text(attribute, text)
-                if len(text) > LONGEST_NAME:
-                    raise InvalidValueError(
-                        f"{attribute} has {len(text)} characters, and may have {LONGEST_NAME}",
-                        field=attribute,
-                        value=text,
-                    )
+        if self.kind.may_rename and not value.name:
+            raise InvalidValueError("a context needs a name", field="name", value=value.name)
+        if value.name is not None:
+            _check_name("name", value.name)
+        if value.external_id is not None:
+            _check_name("external_id", value.external_id)
         if self.kind.has_uri:
             check_text("uri", value.uri)
 
@@ -215,6 +210,8 @@ class Batch:
     def _encode(self, known: Known, value: Any) -> dict[tuple[str, bool], Encoded]:
         """The properties given, checked; with a mask only those that it names."""
         found: dict[tuple[str, bool], Encoded] = {}
+        if not (value.properties or value.custom_properties):
+            return found
         mask = self.mask if value.id is not None else None
         declared = known.properties
         for name, one in value.properties.items():
@@ -275,6 +272,14 @@ def etag_of(node: Any) -> str:
         None if state is None else int(state),
         encoded,
     )
+
+
+def _check_name(field: str, text: str) -> None:
+    check_text(field, text)
+    if len(text) > LONGEST_NAME:
+        raise InvalidValueError(
+            f"{field} has {len(text)} characters, and may have {LONGEST_NAME}", field=field, value=text
+        )
 
 
 def _check_property_name(name: str) -> None:

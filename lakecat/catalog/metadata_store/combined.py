@@ -10,6 +10,7 @@ from lakecat.catalog import schema as s
 from lakecat.catalog.metadata_store import relations, rows, writing
 from lakecat.catalog.metadata_store.base import StoreBase
 from lakecat.catalog.metadata_store.batch import Batch, check_etags
+from lakecat.catalog.metadata_store.drafts import draft_of
 from lakecat.catalog.metadata_store.kinds import ARTIFACT, CONTEXT, EXECUTION, Kind
 from lakecat.catalog.metadata_store.nodes import BY_EXTERNAL_IDS, BY_NAMES, conflict, settle
 from lakecat.catalog.metadata_store.relations import EventKey, check_event
@@ -20,6 +21,7 @@ from lakecat.errors import CatalogError, InvalidValueError
 
 _EVENT: Final = str(s.event.name)
 _KINDS: Final = (EXECUTION, ARTIFACT, CONTEXT)
+_EventDraft: Final = draft_of(Event)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,9 @@ class Wanted:
 
     def of(self, kind: Kind) -> Sequence[Any]:
         """The nodes of a kind."""
-        return {"execution": self.executions, "artifact": self.artifacts, "context": self.contexts}[kind.name]
+        if kind is ARTIFACT:
+            return self.artifacts
+        return self.executions if kind is EXECUTION else self.contexts
 
 
 @dataclass(slots=True)
@@ -304,14 +308,15 @@ def _reused(artifact: Artifact, wanted: Wanted, seen: _Seen) -> Artifact:
 
 
 def _joined(edge: Edge, execution_ids: Sequence[int], artifact_ids: Sequence[int]) -> Event:
-    event = edge.event
-    return Event(
-        type=event.type,
-        artifact_id=event.artifact_id if edge.artifact is None else artifact_ids[edge.artifact],
-        execution_id=event.execution_id if edge.execution is None else execution_ids[edge.execution],
-        path=event.path,
-        milliseconds_since_epoch=event.milliseconds_since_epoch,
-    )
+    event, made = edge.event, _EventDraft()
+    made.type = event.type
+    made.artifact_id = event.artifact_id if edge.artifact is None else artifact_ids[edge.artifact]
+    made.execution_id = event.execution_id if edge.execution is None else execution_ids[edge.execution]
+    made.path = event.path
+    made.milliseconds_since_epoch = event.milliseconds_since_epoch
+    made.__class__ = Event
+    joined: Event = made
+    return joined
 
 
 def _check_edge(wanted: Wanted, edge: Edge) -> None:

@@ -232,9 +232,10 @@ def check_ownership(
 
     The mappings have the nodes' types by id; others are not looked at. Raises InvalidValueError.
     """
-    known = types.get(session, {*artifact_types.values(), *execution_types.values()})
-    reserved = {key for key, one in known.items() if one.name.startswith(RESERVED)}
-    if reserved.isdisjoint(artifact_types.values()) and reserved.isdisjoint(execution_types.values()):
+    ids = {*artifact_types.values(), *execution_types.values()}
+    known = types.get(session, ids)
+    reserved = {key for key in ids if key in known and known[key].name.startswith(RESERVED)}
+    if not reserved:
         return
     for event in events:
         if execution_types.get(event.execution_id or 0) in reserved:

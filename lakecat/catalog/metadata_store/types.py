@@ -118,7 +118,9 @@ class TypeCache:
         if type_id not in seen:
             seen.add(type_id)
             fresh = fresh or not self._is_keyed(session)
-        found = self.get(session, (type_id,), fresh=fresh).get(type_id)
+        found = None if fresh else self._known.get(type_id)
+        if found is None:
+            found = self.get(session, (type_id,), fresh=fresh).get(type_id)
         if found is None or found.kind != kind.type_kind:
             raise UnknownTypeError(
                 f"there is no {kind.name} type with id {type_id}",

@@ -83,7 +83,7 @@ def reserved(session: Session, counts: Mapping[str, int], answers: Sequence[Any]
     if not answers:
         return {}
     last = answers[0][0]  # SQLite's write lock is held: nobody else takes those that follow
-    return {table: [last[_PLACES[table]] + n for n in range(1, count + 1)] for table, count in wanted}
+    return {table: list(range(last[_PLACES[table]] + 1, last[_PLACES[table]] + 1 + count)) for table, count in wanted}
 
 
 def take_ids(session: Session, batches: Sequence[Batch], ids: Mapping[str, list[int]]) -> None:
@@ -115,7 +115,8 @@ def write(session: Session, batch: Batch, *, touch: frozenset[int] = frozenset()
         session.write(INSERT_NODES[kind.name], [(row.id, *_fresh(kind, row)) for row in batch.fresh])
     put: list[tuple[Any, ...]] = []
     for row in batch.fresh:
-        put += _properties(session, row.id, row.properties)
+        if row.properties:
+            put += _properties(session, row.id, row.properties)
     nodes: list[tuple[Any, ...]] = []
     gone: list[tuple[Any, ...]] = []
     changed = {row.id: row for row in batch.changed()}
