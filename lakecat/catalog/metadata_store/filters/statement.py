@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
@@ -44,6 +45,9 @@ _SQL_TYPES: Final[dict[str, sa.types.TypeEngine[Any]]] = {
 _COLUMNS: Final = {"int": "int_value", "double": "double_value", "string": "string_value", "bool": "bool_value"}
 _VALUES: Final = ("int_value", "double_value", "string_value", "byte_value", "proto_value", "bool_value")
 _ESCAPE: Final = "/"
+_JOINED: Final = {"mysql": 8, "postgresql": 24}
+"""Tables of subqueries that a server may make part of one join. MySQL and MariaDB try nearly all orders of its tables,
+which takes hours for ten subqueries of two tables; PostgreSQL tries more the more there are, minutes for hundreds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +72,9 @@ class Statement:
         self._lowering = Lowering(tokens)
         self._rows = {"": _Row(node, node.table, node.table.c.id)}
         self._unique = False
+        self._fresh = _JOINED.get(dialect)
+        self._room = self._fresh
+        """How many tables more may become part of the join; None: any number, or there is no join here."""
         self.binds: dict[str, Getter] = {}
 
     @property
@@ -106,7 +113,8 @@ class Statement:
             case And(children):
                 return sa.and_(*self._members(children, sa.and_))
             case Or(children):
-                return sa.or_(*self._members(children, sa.or_))
+                with self._with_room(None):  # a subquery in an OR is never made part of the join
+                    return sa.or_(*self._members(children, sa.or_))
             case Some(alias, child):
                 return self._some(alias, child)
             case Exists(child, names, negated):
@@ -118,38 +126,73 @@ class Statement:
 
     def _members(self, children: Iterable[Tree], join: Callable[..., Condition]) -> list[Condition]:
         """The conditions to join; those on the same property become one, as there is one row of it."""
-        found: list[Condition] = []
         by_property: dict[tuple[str, str, bool | None], list[Test]] = {}
+        others: list[Tree] = []
         for child in children:
             if isinstance(child, Test) and _in_row(child):
                 operand = child.operand
                 by_property.setdefault((operand.owner, operand.name, operand.custom), []).append(child)
             else:
-                found.append(self._condition(child))
-        return [self._on_property(tests, join) for tests in by_property.values()] + found
+                others.append(child)
+        parts: list[list[Test] | Tree] = [*by_property.values(), *others]
+        if self._room is not None:  # those that leave few rows become part of the join
+            parts.sort(key=lambda part: not _is_narrow(And(tuple(part)) if isinstance(part, list) else part))
+        return [self._on_property(part, join) if isinstance(part, list) else self._condition(part) for part in parts]
 
     def _subquery(self, column: sa.ColumnElement[Any]) -> sa.Select[Any]:
         """A subquery that sees the rows in scope, however deep it lies: SQLAlchemy finds the nearest by itself only."""
         return sa.select(column).correlate(*(row.columns for row in self._rows.values()))
 
+    # joins
+
+    @contextmanager
+    def _with_room(self, room: int | None) -> Iterator[None]:
+        outer, self._room = self._room, room
+        yield
+        self._room = outer
+
+    def _takes_part(self, tables: int) -> bool:
+        """Whether a subquery of so many tables may be written so that it becomes part of the join around it."""
+        if self._room is None:
+            return True
+        if self._room < tables:
+            return False
+        self._room -= tables
+        return True
+
+    @contextmanager
+    def _inside(self, *, part: bool) -> Iterator[None]:
+        """Within a subquery: its tables count with those around it, if it becomes part of their join."""
+        if part and self._room is not None:
+            yield
+        else:
+            with self._with_room(self._fresh):
+                yield
+
     # linked rows
 
     def _some(self, alias: str, child: Tree) -> Condition:
-        owner, link = self._rows[""], self._link(alias)
-        row, source, key = self._linked(link)
-        alone = _speaks_only_of(child, alias)
-        query = self._subquery(key).select_from(source)
-        self._rows[alias] = row
-        condition = self._condition(child)
-        del self._rows[alias]
-        if alone and not self._unique:
-            there: Condition = owner.id.in_(query.where(condition))
-        else:
-            there = sa.exists(query.where(key == owner.id, condition))
         missing = without_row(child, alias)
         if missing == Constant(False):
-            return there
-        return sa.or_(there, sa.and_(sa.not_(self._has_link(link)), self._condition(missing)))
+            return self._linked_row_fits(alias, child)
+        with self._with_room(None):
+            there = self._linked_row_fits(alias, child)
+            return sa.or_(there, sa.and_(sa.not_(self._has_link(self._link(alias))), self._condition(missing)))
+
+    def _linked_row_fits(self, alias: str, child: Tree) -> Condition:
+        owner, link = self._rows[""], self._link(alias)
+        row, source, key = self._linked(link)
+        part = self._takes_part(1 if link.other is None else 2)
+        query = self._subquery(key).select_from(source)
+        with self._inside(part=part):
+            self._rows[alias] = row
+            condition = self._condition(child)
+            del self._rows[alias]
+        if not part:
+            return _any_row(query.where(key == owner.id, condition))
+        if _speaks_only_of(child, alias) and not self._unique:
+            return owner.id.in_(query.where(condition))
+        return sa.exists(query.where(key == owner.id, condition))
 
     def _has_link(self, link: Link) -> Condition:
         other = link.link.alias()
@@ -158,12 +201,16 @@ class Statement:
     def _exists(self, child: Tree, names: Sequence[str], *, negated: bool) -> Condition:
         if not names:
             return self._condition(child)
-        row, source, key = self._linked(self._link(names[0]))
+        link = self._link(names[0])
+        row, source, key = self._linked(link)
+        part = self._takes_part(1 if link.other is None else 2)
         query = self._subquery(key).select_from(source)
-        self._rows[names[0]] = row
-        query = query.where(key == self._rows[""].id, self._exists(child, names[1:], negated=False))
-        del self._rows[names[0]]
-        return sa.not_(sa.exists(query)) if negated else sa.exists(query)
+        with self._inside(part=part):
+            self._rows[names[0]] = row
+            query = query.where(key == self._rows[""].id, self._exists(child, names[1:], negated=False))
+            del self._rows[names[0]]
+        found = sa.exists(query) if part else _any_row(query)
+        return sa.not_(found) if negated else found
 
     def _link(self, alias: str) -> Link:
         return next(link for link in self._rows[""].node.links.values() if alias.startswith(f"{link.prefix}_"))
@@ -192,6 +239,8 @@ class Statement:
         is_custom = sa.true() if operand.custom else sa.false()
         query = self._subquery(key).where(table.c.name == operand.name, table.c.is_custom_property == is_custom)
         query = query.where(join(*(self._of_property(test, table) for test in tests)))
+        if not self._takes_part(1):
+            return _any_row(query.where(key == row.id))
         if correlated or (operand.owner == "" and self._unique):
             return sa.exists(query.where(key == row.id))
         return row.id.in_(query)
@@ -227,7 +276,10 @@ class Statement:
             return self._compare(row.columns.c[operand.name], test)
         types = s.type_.alias()
         fitting = self._subquery(types.c.id).where(types.c.type_kind == int(row.node.type_kind))
-        return row.columns.c.type_id.in_(fitting.where(self._compare(types.c.name, test)))
+        fitting = fitting.where(self._compare(types.c.name, test))
+        if self._takes_part(1):
+            return row.columns.c.type_id.in_(fitting)
+        return _any_row(fitting.where(types.c.id == row.columns.c.type_id))
 
     def _value(self, operand: Operand) -> sa.ColumnElement[Any]:
         if operand.is_property:
@@ -294,6 +346,11 @@ class Statement:
         return column.op("GLOB", is_comparison=True)(bound) if glob else column.like(bound, escape=_ESCAPE)
 
 
+def _any_row(query: sa.Select[Any]) -> Condition:
+    """EXISTS, for a query of a column that is never NULL, as no database makes it part of the join around it."""
+    return query.limit(sa.literal_column("1")).scalar_subquery().is_not(None)
+
+
 def _pattern(text: str, pattern: Value, escape: Value | None, *, glob: bool) -> str:
     """A LIKE pattern as GLOB's, or as LIKE's with ``_ESCAPE``. Raises FilterError."""
     if escape is not None and len(escape.text) != 1:
@@ -326,6 +383,24 @@ def _in_row(test: Test) -> bool:
         and test.op != "is null"
         and not any(isinstance(one, Operand) for one in test.arguments)
     )
+
+
+def _is_narrow(tree: Tree) -> bool:
+    """Whether few rows are likely to fit."""
+    match tree:
+        case And(children):
+            return any(_is_narrow(child) for child in children)
+        case Or(children):
+            return all(_is_narrow(child) for child in children)
+        case Some(_, child):
+            return _is_narrow(child)
+        case Exists(child, _, negated):
+            return not negated and _is_narrow(child)
+        case Test(operand, op, arguments):
+            compared = any(isinstance(one, Operand) for one in arguments)
+            return op in ("=", "in") and operand.kind not in ("bool", "enum") and not compared
+        case _:
+            return False
 
 
 def _is_unique(tree: Tree) -> bool:
