@@ -14,7 +14,7 @@ from lakecat_connectors._sql_source import Column, CursorKind, cursor_kind
 
 _DAY: Final = 86_400
 _EXACT: Final = Context(prec=400)
-_ONE: Final = Decimal(1)
+_INT64: Final = Decimal(2**63)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _FIRST: Final = datetime(1, 1, 1, tzinfo=UTC)
 _LAST: Final = datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)
@@ -87,9 +87,9 @@ class Scale:
     def text(self, number: Decimal) -> str:
         """A number of the scale as text, as the database reads it."""
         if self._kind is CursorKind.NUMBER:
-            return format(
-                number.quantize(_ONE, context=_EXACT) if number == number.to_integral_value() else number, "f"
-            )
+            number = min(max(number, -_INT64), _INT64 - 1) if self._whole else number
+            rounded = number.to_integral_value()
+            return format(rounded if rounded == number else number, "f")
         try:
             if self._kind is CursorKind.DATE:
                 return date.fromordinal(int(number) + _EPOCH.date().toordinal()).isoformat()

@@ -128,7 +128,7 @@ def connection_options(options: SqlOptions, context: ConnectorContext) -> Connec
     """Where to connect, secrets fetched. Raises ConfigError."""
     url, password = _url(options, context)
     return ConnectionOptions(
-        url=url.set(password=None),
+        url=url._replace(password=None),
         password=password,
         ssl=_within(options.ssl, context),
         schemas=None if options.schemas is None else tuple(options.schemas),

@@ -22,6 +22,7 @@ from lakecat_connectors._sql_postgres_types import PgColumn
 from lakecat_connectors._sql_source import XMIN, Bounds, Column, Relation, Scan, Table, Window
 
 _SPLIT_ROWS: Final = 500_000
+_INTEGERS: Final = ("smallint", "integer", "bigint")
 _XID: Final = PgColumn(
     name=XMIN,
     type=pa.int64(),
@@ -178,10 +179,15 @@ class PostgresSource:
         if window.column == XMIN:
             return self._xmin_window(cursor, window)
         column, name = table.column(window.column), sql.Identifier(window.column)
-        native = "pg_catalog.text" if column is None else column.native
         null = text("{} IS NULL").format(name)
         if window.only_nulls:
             return null
+        native = "pg_catalog.text" if column is None else column.native
+        compared: sql.Composable = name
+        if column is not None and pa.types.is_integer(column.type):
+            # A bound may lie beyond a narrow type; an index on one is used for int8 all the same.
+            compared = name if native in _INTEGERS else name + text("::pg_catalog.text::pg_catalog.int8")
+            native = "pg_catalog.int8"
         conditions: list[sql.Composable] = []
         for bound, operator in (
             (window.low, ">=" if window.low_closed else ">"),
@@ -189,7 +195,7 @@ class PostgresSource:
         ):
             if bound is not None:
                 value = text("CAST({} AS {})").format(sql.Literal(bound), text(native))
-                conditions.append(text(f"{{}} {operator} {{}}").format(name, value))
+                conditions.append(text(f"{{}} {operator} {{}}").format(compared, value))
         within = text("({})").format(
             text(" AND ").join(conditions) if conditions else text("{} IS NOT NULL").format(name)
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import time
 from typing import Any, Final
 
 import numpy as np
@@ -23,7 +24,13 @@ def cast(type_: pa.DataType) -> Convert:
     """The conversion by pyarrow's cast, which takes a text whole or not at all."""
     if pa.types.is_boolean(type_):
         return _booleans
+    if pa.types.is_time(type_):
+        return lambda texts: pa.array([_time(text) for text in texts.to_pylist()], type_)
     return lambda texts: texts.cast(type_)
+
+
+def _time(text: str | None) -> time | None:
+    return None if text is None else time.fromisoformat(text)
 
 
 def _booleans(texts: pa.Array) -> pa.Array:
