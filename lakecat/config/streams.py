@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import timedelta
-from typing import Annotated, Final, Self
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -116,7 +116,8 @@ class LandingKeys(Frozen):
         default=WriteMode.APPEND, description=f"{', '.join(list(WriteMode)[:-1])} or {list(WriteMode)[-1]}"
     )
     key: Annotated[tuple[str, ...], BeforeValidator(listed)] = Field(
-        default=(), description="columns that identify a row; default: the source's own primary key, where it has one"
+        default=(),
+        description="the source's columns that identify a row; default: its own primary key, where it has one",
     )
     partition: Annotated[tuple[PartitionSpecText, ...], BeforeValidator(listed)] = Field(
         default=(), description="how a new table is partitioned, e.g. day(time_hour), bucket(16, id), origin"
@@ -132,6 +133,9 @@ class LandingKeys(Frozen):
         default=None, description="`absent`, or the keys below: which rows are deleted (merge and history)"
     )
     history: HistoryKeys | None = Field(default=None, description="how mode history keeps what held before")
+    names: Literal["keep", "snake"] = Field(
+        default="keep", description="columns are named as in the source, or in snake_case without collisions"
+    )
     execution_column: bool = Field(
         default=False, description="each row says in _lakecat_execution which execution wrote it"
     )

@@ -4,32 +4,28 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from typing import Final
 
 import pyarrow as pa
 from pydantic_core import to_json
-from pyiceberg.io.pyarrow import schema_to_pyarrow
-from pyiceberg.schema import Schema
-from pyiceberg.types import NestedField
 
 from lakecat.catalog import ExecutionStart
-from lakecat.config import HistoryKeys, IngestJob, StreamJob
-from lakecat.connector import Connector, KeyedReader, ReadOptions, ReadSummary, Slice, SliceReader
+from lakecat.config import IngestJob, StreamJob
+from lakecat.connector import Connector, KeyedReader, ReadSummary, Slice, SliceReader
 from lakecat.errors import LakecatError, SourceError, StreamsFailedError, TableError, UsageError
+from lakecat.ingest.asking import names_of, read_options, target_of
 from lakecat.ingest.connectors import nulls_for_missing
 from lakecat.ingest.quarantine import Rejects, quarantine_of
 from lakecat.ingest.reading import open_slice
 from lakecat.ingest.results import IngestResult, result_of
-from lakecat.ingest.shaping import EXECUTION_COLUMN, with_execution
+from lakecat.ingest.shaping import renamed, with_execution
 from lakecat.ingest.streams import stream_name
-from lakecat.ingest.target import Loaded, Target, load, validity_of
+from lakecat.ingest.target import Loaded, Target, load
 from lakecat.landing import Harvest, Held, Landed, OnProgress, Services, Work, land
-from lakecat.tables import TableChange, TableState
-from lakecat.tables.validity import Validity
+from lakecat.tables import TableChange
 from lakecat.types import (
     ColumnEdge,
     DatasetName,
@@ -183,16 +179,25 @@ class Run:
         stream = part.stream
         state = work.state(stream.target)
         threads = self.services.settings.engine.threads
-        with closing(open_slice(self.connector, part.slice, _options(stream, state), threads=threads)) as reader:
-            rows = pa.RecordBatchReader.from_batches(reader.schema, _checked(reader, work))
+        with closing(open_slice(self.connector, part.slice, read_options(stream, state), threads=threads)) as reader:
+            names = names_of(stream, reader.schema, state)
+            rows = renamed(pa.RecordBatchReader.from_batches(reader.schema, _checked(reader, work)), names)
             if stream.execution_column:
                 rows = with_execution(rows, work.execution.uuid)
-            keys = reader.keys if stream.deletes and stream.deletes.absent and isinstance(reader, KeyedReader) else None
-            loaded = load(self.services, work, self._target(part), state, rows, keys)
+            loaded = load(self.services, work, self._target(part, names), state, rows, _keys(stream, reader, names))
             summary = reader.summary()
         self._refuse_unremembered(part, summary)
         rejected = gathered.rejects.add(stream, summary.rows, summary.rejected)
-        gathered.add(part, loaded, summary, rejected, self._edges(part, reader.schema))
+        gathered.add(part, loaded, summary, rejected, self._edges(part, names))
+
+    def _target(self, part: Part, names: Mapping[str, str]) -> Target:
+        return target_of(
+            part.stream,
+            names,
+            source=part.slice.files[0].uri if part.slice.files else self._source_names(part)[0],
+            null_for_missing=nulls_for_missing(self.job),
+            now=self.services.clock(),
+        )
 
     def _refuse_unremembered(self, part: Part, summary: ReadSummary) -> None:
         remembered = part.slice.position or part.slice.files or summary.position or summary.files
@@ -203,21 +208,6 @@ class Run:
                 hint="use mode: replace or merge, or a job of its own for this stream",
             )
 
-    def _target(self, part: Part) -> Target:
-        stream, slice_ = part.stream, part.slice
-        return Target(
-            dataset=stream.target,
-            mode=stream.mode,
-            key=stream.key,
-            partition=stream.partition,
-            null_for_missing=nulls_for_missing(self.job),
-            deleted=stream.deletes.flag if stream.deletes else None,
-            absent=stream.deletes.absent if stream.deletes else False,
-            validity=_validity(stream, self.services.clock()),
-            where=stream.where_of,
-            source=slice_.files[0].uri if slice_.files else self._source_names(part)[0],
-        )
-
     def _source_names(self, part: Part) -> list[str]:
         """What lineage calls the input."""
         if part.slice.uri is not None:
@@ -226,7 +216,7 @@ class Run:
         names = path if isinstance(path, list) else [path or f"{self.job.connector}:{self.job.name}"]
         return [str(name) for name in names]
 
-    def _edges(self, part: Part, schema: pa.Schema) -> tuple[ColumnEdge, ...]:
+    def _edges(self, part: Part, columns: Mapping[str, str]) -> tuple[ColumnEdge, ...]:
         target = str(part.stream.target)
         if part.stream.mode is WriteMode.DELETE:
             return tuple(
@@ -235,9 +225,9 @@ class Run:
                 for column in part.stream.key
             )
         return tuple(
-            ColumnEdge(target, column, name, column, EdgeKind.IDENTITY)
+            ColumnEdge(target, column, name, theirs, EdgeKind.IDENTITY)
             for name in self._source_names(part)
-            for column in schema.names
+            for theirs, column in columns.items()
         )
 
 
@@ -254,27 +244,14 @@ def _result(stream: StreamJob, landed: Landed, made: _Made | None, seconds: floa
     return result if made is None else replace(result, sources=made.sources)
 
 
-def _options(stream: StreamJob, state: TableState | None) -> ReadOptions:
-    expected = None if state is None else _plain(schema_to_pyarrow(state.schema, include_field_ids=False))
-    if expected is not None:
-        ours = _our_columns(stream)
-        expected = pa.schema([column for column in expected if column.name not in ours])
-    if expected is not None and stream.mode is WriteMode.DELETE:
-        expected = pa.schema([expected.field(name) for name in stream.key if name in expected.names])
-    rejects = None if stream.quarantine is None else stream.quarantine.max_rows
-    keys = stream.key if stream.deletes and stream.deletes.absent else ()
-    return ReadOptions(expected=expected, declared=_declared(stream), rejects=rejects, keys=keys)
-
-
-def _our_columns(stream: StreamJob) -> frozenset[str]:
-    """Columns of the table that the source does not have."""
-    history = stream.history or HistoryKeys()
-    times = (history.valid_from, history.valid_to) if stream.mode is WriteMode.HISTORY else ()
-    return frozenset((EXECUTION_COLUMN, *times))
-
-
-def _validity(stream: StreamJob, now: datetime) -> Validity | None:
-    return validity_of(stream.history or HistoryKeys(), now) if stream.mode is WriteMode.HISTORY else None
+def _keys(
+    stream: StreamJob, reader: SliceReader, names: Mapping[str, str]
+) -> Callable[[], pa.RecordBatchReader] | None:
+    """The keys that the source has now, if the job asks and the connector can tell."""
+    if stream.deletes is None or not stream.deletes.absent or not isinstance(reader, KeyedReader):
+        return None
+    keys = reader.keys
+    return lambda: renamed(keys(), names)
 
 
 def _checked(reader: SliceReader, work: Work) -> Iterator[pa.RecordBatch]:
@@ -294,18 +271,3 @@ def _parameters(job: IngestJob) -> str:
     """A digest of the job as configured; its text is in the project's version control (``git_commit``)."""
     configured = job.model_dump(mode="json", exclude={"where", "marks", "name"}, fallback=str)
     return hashlib.sha256(to_json(configured)).hexdigest()
-
-
-def _declared(stream: StreamJob) -> dict[str, pa.DataType]:
-    if not stream.columns:
-        return {}
-    fields = [
-        NestedField(number, name, text, required=False) for number, (name, text) in enumerate(stream.columns.items(), 1)
-    ]
-    return {column.name: column.type for column in _plain(schema_to_pyarrow(Schema(*fields), include_field_ids=False))}
-
-
-def _plain(schema: pa.Schema) -> pa.Schema:
-    """The same columns with 32-bit offsets, which every Arrow reader makes."""
-    narrow = {pa.large_string(): pa.string(), pa.large_binary(): pa.binary()}
-    return pa.schema([column.with_type(narrow.get(column.type, column.type)) for column in schema])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 import pyarrow as pa
@@ -10,6 +10,15 @@ import pyarrow as pa
 from lakecat.errors import SchemaError
 
 EXECUTION_COLUMN: Final = "_lakecat_execution"
+
+
+def renamed(rows: pa.RecordBatchReader, names: Mapping[str, str]) -> pa.RecordBatchReader:
+    """The same rows under other column names; columns that are not among them keep theirs."""
+    schema = pa.schema([column.with_name(names.get(column.name, column.name)) for column in rows.schema])
+    if schema == rows.schema:
+        return rows
+    batches = (pa.RecordBatch.from_arrays(batch.columns, schema=schema) for batch in rows)
+    return pa.RecordBatchReader.from_batches(schema, batches)
 
 
 def with_execution(rows: pa.RecordBatchReader, uuid: str) -> pa.RecordBatchReader:

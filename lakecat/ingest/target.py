@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,6 +15,7 @@ from pyiceberg.schema import Schema
 from lakecat.config import KEYED, HistoryKeys
 from lakecat.errors import ConfigError, NotFoundError, SchemaError, SourceError, Where
 from lakecat.ingest.keyed import Spooled, rows_by_key
+from lakecat.ingest.naming import names_property
 from lakecat.ingest.shaping import EXECUTION_COLUMN
 from lakecat.landing import Services, Work
 from lakecat.tables import (
@@ -42,6 +43,7 @@ class Target:
     """The table that rows go to, and how. ``where`` is the place to mend in the job, ``source`` names the input.
 
     ``deleted`` is a column that says that its row is deleted; ``absent``: so are rows that do not come any more.
+    ``names`` are the columns by the source's names for them, where these are to be remembered.
     """
 
     dataset: DatasetName
@@ -52,6 +54,7 @@ class Target:
     deleted: str | None = None
     absent: bool = False
     validity: Validity | None = None
+    names: Mapping[str, str] | None = None
     where: Callable[[str], Where | None] = lambda _key: None
     source: str | None = None
 
@@ -73,6 +76,7 @@ class _Plan:
     schema: Schema
     spec: PartitionSpec
     change: SchemaChange | None
+    properties: Mapping[str, str]
     new_spec: PartitionSpec | None
 
 
@@ -133,9 +137,9 @@ def _plan(target: Target, state: TableState | None, incoming: pa.Schema) -> _Pla
     if state is None:
         change = new_table(arrow_to_iceberg(incoming))
         spec = _spec(target, change.schema)
-        return _Plan(change.schema, spec, change, spec)
+        return _Plan(change.schema, spec, change, _properties(target, None, change.schema), spec)
     if target.mode is WriteMode.DELETE:
-        return _Plan(state.schema, state.spec, None, None)
+        return _Plan(state.schema, state.spec, None, {}, None)
     theirs = [field.name for field in state.schema.fields if field.name != EXECUTION_COLUMN]
     missing = [name for name in theirs if incoming.get_field_index(name) < 0]
     if missing and not target.null_for_missing:
@@ -153,7 +157,11 @@ def _plan(target: Target, state: TableState | None, incoming: pa.Schema) -> _Pla
             where=target.where("mode"),
             hint="use mode: replace, or partition the table",
         )
-    return _Plan(schema, state.spec, evolved, None)
+    return _Plan(schema, state.spec, evolved, _properties(target, state, schema), None)
+
+
+def _properties(target: Target, state: TableState | None, schema: Schema) -> dict[str, str]:
+    return {} if target.names is None else names_property(state, schema, target.names)
 
 
 def _source(target: Target) -> Where | None:
@@ -319,6 +327,7 @@ def _loaded(
         removed=removed,
         base_snapshot_id=base,
         properties=work.summary(),
+        table_properties=plan.properties,
     )
     summary = plan.change.summary if plan.change else ()
     return Loaded(change=change, rows=rows, written=written, schema_changes=summary)

@@ -47,6 +47,7 @@ class TableChange:
     ``removed`` are files that must still be there. ``base_snapshot_id`` is the snapshot that a rewrite has read: if
     rows were added or removed since, the change is a conflict. Without it a change holds whatever came in between.
     ``properties`` go to the snapshot's summary; ``lakecat.execution`` also names the metadata's folder.
+    ``table_properties`` are laid over those of the table.
     Raises TableError for an append that removes files: readers of "what was appended since" trust the operation.
     """
 
@@ -59,6 +60,7 @@ class TableChange:
     removed: tuple[DataFile, ...] | Removal = ()
     base_snapshot_id: int | None = None
     properties: Mapping[str, str] = field(default_factory=dict)
+    table_properties: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.operation is Operation.APPEND and self.removed:

@@ -36,6 +36,8 @@ def next_metadata(base: TableState | None, change: TableChange, *, now_ms: int, 
             _evolve(raw, base, change.schema, change)
         if change.spec is not None:
             _repartition(raw, change.spec)
+    if change.table_properties:
+        raw["properties"] = {**(raw.get("properties") or {}), **change.table_properties}
     _check_partition_sources(raw)
     return raw
 

@@ -52,6 +52,11 @@ class TableState:
         return str(self.head["location"])
 
     @property
+    def properties(self) -> Mapping[str, str]:
+        """The table's properties."""
+        return self.head.get("properties") or {}
+
+    @property
     def last_column_id(self) -> int:
         """The highest field id that was ever given out."""
         return int(self.head["last-column-id"])
