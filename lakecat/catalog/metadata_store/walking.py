@@ -44,13 +44,20 @@ _FROM_ARTIFACTS: Final[Mapping[Way, list[int]]] = {"up": OUTPUTS, "down": INPUTS
 _FROM_EXECUTIONS: Final[Mapping[Way, list[int]]] = {"up": INPUTS, "down": OUTPUTS, "around": INPUTS + OUTPUTS}
 
 
+def _is_one_of(column: sa.ColumnElement[int], types: list[int], backend: str) -> sa.ColumnElement[bool]:
+    """Whether an event's type is one of these.
+
+    SQLite would look an execution up once for each of the types; it has few events of the others, so once is better.
+    """
+    column = column + _ZERO if backend == "sqlite" else column
+    return column.in_([sa.literal_column(str(kind)) for kind in types])
+
+
 def _events(key: sa.Column[int], types: list[int]) -> Query:
     c = s.event.c
     columns = (c.id, c.artifact_id, c.execution_id, c.type, c.milliseconds_since_epoch)
     return Query(
-        lambda backend: sa.select(*columns).where(
-            one_of(key, backend), c.type.in_([sa.literal_column(str(kind)) for kind in types])
-        ),
+        lambda backend: sa.select(*columns).where(one_of(key, backend), _is_one_of(c.type, types, backend)),
         by_ids=True,
     )
 
@@ -228,9 +235,8 @@ def _reaching(backend: str, names: tuple[str, ...], way: Way, limits: Limits, *,
     if counted:
         first = first.add_columns(sa.cast(_ZERO, sa.BigInteger).label("hops"))
     seen = first.cte("seen", recursive=True)
-    lateral = backend == "postgresql"
-    steps = [_hop(seen, way, limits, artifacts=artifacts, lateral=lateral) for artifacts in (True, False)]
-    if lateral:  # PostgreSQL lets a recursion refer to itself only once
+    steps = [_hop(backend, seen, way, limits, artifacts=artifacts) for artifacts in (True, False)]
+    if backend == "postgresql":  # PostgreSQL lets a recursion refer to itself only once
         onwards = sa.union_all(*(step.correlate(seen) for step in steps)).lateral("onwards")
         steps = [sa.select(onwards.c.node).select_from(seen.join(onwards, sa.true()))]
     if counted:
@@ -242,8 +248,9 @@ def _reaching(backend: str, names: tuple[str, ...], way: Way, limits: Limits, *,
     return sa.select(seen.c.node, sa.func.min(seen.c.hops)).group_by(seen.c.node)
 
 
-def _hop(seen: sa.CTE, way: Way, limits: Limits, *, artifacts: bool, lateral: bool) -> sa.Select[Any]:
+def _hop(backend: str, seen: sa.CTE, way: Way, limits: Limits, *, artifacts: bool) -> sa.Select[Any]:
     """One hop from artifacts to executions, or from executions to artifacts."""
+    lateral = backend == "postgresql"
     event = s.event.alias()
     near: sa.ColumnElement[int] = event.c.artifact_id if artifacts else event.c.execution_id
     far: sa.ColumnElement[int] = -event.c.execution_id if artifacts else event.c.artifact_id
@@ -251,7 +258,7 @@ def _hop(seen: sa.CTE, way: Way, limits: Limits, *, artifacts: bool, lateral: bo
     key = seen.c.node + _ZERO if artifacts else -seen.c.node
     types = _FROM_ARTIFACTS[way] if artifacts else _FROM_EXECUTIONS[way]
     mine = seen.c.node > _ZERO if artifacts else seen.c.node < _ZERO
-    query = sa.select(far.label("node")).where(mine, event.c.type.in_([sa.literal_column(str(kind)) for kind in types]))
+    query = sa.select(far.label("node")).where(mine, _is_one_of(event.c.type, types, backend))
     source: sa.FromClause = event if lateral else seen.join(event, near == key)
     if lateral:
         query = query.where(near == key)
