@@ -57,11 +57,11 @@ def plan(source: SqlSource, asked: Asked, state: StreamState) -> Iterator[Slice]
                 hint="name a column that grows under cursor:, or use mode: replace or merge",
             )
         return iter((_whole(source, asked),))
-    if mode is WriteMode.REPLACE_PARTITIONS:
+    if mode in (WriteMode.REPLACE_PARTITIONS, WriteMode.REPLACE_KEYS):
         raise ConfigError(
-            f"mode replace_partitions and cursor: do not go together for {asked.name}: a window may hold only a part "
-            "of a partition",
-            hint="choose the partitions with where:, or use mode: merge",
+            f"mode {mode.value} and cursor: do not go together for {asked.name}: a window may hold only a part of what "
+            "would be replaced",
+            hint="choose what is read with where:, or use mode: merge",
         )
     return Incremental(source, asked, cursor, state).slices()
 
@@ -138,6 +138,8 @@ class Incremental:
         if bounds.greatest is None and reached is not None:
             self._refuse_lower(reached)
         if not self._is_news(reached, bounds):
+            if reached is not None and self._asked.request.absent:
+                yield self._nothing(reached)
             return
         while True:
             window, last = self._window(reached, bounds)
@@ -167,7 +169,7 @@ class Incremental:
 
     def _check(self) -> None:
         mode = self._asked.request.mode
-        if self._column.name == XMIN and mode is not WriteMode.MERGE:
+        if self._column.name == XMIN and mode is WriteMode.APPEND:
             raise ConfigError(
                 "cursor: xmin finds rows that were inserted or changed, some of them again: it needs mode: merge",
                 hint="use mode: merge with key:, or a column of the table as cursor",
@@ -286,6 +288,16 @@ class Incremental:
             estimated_bytes=self._asked.table.estimated_bytes if reached is None else None,
             payload=payload,
             splits=parts if len(parts) > 1 else (),
+            uri=self._asked.table.uri,
+        )
+
+    def _nothing(self, reached: Reached) -> Slice:
+        """No rows, only the keys that are there, so that rows that are not are deleted."""
+        position = reached.to_position()
+        return Slice(
+            key=f"sql:{_digest(self._asked.name, position.value, 'keys')}",
+            position=position,
+            payload=_payload(self._asked, ()),
             uri=self._asked.table.uri,
         )
 

@@ -6,7 +6,7 @@ import contextlib
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, LiteralString, cast
+from typing import Any, Final
 
 import psycopg
 from psycopg import sql
@@ -34,7 +34,7 @@ _BEGIN: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 
 def text(template: str) -> sql.SQL:
     """SQL text that was put together by quoting, or that a job's author wrote."""
-    return sql.SQL(cast("LiteralString", template))
+    return sql.SQL(template)
 
 
 def where_of(options: ConnectionOptions) -> Where:
@@ -164,7 +164,7 @@ def _primary(err: psycopg.Error) -> str:
     return err.diag.message_primary or ""
 
 
-def one(cursor: psycopg.Cursor[Any], statement: sql.Composable) -> tuple[Any, ...]:
+def one(cursor: psycopg.Cursor[Any], statement: sql.SQL | sql.Composed) -> tuple[Any, ...]:
     """The only row of a query that always has one."""
     row = cursor.execute(statement).fetchone()
     return () if row is None else tuple(row)

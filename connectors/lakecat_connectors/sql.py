@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from fnmatch import fnmatchcase
 
 import pyarrow as pa
@@ -47,8 +48,7 @@ class Sql:
 
     def discover(self) -> Sequence[Stream]:
         """The tables and views that ``schemas`` and ``tables`` leave and this user may read. Raises SourceError."""
-        default = self._source.default_schema()
-        return tuple(_stream(table, default) for table in self._source.tables(self._options) if self._is_wanted(table))
+        return tuple(_stream(table) for table in self._source.tables(self._options) if self._is_wanted(table))
 
     def plan(self, request: StreamRequest, state: StreamState) -> Iterable[Slice]:
         """The windows that are due, one slice each; the whole without a cursor. Raises ConfigError, SourceError."""
@@ -113,7 +113,8 @@ class SqlReader:
         self._rejected: list[pa.Table] = []
         self._taken = False
         self._finished = False
-        self._current = source.rows(self._scan(self._parts[0]), options)
+        first: Mapping[str, Json] = self._parts[0] if self._parts else {}
+        self._current = source.rows(self._scan(first), options)
         self._schema = self._chosen(self._current.schema)
 
     @property
@@ -146,6 +147,13 @@ class SqlReader:
             sources=(SourceRead(self._asked.table.uri, self._rows, self._bytes, properties),),
             rejected=pa.concat_tables(self._rejected) if self._rejected else None,
         )
+
+    def keys(self) -> pa.RecordBatchReader:
+        """Every key that the table, view or query has in the run's snapshot; ``where`` holds for them as well."""
+        table = self._asked.table
+        columns = tuple(column for name in self._options.keys if (column := table.column(name)) is not None)
+        self._current = self._source.rows(self._scan({}, columns), self._options)
+        return pa.RecordBatchReader.from_batches(self._current.schema, self._current)
 
     def close(self) -> None:
         """End the connection, also in the midst."""
@@ -194,13 +202,13 @@ class SqlReader:
         if options.rejects is None:
             return options
         gone = sum(table.num_rows for table in self._rejected)
-        return ReadOptions(options.expected, options.declared, options.batch_rows, max(options.rejects - gone, 0))
+        return replace(options, rejects=max(options.rejects - gone, 0))
 
-    def _scan(self, part: Mapping[str, Json]) -> Scan:
+    def _scan(self, part: Mapping[str, Json], columns: tuple[Column, ...] | None = None) -> Scan:
         window, split = part.get("window"), part.get("split")
         return Scan(
             table=self._asked.table,
-            columns=(*self._asked.columns, *self._extra(part)),
+            columns=(*self._asked.columns, *self._extra(part)) if columns is None else columns,
             policy=self._asked.options,
             window=Window.from_json(window) if isinstance(window, dict) else None,
             split=split if isinstance(split, dict) else None,
@@ -214,8 +222,7 @@ def _parts(slice_: Slice) -> Sequence[Mapping[str, Json]]:
     return [part for part in parts if isinstance(part, dict)] if isinstance(parts, list) else []
 
 
-def _stream(table: Table, default: str | None) -> Stream:
-    del default
+def _stream(table: Table) -> Stream:
     ordered = [column for column in table.columns if cursor_kind(column.type) is not None]
     return Stream(
         name=table.relation.shown,

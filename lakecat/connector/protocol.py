@@ -81,7 +81,8 @@ class StreamRequest:
 
     ``name`` is None where the job names none: the source's only stream, or the one that its options describe.
     ``options`` are the stream's own. ``checkpoint`` is the number of rows after which a long load should be
-    committed, and can be resumed: a slice should hold about that many.
+    committed, and can be resumed: a slice should hold about that many. ``absent``: rows that are no longer in the
+    source will be deleted, so a connector that can tell its keys (``KeyedReader``) gives a slice also without news.
     """
 
     name: str | None = None
@@ -90,6 +91,7 @@ class StreamRequest:
     cursor: Cursor | None = None
     options: Mapping[str, Json] = field(default_factory=dict)
     checkpoint: int | None = None
+    absent: bool = False
 
     @property
     def incremental(self) -> bool:

@@ -23,10 +23,11 @@ _POLL_SECONDS: Final = 0.1
 def open_slice(connector: Connector, slice_: Slice, options: ReadOptions, *, threads: int | None) -> SliceReader:
     """A reader of the whole slice; its splits are read by up to ``threads`` threads (None: one for each processor).
 
-    Raises as ``Connector.read``.
+    Where keys will be asked for, one reader reads all: it knows the moment of which they must be. Raises as
+    ``Connector.read``.
     """
     workers = min(len(slice_.splits), threads or os.cpu_count() or 1)
-    if workers < 2:
+    if workers < 2 or options.keys:
         return connector.read(slice_, options)
     return _ParallelReader(connector, slice_, options, workers)
 

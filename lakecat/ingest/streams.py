@@ -81,6 +81,7 @@ def request_of(stream: StreamJob) -> StreamRequest:
         cursor=cursor,
         options=stream.json_options,
         checkpoint=stream.checkpoint,
+        absent=stream.deletes.absent if stream.deletes else False,
     )
 
 
