@@ -76,7 +76,9 @@ class JobFile(LandingKeys):
             raise ValueError("target has a *, which stands for the names of streams; there are no streams")
         if self.mode in KEYED and not self.key and self.stream is None:
             raise ValueError(f"mode {self.mode.value} needs key: the columns that identify a row")
-        if self.key and self.mode not in KEYED:
+        if self.unnest and not self.key and self.stream is None:
+            raise ValueError("unnest needs key: the columns by which the rows of a list find their own row")
+        if self.key and self.mode not in KEYED and not self.unnest:
             raise ValueError(f"key means nothing with mode {self.mode.value}; it is for {' and '.join(sorted(KEYED))}")
         return self
 

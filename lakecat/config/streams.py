@@ -133,6 +133,9 @@ class LandingKeys(Frozen):
         default=None, description="`absent`, or the keys below: which rows are deleted (merge and history)"
     )
     history: HistoryKeys | None = Field(default=None, description="how mode history keeps what held before")
+    unnest: Annotated[tuple[str, ...], BeforeValidator(listed)] = Field(
+        default=(), description="lists that go to tables of their own, e.g. items, items.taxes (append, merge, replace)"
+    )
     names: Literal["keep", "snake"] = Field(
         default="keep", description="columns are named as in the source, or in snake_case without collisions"
     )
@@ -151,6 +154,10 @@ class LandingKeys(Frozen):
             raise ValueError(f"deletes means nothing with mode {self.mode.value}; it is for merge and history")
         if self.history is not None and self.mode is not WriteMode.HISTORY:
             raise ValueError(f"history means nothing with mode {self.mode.value}; say mode: history")
+        if self.unnest and self.mode not in UNNESTED:
+            raise ValueError(f"unnest is for the modes {', '.join(sorted(UNNESTED))}, not for {self.mode.value}")
+        if self.unnest and self.deletes is not None and self.deletes.absent:
+            raise ValueError("unnest and deletes: absent cannot stand together; say deletes: {flag: a column}")
         return self
 
 
@@ -158,6 +165,9 @@ KEYED: Final = frozenset(
     {WriteMode.MERGE, WriteMode.DELETE, WriteMode.APPEND_NEW, WriteMode.HISTORY, WriteMode.REPLACE_KEYS}
 )
 """Modes that cannot do without a key."""
+
+UNNESTED: Final = frozenset({WriteMode.APPEND, WriteMode.MERGE, WriteMode.REPLACE})
+"""Modes that can spread a row over several tables."""
 
 
 class StreamKeys(LandingKeys):

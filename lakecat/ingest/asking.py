@@ -22,7 +22,7 @@ from lakecat.types import WriteMode
 
 def read_options(stream: StreamJob, state: TableState | None) -> ReadOptions:
     """What the connector is told when it reads a slice; columns have the source's names."""
-    expected = None if state is None else _plain(schema_to_pyarrow(state.schema, include_field_ids=False))
+    expected = None if state is None else plain_columns(state)
     if expected is not None:
         ours = _our_columns(stream)
         expected = pa.schema([column for column in expected if column.name not in ours])
@@ -65,6 +65,11 @@ def names_of(stream: StreamJob, schema: pa.Schema, state: TableState | None) -> 
     known = known_names(state)
     taken = [] if state is None else [field.name for field in state.schema.fields]
     return column_names(schema.names, known, taken)
+
+
+def plain_columns(state: TableState) -> pa.Schema:
+    """The table's columns, with the types that every Arrow reader makes."""
+    return _plain(schema_to_pyarrow(state.schema, include_field_ids=False))
 
 
 def _our_columns(stream: StreamJob) -> frozenset[str]:

@@ -17,6 +17,7 @@ from lakecat.config import IngestJob, StreamJob
 from lakecat.connector import Connector, KeyedReader, ReadSummary, Slice, SliceReader
 from lakecat.errors import LakecatError, SourceError, StreamsFailedError, TableError, UsageError
 from lakecat.ingest.asking import names_of, read_options, target_of
+from lakecat.ingest.children import Family, datasets_of, with_lists
 from lakecat.ingest.connectors import nulls_for_missing
 from lakecat.ingest.quarantine import Rejects, quarantine_of
 from lakecat.ingest.reading import open_slice
@@ -25,7 +26,7 @@ from lakecat.ingest.shaping import renamed, with_execution
 from lakecat.ingest.streams import stream_name
 from lakecat.ingest.target import Loaded, Target, load
 from lakecat.landing import Harvest, Held, Landed, OnProgress, Services, Work, land
-from lakecat.tables import TableChange
+from lakecat.tables import TableChange, TableState
 from lakecat.types import (
     ColumnEdge,
     DatasetName,
@@ -74,12 +75,19 @@ class _Gathered:
     rejects: Rejects = field(default_factory=Rejects)
     rows: int = 0
 
-    def add(self, part: Part, loaded: Loaded, summary: ReadSummary, rejected: int, edges: Sequence[ColumnEdge]) -> None:
-        """Take in what one part made."""
+    def add(
+        self,
+        part: Part,
+        made: Sequence[tuple[Loaded, tuple[ColumnEdge, ...]]],
+        summary: ReadSummary,
+        rejected: int,
+    ) -> None:
+        """Take in what one part made: of its own table first, then of those of its lists."""
         stream = stream_name(part.stream)
-        if loaded.change is not None:
-            self.changes.append(loaded.change)
-            self.edges += edges
+        for loaded, edges in made:
+            if loaded.change is not None:
+                self.changes.append(loaded.change)
+                self.edges += edges
         self.sources += summary.sources
         position = summary.position or part.slice.position
         if position is not None:
@@ -87,7 +95,7 @@ class _Gathered:
         if part.slice.files:
             self.files[stream] = _ledger(part.slice, summary.files)
         uris = tuple(source.uri for source in summary.sources)
-        self.loads[part.stream.target] = _Made(loaded, uris, rejected)
+        self.loads[part.stream.target] = _Made(made[0][0], uris, rejected)
         self.rows += summary.rows
 
 
@@ -118,7 +126,7 @@ class Run:
             gathered.append(_Gathered())
             return self._produce(work, parts, gathered[-1])
 
-        targets = [part.stream.target for part in parts]
+        targets = [dataset for part in parts for dataset in datasets_of(part.stream)]
         quarantines = [quarantine_of(part.stream) for part in parts if part.stream.quarantine]
         keys = ", ".join(part.slice.key for part in parts)
         start = ExecutionStart(
@@ -179,22 +187,44 @@ class Run:
         stream = part.stream
         state = work.state(stream.target)
         threads = self.services.settings.engine.threads
-        with closing(open_slice(self.connector, part.slice, read_options(stream, state), threads=threads)) as reader:
-            names = names_of(stream, reader.schema, state)
-            rows = renamed(pa.RecordBatchReader.from_batches(reader.schema, _checked(reader, work)), names)
-            if stream.execution_column:
-                rows = with_execution(rows, work.execution.uuid)
-            loaded = load(self.services, work, self._target(part, names), state, rows, _keys(stream, reader, names))
+        options = read_options(stream, state)
+        options = replace(options, expected=with_lists(work, stream, options.expected))
+        with closing(open_slice(self.connector, part.slice, options, threads=threads)) as reader:
+            made = self._landed(work, part, reader, state)
             summary = reader.summary()
         self._refuse_unremembered(part, summary)
         rejected = gathered.rejects.add(stream, summary.rows, summary.rejected)
-        gathered.add(part, loaded, summary, rejected, self._edges(part, names))
+        gathered.add(part, made, summary, rejected)
+
+    def _landed(
+        self, work: Work, part: Part, reader: SliceReader, state: TableState | None
+    ) -> list[tuple[Loaded, tuple[ColumnEdge, ...]]]:
+        """Write what a reader hands out; first comes the stream's own table, then those of its lists."""
+        stream = part.stream
+        rows = pa.RecordBatchReader.from_batches(reader.schema, _checked(reader, work))
+        if stream.unnest:
+            sources = self._source_names(part)
+            family = Family(
+                services=self.services,
+                work=work,
+                stream=stream,
+                source=self._source(part),
+                sources=tuple(sources),
+                null_for_missing=nulls_for_missing(self.job),
+            )
+            return family.load(rows)
+        names = names_of(stream, reader.schema, state)
+        rows = renamed(rows, names)
+        if stream.execution_column:
+            rows = with_execution(rows, work.execution.uuid)
+        loaded = load(self.services, work, self._target(part, names), state, rows, _keys(stream, reader, names))
+        return [(loaded, self._edges(part, names))]
 
     def _target(self, part: Part, names: Mapping[str, str]) -> Target:
         return target_of(
             part.stream,
             names,
-            source=part.slice.files[0].uri if part.slice.files else self._source_names(part)[0],
+            source=self._source(part),
             null_for_missing=nulls_for_missing(self.job),
             now=self.services.clock(),
         )
@@ -207,6 +237,10 @@ class Run:
                 where=part.stream.where_of("mode"),
                 hint="use mode: replace or merge, or a job of its own for this stream",
             )
+
+    def _source(self, part: Part) -> str:
+        """What errors call the input."""
+        return part.slice.files[0].uri if part.slice.files else self._source_names(part)[0]
 
     def _source_names(self, part: Part) -> list[str]:
         """What lineage calls the input."""

@@ -11,6 +11,7 @@ from lakecat.catalog import Catalog
 from lakecat.config import KEYED, IngestJob, StreamJob, is_pattern
 from lakecat.connector import Connector, Cursor, Nulls, Stream, StreamRequest
 from lakecat.errors import ConfigError
+from lakecat.ingest.children import datasets_of
 from lakecat.types import DatasetName, FileVersion, Position, WriteMode
 
 
@@ -104,13 +105,13 @@ def _names(job: IngestJob, entry: str, connector: Connector) -> Sequence[str]:
 
 def _with_key(stream: StreamJob, connector: Connector) -> StreamJob:
     """The stream with the source's own primary key where a key is needed and the job has none."""
-    if stream.mode not in KEYED or stream.key:
+    if stream.key or not (stream.mode in KEYED or stream.unnest):
         return stream
     known: dict[str, Stream] = {found.name: found for found in connector.discover()}
     own = known.get(stream.stream or "")
     if own is None or not own.key:
         raise ConfigError(
-            f"mode {stream.mode.value} needs key: the columns that identify a row",
+            f"{'unnest' if stream.unnest else f'mode {stream.mode.value}'} needs key: the columns that identify a row",
             where=stream.where_of("mode"),
             hint=f"the source has no primary key for {stream.stream!r}; name the columns in key:",
         )
@@ -119,11 +120,11 @@ def _with_key(stream: StreamJob, connector: Connector) -> StreamJob:
 
 def _check_targets(streams: Sequence[StreamJob]) -> None:
     taken: dict[DatasetName, StreamJob] = {}
-    for stream in streams:
-        other = taken.setdefault(stream.target, stream)
+    for target, stream in ((target, one) for one in streams for target in datasets_of(one)):
+        other = taken.setdefault(target, stream)
         if other is not stream:
             raise ConfigError(
-                f"the streams {other.stream!r} and {stream.stream!r} would both go to {stream.target}",
+                f"the streams {other.stream!r} and {stream.stream!r} would both go to {target}",
                 where=stream.where_of("target"),
                 hint="give one of them another target",
             )

@@ -43,7 +43,8 @@ class Target:
     """The table that rows go to, and how. ``where`` is the place to mend in the job, ``source`` names the input.
 
     ``deleted`` is a column that says that its row is deleted; ``absent``: so are rows that do not come any more.
-    ``names`` are the columns by the source's names for them, where these are to be remembered.
+    ``may_be_empty``: no rows are no sign of a broken delivery. ``names`` are the columns by the source's names for
+    them, where these are to be remembered.
     """
 
     dataset: DatasetName
@@ -55,6 +56,7 @@ class Target:
     absent: bool = False
     validity: Validity | None = None
     names: Mapping[str, str] | None = None
+    may_be_empty: bool = False
     where: Callable[[str], Where | None] = lambda _key: None
     source: str | None = None
 
@@ -87,10 +89,13 @@ def load(
     state: TableState | None,
     rows: pa.RecordBatchReader,
     present: Callable[[], pa.RecordBatchReader] | None = None,
+    *,
+    gone: pa.RecordBatchReader | None = None,
 ) -> Loaded:
     """Write ``rows`` and build the change for the commit.
 
-    ``present`` gives every key that the source has now; without it those of ``rows`` count as that.
+    ``present`` gives every key that the source has now; without it those of ``rows`` count as that. ``gone`` are
+    further keys whose rows go, for mode replace_keys.
     Raises SchemaError (the rows do not fit the table), ConfigError (the job does not), NotFoundError (delete from a
     table that is not there), SourceError (an empty source would replace rows).
     """
@@ -99,11 +104,20 @@ def load(
     counted = _Counted(rows)
     plan = _plan(target, state, _with_validity(rows.schema, target.validity))
     if target.mode in KEYED:
-        return _load_by_key(services, work, target, state, plan, counted, present)
+        return _load_by_key(services, work, target, state, plan, counted, _Keys(present, gone))
     written = work.write(target.dataset, counted.reader, schema=plan.schema, spec=plan.spec)
     removed = _removed(target, state, written)
-    changes = bool(written.files) or plan.change is not None
+    emptied = removed is ALL and not written.files and state is not None and state.current_snapshot_id is not None
+    changes = bool(written.files) or plan.change is not None or emptied
     return _loaded(work, target, plan, counted.rows, written, removed) if changes else _unchanged(counted.rows)
+
+
+@dataclass(frozen=True, slots=True)
+class _Keys:
+    """Keys beside the rows: those that the source has now, and those whose rows go."""
+
+    present: Callable[[], pa.RecordBatchReader] | None
+    gone: pa.RecordBatchReader | None
 
 
 def validity_of(history: HistoryKeys, now: datetime) -> Validity:
@@ -199,7 +213,7 @@ def _removed(target: Target, state: TableState | None, written: WrittenFiles) ->
         return ()
     if target.mode is WriteMode.REPLACE_PARTITIONS:
         return PARTITIONS
-    if not written.rows:
+    if not written.rows and not target.may_be_empty:
         raise SourceError(
             f"the source has no rows, and {target.dataset} would be emptied",
             where=_source(target),
@@ -235,7 +249,7 @@ def _load_by_key(
     state: TableState | None,
     plan: _Plan,
     counted: _Counted,
-    present: Callable[[], pa.RecordBatchReader] | None,
+    keys: _Keys,
 ) -> Loaded:
     """Only the files that hold a key of the input are written anew."""
     engine = services.settings.engine
@@ -249,7 +263,7 @@ def _load_by_key(
         if scan is None and target.deleted is None and target.validity is None:
             written = work.write(target.dataset, rows, schema=plan.schema, spec=plan.spec)
             return _loaded(work, target, plan, counted.rows, written, ())
-        with _rewrite(services, scan, target, plan, spooled, rows, present) as rewrite:
+        with _rewrite(services, scan, target, plan, spooled, rows, keys) as rewrite:
             written = work.write(target.dataset, rewrite.rows, schema=plan.schema, spec=plan.spec)
             removed = tuple(file.data_file for file in rewrite.removed)
     if not removed and not written.files and plan.change is None:
@@ -266,7 +280,7 @@ def _rewrite(
     plan: _Plan,
     spooled: Spooled,
     rows: pa.RecordBatchReader,
-    present: Callable[[], pa.RecordBatchReader] | None,
+    given: _Keys,
 ) -> Iterator[Rewrite]:
     """The rewrite that the mode asks for."""
     store, engine, key, schema = services.store, services.settings.engine, target.key, plan.schema
@@ -278,11 +292,13 @@ def _rewrite(
             yield stack.enter_context(insert_new(store, scan, rows, key, settings=engine, schema=schema))
             return
         if target.mode is WriteMode.REPLACE_KEYS:
-            yield stack.enter_context(replace_keys(store, scan, rows, key, settings=engine, schema=schema))
+            yield stack.enter_context(
+                replace_keys(store, scan, rows, key, settings=engine, schema=schema, gone=given.gone)
+            )
             return
         keys = None
         if target.absent:
-            keys = present() if present else stack.enter_context(spooled.open())
+            keys = given.present() if given.present else stack.enter_context(spooled.open())
         if target.validity is None:
             yield stack.enter_context(
                 merge_upsert(

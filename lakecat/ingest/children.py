@@ -1,0 +1,152 @@
+"""Loading rows whose lists go to tables of their own: they wait in a file, and each table takes its part of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from lakecat.config import StreamJob
+from lakecat.ingest.asking import names_of, plain_columns, target_of
+from lakecat.ingest.keyed import Spooled, rows_by_key
+from lakecat.ingest.naming import known_names
+from lakecat.ingest.shaping import renamed, with_execution
+from lakecat.ingest.target import Loaded, Target, load
+from lakecat.ingest.unnesting import (
+    Unnested,
+    child_dataset,
+    exploded,
+    is_place,
+    root_column,
+    root_keys,
+    unnested,
+    with_expected_list,
+    without_lists,
+)
+from lakecat.landing import Services, Work
+from lakecat.tables import TableState
+from lakecat.types import ColumnEdge, DatasetName, EdgeKind, WriteMode
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Family:
+    """A stream whose rows are spread over the table of the rows and those of their lists.
+
+    ``source`` names the input in errors, ``sources`` are its names in the lineage.
+    """
+
+    services: Services
+    work: Work
+    stream: StreamJob
+    source: str
+    sources: tuple[str, ...]
+    null_for_missing: bool
+
+    def load(self, rows: pa.RecordBatchReader) -> list[tuple[Loaded, tuple[ColumnEdge, ...]]]:
+        """Write every table; the first is that of the rows. Raises as ``target.load``."""
+        lists = unnested(self.stream.unnest)
+        unique = self.stream.mode is WriteMode.MERGE
+        with rows_by_key(rows, self.stream.key, self.services.settings.engine, unique=unique) as spooled:
+            return [self._rows(spooled, lists), *(self._elements(spooled, child) for child in lists)]
+
+    def _rows(self, spooled: Spooled, lists: tuple[Unnested, ...]) -> tuple[Loaded, tuple[ColumnEdge, ...]]:
+        """The table of the rows."""
+        with spooled.open() as rows:
+            kept = without_lists(rows, [child.path for child in lists])
+            names = names_of(self.stream, kept.schema, self.work.state(self.stream.target))
+            target = self._target(self.stream, names, null_for_missing=self.null_for_missing)
+            return self._written(target, kept, names, {name: name for name in names})
+
+    def _elements(self, spooled: Spooled, child: Unnested) -> tuple[Loaded, tuple[ColumnEdge, ...]]:
+        """The table of one list; a merge puts it in the place of all elements of the rows that come."""
+        stream = _stream_of(self.stream, child)
+        merging = stream.mode is WriteMode.REPLACE_KEYS
+        origin = dict(zip(stream.key, self.stream.key, strict=True))
+        flag = self.stream.deletes.flag if self.stream.deletes else None
+        with spooled.open() as rows, spooled.open() as all_rows:
+            elements = exploded(_living(rows, flag), self.stream.key, child)
+            names = _element_names(stream, elements.schema, self.work.state(stream.target))
+            target = replace(self._target(stream, names, null_for_missing=True), may_be_empty=True)
+            came = {name: origin.get(name, f"{child.text}.{name}") for name in names if not is_place(name)}
+            gone = root_keys(all_rows, self.stream.key) if merging else None
+            return self._written(target, elements, names, came, gone)
+
+    def _target(self, stream: StreamJob, names: Mapping[str, str], *, null_for_missing: bool) -> Target:
+        now = self.services.clock()
+        return target_of(stream, names, source=self.source, null_for_missing=null_for_missing, now=now)
+
+    def _written(
+        self,
+        target: Target,
+        rows: pa.RecordBatchReader,
+        names: Mapping[str, str],
+        came: Mapping[str, str],
+        gone: pa.RecordBatchReader | None = None,
+    ) -> tuple[Loaded, tuple[ColumnEdge, ...]]:
+        """Write one table; ``came`` says which part of the source a column is."""
+        shaped = renamed(rows, names)
+        if self.stream.execution_column:
+            shaped = with_execution(shaped, self.work.execution.uuid)
+        loaded = load(self.services, self.work, target, self.work.state(target.dataset), shaped, gone=gone)
+        edges = tuple(
+            ColumnEdge(str(target.dataset), names[column], source, theirs, EdgeKind.IDENTITY)
+            for source in self.sources
+            for column, theirs in came.items()
+        )
+        return loaded, edges
+
+
+def _stream_of(stream: StreamJob, child: Unnested) -> StreamJob:
+    """What the stream's keys mean for the table of one of its lists."""
+    mode = WriteMode.REPLACE_KEYS if stream.mode is WriteMode.MERGE else stream.mode
+    return stream.model_copy(
+        update={
+            "target": child_dataset(stream.target, child.text),
+            "mode": mode,
+            "key": tuple(root_column(name) for name in stream.key),
+            "partition": (),
+            "deletes": None,
+        }
+    )
+
+
+def _element_names(stream: StreamJob, schema: pa.Schema, state: TableState | None) -> dict[str, str]:
+    """The table's columns by those of the elements; what lakecat added keeps its name."""
+    ours = {name: name for name in schema.names if name in stream.key or is_place(name)}
+    theirs = pa.schema([field for field in schema if field.name not in ours])
+    return {**ours, **names_of(stream, theirs, state)}
+
+
+def datasets_of(stream: StreamJob) -> tuple[DatasetName, ...]:
+    """The stream's own dataset, and those of its lists."""
+    return (stream.target, *(child_dataset(stream.target, path) for path in stream.unnest))
+
+
+def with_lists(work: Work, stream: StreamJob, expected: pa.Schema | None) -> pa.Schema | None:
+    """The columns that the connector is to expect: those of the table, and the lists as their own tables have them."""
+    for child in sorted(unnested(stream.unnest), key=lambda child: len(child.path)):
+        state = work.state(child_dataset(stream.target, child.text))
+        if expected is None or state is None:
+            continue
+        ours = {root_column(name) for name in stream.key}
+        source = {column: name for name, column in known_names(state).items()}
+        columns = [field.with_name(source.get(field.name, field.name)) for field in plain_columns(state)]
+        kept = [field for field in columns if field.name not in ours and not is_place(field.name)]
+        expected = with_expected_list(expected, child.path, kept)
+    return expected
+
+
+def _living(rows: pa.RecordBatchReader, flag: str | None) -> pa.RecordBatchReader:
+    """The rows that do not say of themselves that they are deleted."""
+    if flag is None or rows.schema.get_field_index(flag) < 0:
+        return rows
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        for batch in rows:
+            column = batch.column(flag)
+            dead = pc.fill_null(column, False) if pa.types.is_boolean(column.type) else pc.is_valid(column)
+            yield batch.filter(pc.invert(dead))
+
+    return pa.RecordBatchReader.from_batches(rows.schema, batches())
