@@ -16,6 +16,12 @@ SOURCES: Final[Mapping[str, tuple[str, str]]] = {
     "postgresql": ("_sql_postgres", "PostgresSource"),
     "postgres": ("_sql_postgres", "PostgresSource"),
     "postgresql+psycopg": ("_sql_postgres", "PostgresSource"),
+    "mysql": ("_sql_mysql", "MySqlSource"),
+    "mysql+pymysql": ("_sql_mysql", "MySqlSource"),
+    "mariadb": ("_sql_mysql", "MySqlSource"),
+    "mariadb+pymysql": ("_sql_mysql", "MySqlSource"),
+    "sqlite": ("_sql_sqlite", "SqliteSource"),
+    "duckdb": ("_sql_duckdb", "DuckDbSource"),
 }
 
 

@@ -1,0 +1,194 @@
+"""Fetched columns to Arrow batches; a row that does not convert is found, and set aside where that is allowed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from decimal import InvalidOperation
+from typing import Any, Final, TypeAlias
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from lakecat.connector import REJECTED, ReadOptions, type_name
+from lakecat.connector.columns import fold
+from lakecat.connector.fit import MisfitError, Rule, fit, is_text_type
+from lakecat.errors import ParseError, Where
+from lakecat_connectors._faults import excerpt
+from lakecat_connectors._sql_source import Column, Table
+
+Cells: TypeAlias = Sequence[Any]
+"""One column of a block: an Arrow array, or the driver's own values."""
+
+Conversion = Callable[[Any], pa.Array]
+"""From cells to an array of the column's type; raises one of :data:`MISFITS` for a value that it cannot hold."""
+
+MISFITS: Final = (
+    pa.ArrowInvalid,
+    pa.ArrowTypeError,
+    pa.ArrowNotImplementedError,
+    MisfitError,
+    ValueError,
+    TypeError,
+    OverflowError,
+    InvalidOperation,
+)
+_SHOWN_ROW: Final = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A column as it leaves. ``without`` gives the cells with NULL in the place of values ``out_of_range``."""
+
+    name: str
+    type: pa.DataType
+    native: str
+    convert: Conversion
+    without: Conversion | None = None
+
+
+def targets_of(
+    columns: Sequence[Column], options: ReadOptions, make: Callable[[Column, pa.DataType | None], Target]
+) -> list[Target]:
+    """A target for each column, made for the type that the job declares for it."""
+    declared = {fold(name): type_ for name, type_ in options.declared.items()}
+    made = []
+    for column in columns:
+        type_ = declared.get(fold(column.name))
+        made.append(make(column, None if type_ == column.type else type_))
+    return made
+
+
+def from_texts(type_: pa.DataType) -> Conversion:
+    """What a person declared, from text."""
+    if not is_text_type(type_):
+        return lambda texts: texts.cast(type_)
+    return lambda texts: fit(texts, Rule(type_, declared=True))
+
+
+def then_cast(before: Conversion, type_: pa.DataType) -> Conversion:
+    """A conversion and what was declared instead of its type: exactly, or not at all."""
+    return lambda cells: before(cells).cast(type_)
+
+
+def to_time(texts: pa.Array) -> pa.Array:
+    """Times of day from text; the hour 24 and what lies beyond are none."""
+    return pc.binary_join_element_wise("1970-01-01", texts, " ").cast(pa.timestamp("us")).cast(pa.time64("us"))
+
+
+@dataclass(slots=True)
+class Converter:
+    """Blocks of cells to batches."""
+
+    targets: Sequence[Target]
+    table: Table
+    nulls_out_of_range: bool
+    rejects: int | None
+    _aside: list[dict[str, Any]] = field(default_factory=list)
+    _rows: int = 0
+
+    @property
+    def schema(self) -> pa.Schema:
+        """That of every batch."""
+        return pa.schema([(target.name, target.type) for target in self.targets])
+
+    def batch(self, columns: Sequence[Cells], rows: int) -> pa.RecordBatch:
+        """A block of rows. Raises ParseError."""
+        try:
+            arrays = [target.convert(cells) for target, cells in zip(self.targets, columns, strict=True)]
+        except MISFITS:
+            arrays = self._slowly(columns, rows)
+        self._rows += rows
+        return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
+
+    def rejected(self) -> pa.Table | None:
+        """Rows set aside so far."""
+        return pa.Table.from_pylist(self._aside, REJECTED) if self._aside else None
+
+    def _slowly(self, columns: Sequence[Cells], rows: int) -> list[pa.Array]:
+        """The same, with the rows that do not convert taken out, or changed as the policy says."""
+        cells = [self._within(target, column) for target, column in zip(self.targets, columns, strict=True)]
+        bad: set[int] = set()
+        for number, target in enumerate(self.targets):
+            for row in misfits(cells[number], target.convert):
+                if row not in bad:
+                    bad.add(row)
+                    self._set_aside(row, number, cells)
+        if bad:
+            keep = [row for row in range(rows) if row not in bad]
+            cells = [_take(column, keep) for column in cells]
+        return [target.convert(column) for target, column in zip(self.targets, cells, strict=True)]
+
+    def _within(self, target: Target, cells: Cells) -> Cells:
+        if not self.nulls_out_of_range or target.without is None or not pa.types.is_temporal(target.type):
+            return cells
+        within: Cells = target.without(cells)
+        return within
+
+    def _set_aside(self, row: int, number: int, columns: Sequence[Cells]) -> None:
+        target, value = self.targets[number], shown(columns[number][row])
+        reason = f"{excerpt(value)} does not fit {target.name!r}, {target.native} read as {type_name(target.type)}"
+        if self.rejects is None or len(self._aside) >= self.rejects:
+            raise ParseError(
+                f"{self._named(row, columns)}: {reason}",
+                where=Where(self.table.uri, column=target.name),
+                hint=_hint(target),
+            )
+        whole = {one.name: shown(column[row]) for one, column in zip(self.targets, columns, strict=True)}
+        self._aside.append(
+            {
+                "source": self.table.uri,
+                "line": None,
+                "column": target.name,
+                "text": json.dumps(whole, ensure_ascii=False)[:_SHOWN_ROW],
+                "reason": f"{self._named(row, columns)}: {reason}",
+            }
+        )
+
+    def _named(self, row: int, columns: Sequence[Cells]) -> str:
+        """The row by its key, else by its number among those read."""
+        names = [target.name for target in self.targets]
+        if self.table.key and all(name in names for name in self.table.key):
+            parts = (f"{name} = {excerpt(shown(columns[names.index(name)][row]))}" for name in self.table.key)
+            return f"the row with {', '.join(parts)}"
+        return f"row {self._rows + row + 1} of those read"
+
+
+def shown(value: Any) -> str | None:
+    """A cell as text for people: bytes that are no text in hexadecimal digits."""
+    if isinstance(value, pa.Scalar):
+        value = value.as_py()
+    if isinstance(value, bytes | bytearray | memoryview):
+        return f"0x{bytes(value).hex()}"
+    if value is None:
+        return None
+    return str(value).encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def misfits(cells: Cells, convert: Conversion) -> Iterator[int]:
+    """Rows whose value does not convert, in order, by halving."""
+    waiting = [(0, len(cells))]
+    while waiting:
+        first, last = waiting.pop()
+        try:
+            convert(cells[first:last])
+        except MISFITS:
+            if last - first == 1:
+                yield first
+                continue
+            middle = (first + last) // 2
+            waiting += [(middle, last), (first, middle)]
+
+
+def _take(cells: Cells, rows: Sequence[int]) -> Cells:
+    if isinstance(cells, pa.Array):
+        taken: Cells = cells.take(pa.array(rows, pa.int64()))
+        return taken
+    return [cells[row] for row in rows]
+
+
+def _hint(target: Target) -> str:
+    if pa.types.is_temporal(target.type):
+        return "say out_of_range: null to read it as NULL, declare the column as string, or say quarantine: true"
+    return "declare the column under columns: with a type that holds it (string holds all), or say quarantine: true"
