@@ -17,6 +17,7 @@ from lakecat.lake.annotating import Annotating
 from lakecat.lake.answers import Check, DatasetStatus, Description, Difference, Lineage, RunReport, WorkKind, WorkPlan
 from lakecat.lake.asking import Asking
 from lakecat.lake.differing import compare_contents
+from lakecat.lake.discovering import Discovering
 from lakecat.lake.holder import this_process
 from lakecat.lake.importing import Importing
 from lakecat.lake.keeping import Keeping
@@ -56,7 +57,7 @@ def connect(
     return Lake(Project.open(path, profile=profile, environ=variables), environ=variables)
 
 
-class Lake(Annotating, Asking, Importing, Keeping, Purging):
+class Lake(Annotating, Asking, Discovering, Importing, Keeping, Purging):
     """An open project. Use it as a context manager, or call ``close()``. Safe to use from several threads.
 
     Methods raise LakecatError and its children only. What takes ``select`` takes selectors: one text or several,

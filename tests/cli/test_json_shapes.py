@@ -31,6 +31,7 @@ def at(document: Any, path: str) -> Any:
         ("run --dry-run", {"work.0": "work"}),
         ("ingest", {"outcomes.0": "outcome"}),
         ("run --full-refresh", {"outcomes.0": "outcome", "outcomes.0.version": "version"}),
+        ("streams orders", {"streams.0": "stream"}),
         ("ls", {"datasets.0": "dataset", "datasets.0.latest": "version"}),
         (
             "show raw.orders",

@@ -44,6 +44,7 @@ EVERY_COMMAND = [
     ["history", "raw.orders"],
     ["history", "mart.revenue_by_day.revenue"],
     ["impact", "raw.orders.amount"],
+    ["streams", "orders", "--columns"],
     ["where", "landing/orders-2026-11-01.csv"],
     ["executions"],
     ["execution", "1"],

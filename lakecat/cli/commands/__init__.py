@@ -25,6 +25,7 @@ from lakecat.cli.commands.run import run
 from lakecat.cli.commands.search import search
 from lakecat.cli.commands.show import show
 from lakecat.cli.commands.status import status
+from lakecat.cli.commands.streams import streams
 from lakecat.cli.commands.tag import tag
 from lakecat.cli.commands.where import where
 
@@ -33,6 +34,7 @@ COMMANDS: Final[list[click.Command]] = [
     ingest,
     run,
     plan,
+    streams,
     ls,
     search,
     show,
