@@ -72,8 +72,25 @@ class RawFile:
         self._file.close()
 
 
-def text_chunks(raw: RawFile, compression: Compression, encoding: str) -> Iterator[bytes]:
-    """The file's text as UTF-8 chunks of about 4 MiB, without a byte order mark. Raises ParseError."""
+MARKING: Final = "lakecat.marking"
+"""Decodes each byte that is no text to a surrogate, which no text in UTF-8 holds."""
+
+
+def _mark(err: UnicodeError) -> tuple[str, int]:
+    if not isinstance(err, UnicodeDecodeError):
+        raise err
+    return "".join(chr(0xDC00 + byte) for byte in err.object[err.start : err.end]), err.end
+
+
+codecs.register_error(MARKING, _mark)
+
+
+def text_chunks(raw: RawFile, compression: Compression, encoding: str, *, marking: bool = False) -> Iterator[bytes]:
+    """The file's text as UTF-8 chunks of about 4 MiB, without a byte order mark. Raises ParseError.
+
+    UTF-8 is not checked here. Bytes that are no text of another encoding raise as well, or with ``marking`` come as
+    surrogates, which are not valid in UTF-8 either.
+    """
     chunks = _joined(_decompressed(raw, compression))
     first = next(chunks, b"")
     _refuse_compressed(first, raw.shown, compression)
@@ -82,7 +99,7 @@ def text_chunks(raw: RawFile, compression: Compression, encoding: str) -> Iterat
         yield first.removeprefix(codecs.BOM_UTF8)
         yield from chunks
         return
-    yield from _transcoded(first, chunks, encoding, raw.shown)
+    yield from (_marked(first, chunks, encoding) if marking else _transcoded(first, chunks, encoding, raw.shown))
 
 
 def _joined(chunks: Iterator[bytes]) -> Iterator[bytes]:
@@ -137,6 +154,16 @@ def _transcoded(first: bytes, chunks: Iterator[bytes], encoding: str, shown: str
             yield text.encode()
         except UnicodeEncodeError:
             raise ParseError("holds a lone surrogate", where=Where(shown, line), hint="mend the file") from None
+
+
+def _marked(first: bytes, chunks: Iterator[bytes], encoding: str) -> Iterator[bytes]:
+    decoder = codecs.getincrementaldecoder(encoding)(MARKING)
+    start = True
+    for chunk in _then(first, chunks):
+        text = decoder.decode(chunk, final=not chunk)
+        if start and text:
+            text, start = text.removeprefix("\ufeff"), False
+        yield text.encode("utf-8", "surrogatepass")
 
 
 def _then(first: bytes, chunks: Iterator[bytes]) -> Iterator[bytes]:

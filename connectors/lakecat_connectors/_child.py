@@ -17,10 +17,12 @@ import pyarrow as pa
 from lakecat.errors import LakecatError, ParseError
 from lakecat_connectors._csv import CsvReader
 from lakecat_connectors._faults import to_message
-from lakecat_connectors._job import FormatReader, Job, pack
+from lakecat_connectors._job import FILE_INDEX, FormatReader, Job, pack
 from lakecat_connectors._jsonl import JsonLinesReader
 from lakecat_connectors._limits import limit, progress
 from lakecat_connectors._parquet import ParquetReader
+from lakecat_connectors._rejects import Rejects
+from lakecat_connectors._rejects import to_message as rejects_to_message
 
 
 def reader_for(job: Job) -> FormatReader:
@@ -37,8 +39,10 @@ class Server:
         self._control = os.fdopen(control, "w", encoding="utf-8")
         self._place = place
         self._rows = rows
+        self._file = 0
         self._reader: FormatReader | None = None
         self._schema: pa.Schema | None = None
+        self._rejects = Rejects()
 
     def serve(self, requests: BinaryIO) -> None:
         """One answer to each request line."""
@@ -66,7 +70,9 @@ class Server:
 
     def _open(self, message: dict[str, Any]) -> dict[str, Any]:
         self._at_file(0)
-        self._reader = reader_for(Job.from_message(message["job"]))
+        job = Job.from_message(message["job"])
+        self._rejects = job.rejects
+        self._reader = reader_for(job)
         self._schema = self._reader.open()
         return {"schema": pack(self._schema)}
 
@@ -78,14 +84,16 @@ class Server:
         try:
             with pa.ipc.new_stream(pa.PythonFile(self._rows, mode="w"), self._schema) as writer:
                 for batch in reader.batches(self._at_file):
-                    writer.write_batch(batch)
+                    writer.write_batch(batch, custom_metadata={FILE_INDEX: str(self._file)})
                     progress()
         finally:
             # Also after an error: the parent reads to the stream's end before it reads the answer.
             self._rows.flush()
-        return {"files": [[result.rows, result.sha256] for result in reader.results]}
+        files = [[result.rows, result.sha256] for result in reader.results]
+        return {"files": files, "rejected": rejects_to_message(self._rejects.rows())}
 
     def _at_file(self, index: int) -> None:
+        self._file = index
         os.pwrite(self._place, f"{index:<12}".encode(), 0)
 
 

@@ -6,7 +6,6 @@ The cutter counts records and checks the quoting; the parser must agree on the c
 from __future__ import annotations
 
 import csv
-import io
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,17 +18,31 @@ import pyarrow.compute as pc
 from pyarrow import csv as pacsv
 
 from lakecat.connector.columns import Column, check_names, fold, unite
-from lakecat.connector.fit import MisfitError, Rule, first_misfit, fit, is_text_type
+from lakecat.connector.fit import MisfitError, Rule, first_misfit, fit, is_text_type, misfits
 from lakecat.errors import ParseError, SourceChangedError, Where
 from lakecat_connectors._bytes import RawFile, text_chunks
+from lakecat_connectors._csv_lines import blank_line, csv_records, located, sound_records, without_blank_tail
 from lakecat_connectors._faults import excerpt
 from lakecat_connectors._infer import Evidence
 from lakecat_connectors._job import FileResult, Job, JobFile, ahead, ordered
 from lakecat_connectors._options import file_compression, file_delimiter
-from lakecat_connectors._records import Block, Cutter, Dialect, line_breaks, record_line, record_starts
+from lakecat_connectors._records import (
+    Block,
+    Cutter,
+    Dialect,
+    line_breaks,
+    record_line,
+    record_starts,
+    without_records,
+)
+from lakecat_connectors._salvage import SalvagingCutter
 
 _KEPT_BYTES: Final = 32 << 20  # text of slices up to this size is kept between the deciding and the reading pass
 _PAGE: Final = re.compile(rb"\s*<(?:!doctype|html|head|body|\?xml|error|!--)", re.IGNORECASE)
+
+
+Sources = Sequence[tuple[Column, int | None]]
+"""Columns, and where in the file each stands."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +57,7 @@ class _Text:
 class _File:
     """One file of the slice and what its header says; ``names`` empty for an empty file that is skipped."""
 
+    index: int
     file: JobFile
     dialect: Dialect
     names: tuple[str, ...] = ()
@@ -57,7 +71,7 @@ class CsvReader:
     def __init__(self, job: Job) -> None:
         self._job = job
         self._options = job.options
-        self._files = [_File(file, self._dialect(file)) for file in job.files]
+        self._files = [_File(index, file, self._dialect(file)) for index, file in enumerate(job.files)]
         self._columns: tuple[Column, ...] = ()
         self._results: list[FileResult] = []
 
@@ -111,11 +125,26 @@ class CsvReader:
 
     def _blocks(self, item: _File, raw: RawFile) -> Iterator[Block]:
         options = self._options
-        chunks = text_chunks(raw, file_compression(options, item.file.shown), options.encoding)
+        tolerant = self._job.rejects.allowed
+        chunks = text_chunks(raw, file_compression(options, item.file.shown), options.encoding, marking=tolerant)
         if not item.names:  # the header's pass
             chunks = _refusing_pages(chunks, self._header_place(item))
-        cutter = Cutter(item.dialect, item.file.shown, line=options.skip_lines + 1)
+        line = options.skip_lines + 1
+        cutter = (
+            SalvagingCutter(
+                item.dialect,
+                item.file.shown,
+                line=line,
+                set_aside=lambda text, error: self._take(item, text, error),
+                header=options.header,
+            )
+            if tolerant
+            else Cutter(item.dialect, item.file.shown, line=line)
+        )
         return cutter.blocks(_without_lines(chunks, options.skip_lines))
+
+    def _take(self, item: _File, text: bytes, error: ParseError) -> None:
+        self._job.rejects.take(item.index, text, error, marked=self._options.encoding != "utf-8")
 
     def _read_header(self, item: _File) -> tuple[str, ...]:
         raw = RawFile(item.file.path, item.file.shown, item.file.size)
@@ -124,14 +153,14 @@ class CsvReader:
         finally:
             raw.close()
         where = self._header_place(item)
-        if block is None:
+        if block is None and not self._job.rejects.lines(item.index):
             if self._options.empty == "skip":
                 return ()
             raise ParseError("the file is empty", where=Where(where.file), hint="say empty: skip to allow empty files")
         if self._options.names is not None:
             names: Sequence[str] = self._options.names
         else:
-            names = _fields(_first_record(block, item.dialect), item.dialect, where)
+            names = _fields(b"" if block is None else _first_record(block, item.dialect), item.dialect, where)
         if self._options.trim:
             names = [name.strip() for name in names]
         check_names(names, where)
@@ -150,7 +179,16 @@ class CsvReader:
                 line = first.line + line_breaks(head)
                 blank = None if first.blank is None else first.blank - 1
                 blocks = _chain(Block(rest, line, first.records - 1, first.multiline, blank), blocks)
-        yield from blocks if len(item.names) == 1 else _without_blank_tail(blocks, item.dialect, item.file.shown)
+        if len(item.names) == 1:
+            yield from blocks
+            return
+        tolerant = self._job.rejects.allowed
+        yield from without_blank_tail(
+            blocks, item.dialect, lambda line: self._blank_line(item, line), tolerant=tolerant
+        )
+
+    def _blank_line(self, item: _File, line: int) -> None:
+        self._take(item, b"", blank_line(item.file.shown, line))
 
     def _texts(
         self,
@@ -180,7 +218,20 @@ class CsvReader:
     # -- blocks to texts -------------------------------------------------------------------------------------------
 
     def _parse(self, item: _File, block: Block, wanted: Sequence[int] | None) -> _Text:
-        """The texts of a block, of the wanted columns only (None: of all)."""
+        """The texts of a block, of the wanted columns only (None: of all); what cannot be parsed is set aside."""
+        try:
+            if block.blank is None or len(item.names) == 1:  # pyarrow takes a blank line for a record of NULLs
+                return self._parsed(item, block, wanted)
+        except ParseError:
+            if not self._job.rejects.allowed:
+                raise
+        sound = sound_records(block, item.dialect, len(item.names), item.file.shown, partial(self._take, item))
+        return self._parsed(item, sound, wanted)
+
+    def _parsed(self, item: _File, block: Block, wanted: Sequence[int] | None) -> _Text:
+        if not block.records:
+            empty = pa.array([], pa.string())
+            return _Text(block, dict.fromkeys(range(len(item.names)) if wanted is None else wanted, empty))
         options, dialect = self._options, item.dialect
         names = [str(index) for index in range(len(item.names))]
         # pyarrow drops a byte order mark at the start of what it reads: this one is ours, so that none of the data is.
@@ -207,9 +258,15 @@ class CsvReader:
                 ),
             )
         except pa.ArrowInvalid as err:
-            raise _locate(block, item, str(err)) from err
+            raise located(block, item.dialect, len(item.names), item.file.shown, str(err)) from err
         if table.num_rows != block.records:
-            raise _locate(block, item, f"{table.num_rows} records parsed, {block.records} counted")
+            raise located(
+                block,
+                item.dialect,
+                len(item.names),
+                item.file.shown,
+                f"{table.num_rows} records parsed, {block.records} counted",
+            )
         texts = {int(name): _contiguous(table[name]) for name in table.column_names}
         if options.trim:
             texts = {index: self._trimmed(column) for index, column in texts.items()}
@@ -235,8 +292,14 @@ class CsvReader:
             for item in self._files:
                 item.kept = [] if item.file.size <= left else None
                 watched = {i: evidence[fold(name)] for i, name in enumerate(item.names) if fold(name) in evidence}
-                open_ones = None if item.kept is not None else _undecided(watched)
-                for text in self._texts(item, pool, lambda text: text, open_ones):
+                tolerant = self._job.rejects.allowed
+                open_ones = None if item.kept is not None or tolerant else _undecided(watched)
+                known = self._sources(item, [column for column in columns if column.type is not None])
+
+                def fitting(text: _Text, item: _File = item, known: Sources = known) -> _Text:
+                    return self._fitting(item, text, known)
+
+                for text in self._texts(item, pool, fitting if tolerant else _same, open_ones):
                     list(pool.map(partial(_observe, text, watched), watched))
                     left -= len(text.block.data)
                     if left < 0:
@@ -249,16 +312,17 @@ class CsvReader:
         )
 
     def _file_batches(self, item: _File, pool: ThreadPoolExecutor) -> Iterator[pa.RecordBatch]:
-        positions = {fold(name): index for index, name in enumerate(item.names)}
-        sources = [positions.get(fold(column.name)) for column in self._columns]
+        sources = self._sources(item, self._columns)
         schema = self._schema()
 
         def typed(text: _Text) -> pa.RecordBatch:
+            if self._job.rejects.allowed:
+                text = self._fitting(item, text, sources)
             arrays = [
                 pa.nulls(text.block.records, column.type)
                 if source is None
                 else self._typed_column(item, text, source, column)
-                for column, source in zip(self._columns, sources, strict=True)
+                for column, source in sources
             ]
             return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
@@ -268,25 +332,57 @@ class CsvReader:
         kept, item.kept = item.kept, None
         yield from ordered(pool, typed, kept, self._job.threads + 1)
 
-    def _typed_column(self, item: _File, text: _Text, source: int, column: Column) -> pa.Array:
-        options = self._options
-        rule = Rule(
+    def _sources(self, item: _File, columns: Sequence[Column]) -> Sources:
+        """Columns with their places in the file; None where it has them not."""
+        positions = {fold(name): index for index, name in enumerate(item.names)}
+        return [(column, positions.get(fold(column.name))) for column in columns]
+
+    def _fitting(self, item: _File, text: _Text, sources: Sources) -> _Text:
+        """The records whose values are all of their columns' types; the others are set aside."""
+        bad: dict[int, tuple[Column, int]] = {}
+        for column, source in sources:
+            if source is not None:
+                most = (self._job.rejects.limit or 0) + 1
+                found = misfits(text.texts[source], self._rule(column), most)
+                bad.update((index, (column, source)) for index in found if index not in bad)
+        if not bad:
+            return text
+        starts = [*record_starts(text.block, item.dialect).tolist(), len(text.block.data)]
+        for index in sorted(bad):
+            record = text.block.data[starts[index] : starts[index + 1]]
+            column, source = bad[index]
+            self._take(item, record, self._misfit(item, text, source, column, index))
+        keep = pa.array([index not in bad for index in range(text.block.records)])
+        texts = {source: column.filter(keep) for source, column in text.texts.items()}
+        return _Text(without_records(text.block, item.dialect, bad), texts)
+
+    def _rule(self, column: Column) -> Rule:
+        return Rule(
             column.type,
             declared=column.declared,
-            date_formats=options.date_formats,
-            timestamp_formats=options.timestamp_formats,
+            date_formats=self._options.date_formats,
+            timestamp_formats=self._options.timestamp_formats,
         )
+
+    def _typed_column(self, item: _File, text: _Text, source: int, column: Column) -> pa.Array:
+        rule = self._rule(column)
         texts = text.texts[source]
         try:
             return fit(texts, rule)
         except MisfitError:
             index = first_misfit(texts, rule)
-        line = record_line(text.block, item.dialect, index)
-        raise ParseError(
-            f"{excerpt(texts[index].as_py())} is not {column.shown}",
-            where=Where(item.file.shown, line, column.name),
+        raise self._misfit(item, text, source, column, index)
+
+    def _misfit(self, item: _File, text: _Text, source: int, column: Column, index: int) -> ParseError:
+        return ParseError(
+            f"{excerpt(text.texts[source][index].as_py())} is not {column.shown}",
+            where=Where(item.file.shown, record_line(text.block, item.dialect, index), column.name),
             hint=_misfit_hint(column),
         )
+
+
+def _same(text: _Text) -> _Text:
+    return text
 
 
 def _undecided(watched: Mapping[int, Evidence]) -> Callable[[], Sequence[int]]:
@@ -343,31 +439,6 @@ def _without_lines(chunks: Iterator[bytes], count: int) -> Iterator[bytes]:
             yield rest
 
 
-def _without_blank_tail(blocks: Iterator[Block], dialect: Dialect, shown: str) -> Iterator[Block]:
-    """Leaves out blank lines at the end of the file. Raises ParseError for one anywhere else."""
-    pending: int | None = None
-    for block in blocks:
-        body = block.data if block.blank is None else block.data.rstrip(b"\r\n")
-        if pending is not None and body:
-            raise _blank(shown, pending)
-        if block.blank is None:
-            yield block
-            continue
-        tail = block.data[len(body) :]
-        own = 0 if not body else 2 if tail.startswith(b"\r\n") else 1
-        records = block.records - line_breaks(tail[own:])
-        line = record_line(block, dialect, block.blank)
-        if block.blank < records:
-            raise _blank(shown, line)
-        pending = pending or line
-        if body:
-            yield replace(block, data=body + tail[:own], records=records, blank=None)
-
-
-def _blank(shown: str, line: int) -> ParseError:
-    return ParseError("is a blank line", where=Where(shown, line), hint="remove it: it is no record of several columns")
-
-
 def _refusing_pages(chunks: Iterator[bytes], where: Where) -> Iterator[bytes]:
     first = next(chunks, b"")
     if _PAGE.match(first):
@@ -385,52 +456,11 @@ def _refusing_pages(chunks: Iterator[bytes], where: Where) -> Iterator[bytes]:
     yield from chunks
 
 
-def _csv_records(text: str, dialect: Dialect) -> Iterator[list[str]]:
-    return csv.reader(
-        io.StringIO(text, newline=""),
-        delimiter=dialect.delimiter,
-        quotechar=dialect.quote,
-        quoting=csv.QUOTE_MINIMAL if dialect.quote else csv.QUOTE_NONE,
-        doublequote=dialect.doubled,
-        escapechar=dialect.backslash,
-        strict=True,
-    )
-
-
 def _fields(record: bytes, dialect: Dialect, where: Where) -> list[str]:
     csv.field_size_limit(1 << 30)
     try:
-        return next(_csv_records(record.decode(), dialect), [])
+        return next(csv_records(record.decode(), dialect), [])
     except (csv.Error, UnicodeDecodeError) as err:
         raise ParseError(
             f"the header cannot be read: {err}", where=where, hint="say encoding: if the file is not UTF-8"
         ) from err
-
-
-def _locate(block: Block, item: _File, reason: str) -> ParseError:
-    """Which record the parser stumbled over; found again slowly, since only broken files come here."""
-    shown = item.file.shown
-    try:
-        text = block.data.decode()
-    except UnicodeDecodeError as err:
-        line = block.line + line_breaks(block.data[: err.start])
-        what = f"bytes {block.data[err.start : err.end].hex(' ')} are not UTF-8 text"
-        return ParseError(what, where=Where(shown, line), hint="say the file's encoding, e.g. encoding: latin-1")
-    csv.field_size_limit(1 << 30)
-    wanted = len(item.names)
-    try:
-        for index, fields in enumerate(_csv_records(text, item.dialect)):
-            if len(fields) == wanted or (not fields and wanted == 1):
-                continue
-            if index >= block.records:
-                break
-            line = record_line(block, item.dialect, index)
-            if not fields:
-                return _blank(shown, line)
-            what = f"the record has {len(fields)} fields, the header {wanted}"
-            return ParseError(what, where=Where(shown, line), hint="quote values that hold the delimiter")
-    except csv.Error as err:
-        reason = str(err)
-    return ParseError(
-        f"the records from here on cannot be read surely: {excerpt(reason)}", where=Where(shown, block.line)
-    )

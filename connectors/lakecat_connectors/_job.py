@@ -7,16 +7,20 @@ import contextlib
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
-from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol, TypeVar
 
 import pyarrow as pa
 
 from lakecat.connector.columns import Wanted
 from lakecat.errors import LakecatError
 from lakecat_connectors._options import FilesOptions, Format, parse_options
+from lakecat_connectors._rejects import Rejects
+
+FILE_INDEX: Final = "file"
+"""Under this key a batch's metadata say which of the slice's files its rows are of."""
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -40,8 +44,24 @@ class FileResult:
 
 
 @dataclass(frozen=True, slots=True)
+class Batch:
+    """Rows of one of the slice's files."""
+
+    file: int
+    rows: pa.RecordBatch
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What each file became, and the lines that were set aside, as ``_rejects.to_table`` takes them."""
+
+    files: tuple[FileResult, ...]
+    rejected: Sequence[Sequence[Any]]
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
-    """Everything the parser process needs to know."""
+    """Everything the parser process needs to know. ``rejects`` takes the lines that a reader sets aside."""
 
     files: tuple[JobFile, ...]
     format: Format
@@ -49,6 +69,7 @@ class Job:
     wanted: Wanted
     batch_rows: int
     threads: int = 2
+    rejects: Rejects = field(default_factory=Rejects)
 
     def to_message(self) -> dict[str, Any]:
         """The job as JSON."""
@@ -61,6 +82,7 @@ class Job:
             "declared": pack(declared),
             "batch_rows": self.batch_rows,
             "threads": self.threads,
+            "rejects": self.rejects.limit,
         }
 
     @classmethod
@@ -75,6 +97,7 @@ class Job:
             wanted=Wanted(None if expected is None else unpack(expected), declared),
             batch_rows=message["batch_rows"],
             threads=message["threads"],
+            rejects=Rejects(message["rejects"]),
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -25,13 +25,17 @@ _BATCH_BYTES: Final = 16 << 20
 _MAX_DEPTH: Final = 64
 _BRACKETS: Final = re.compile(r'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]')
 
-Row = tuple[int, dict[str, Any]]
+_GROUP_ROWS: Final = 4_096
+
+Row = tuple[int, dict[str, Any], bytes]
+"""Its line, its values, and where lines may be set aside its text."""
 
 
 @dataclass(slots=True)
 class _File:
     """One file, the keys it has at top level, and its rows when it is small."""
 
+    index: int
     file: JobFile
     keys: dict[str, str]
     kept: list[Row] | None = None
@@ -43,7 +47,7 @@ class JsonLinesReader:
 
     def __init__(self, job: Job) -> None:
         self._job = job
-        self._files = [_File(file, {}) for file in job.files]
+        self._files = [_File(index, file, {}) for index, file in enumerate(job.files)]
         self._columns: tuple[Column, ...] = ()
         self._results: list[FileResult] = []
         self._shape = Shape(Budget())
@@ -55,10 +59,7 @@ class JsonLinesReader:
 
     def open(self) -> pa.Schema:
         """Read everything once to see every key and every kind of value."""
-        left = _KEPT_BYTES
-        for item in self._files:
-            self._observe(item, keep=item.file.size <= left)
-            left -= item.file.size
+        self._observe_all()
         names = list(self._shape.fields)
         check_names(names, Where(self._files[0].file.shown))
         headers = [(Where(item.file.shown), list(item.keys.values())) for item in self._files]
@@ -76,8 +77,10 @@ class JsonLinesReader:
             at_file(index)
             rows = 0
             for group in _groups(self._rows(item), self._job.batch_rows):
-                rows += len(group)
-                yield self._batch(item, group)
+                fitting = self._fitting(item, group, self._columns) if self._job.rejects.allowed else group
+                rows += len(fitting)
+                if fitting:
+                    yield self._batch(item, fitting)
             if item.result is None:
                 raise AssertionError("a file is finished before its result is taken")
             self._results.append(replace(item.result, rows=rows))
@@ -85,18 +88,65 @@ class JsonLinesReader:
     def _schema(self) -> pa.Schema:
         return pa.schema([pa.field(column.name, column.type) for column in self._columns])
 
-    def _observe(self, item: _File, *, keep: bool) -> None:
+    def _observe_all(self) -> None:
+        """See every row; again from the start when one was set aside that had been seen in part."""
+        sound = False
+        while not sound:
+            sound = True
+            self._shape = Shape(Budget())
+            left = _KEPT_BYTES
+            for item in self._files:
+                item.keys = {}
+                sound = self._observe(item, keep=item.file.size <= left) and sound
+                left -= item.file.size
+
+    def _observe(self, item: _File, *, keep: bool) -> bool:
+        """Whether every row could be taken into account."""
         kept: list[Row] = []
-        for line, row in self._parsed(item):
+        sound = True
+        for row in self._known_fitting(item):
             try:
-                for name, value in row.items():
+                for name, value in row[1].items():
                     self._shape.child(name, "").observe(value, name)
                     item.keys.setdefault(fold(name), name)
             except ShapeError as err:
-                raise ParseError(err.what, where=Where(item.file.shown, line, err.path)) from err
+                error = ParseError(err.what, where=Where(item.file.shown, row[0], err.path))
+                self._job.rejects.take(item.index, row[2], error, marked=self._marked)
+                sound = False
+                continue
             if keep:
-                kept.append((line, row))
+                kept.append(row)
         item.kept = kept if keep else None
+        return sound
+
+    def _known_fitting(self, item: _File) -> Iterator[Row]:
+        """The rows; without those whose values are not of the types that are known already."""
+        rows = self._parsed(item)
+        known = [self._job.wanted.column(name) for name in self._job.wanted.names()]
+        if not self._job.rejects.allowed or not known:
+            yield from rows
+            return
+        for group in _groups(rows, _GROUP_ROWS):
+            yield from self._fitting(item, group, known)
+
+    @property
+    def _marked(self) -> bool:
+        return self._job.options.encoding != "utf-8"
+
+    def _fitting(self, item: _File, rows: list[Row], columns: Sequence[Column]) -> list[Row]:
+        """The rows whose values are all of their columns' types; the others are set aside."""
+        wanted = {fold(column.name): column for column in columns}
+        places: dict[str, Column] = {}
+        for _, row, _ in rows:
+            places |= {key: wanted[fold(key)] for key in row if key not in places and fold(key) in wanted}
+        bad: dict[int, ParseError] = {}
+        for key, column in places.items():
+            values = [row.get(key) for _, row, _ in rows]
+            for index in _bad(values, self._rule(column), (self._job.rejects.limit or 0) + 1):
+                bad.setdefault(index, self._misfit(item, rows[index], key, column))
+        for index in sorted(bad):
+            self._job.rejects.take(item.index, rows[index][2], bad[index], marked=self._marked)
+        return [row for index, row in enumerate(rows) if index not in bad] if bad else rows
 
     def _rows(self, item: _File) -> Iterator[Row]:
         kept, item.kept = item.kept, None
@@ -105,12 +155,22 @@ class JsonLinesReader:
     def _parsed(self, item: _File) -> Iterator[Row]:
         raw = RawFile(item.file.path, item.file.shown, item.file.size)
         try:
-            chunks = text_chunks(raw, file_compression(self._job.options, item.file.shown), self._job.options.encoding)
+            rejects, options = self._job.rejects, self._job.options
+            chunks = text_chunks(
+                raw, file_compression(options, item.file.shown), options.encoding, marking=rejects.allowed
+            )
             empty = True
+            left_out = rejects.lines(item.index)
             for line, text in _lines(ahead(chunks, 2), item.file.shown):
                 empty = False
-                if text.strip():
-                    yield line, parse_line(text, Where(item.file.shown, line))
+                if not text.strip() or line in left_out:
+                    continue
+                try:
+                    row = parse_line(text, Where(item.file.shown, line))
+                except ParseError as err:
+                    rejects.take(item.index, text, err, marked=self._marked)
+                    continue
+                yield line, row, text if rejects.allowed else b""
             if empty and self._job.options.empty == "error":
                 raise ParseError(
                     "the file is empty", where=Where(item.file.shown), hint="say empty: skip to allow empty files"
@@ -133,23 +193,29 @@ class JsonLinesReader:
         return pa.RecordBatch.from_arrays(arrays, schema=self._schema())
 
     def _array(self, item: _File, rows: list[Row], key: str, column: Column) -> pa.Array:
-        options = self._job.options
-        rule = Rule(
-            column.type,
-            declared=column.declared,
-            date_formats=options.date_formats,
-            timestamp_formats=options.timestamp_formats,
-        )
-        values = [row.get(key) for _, row in rows]
+        rule = self._rule(column)
+        values = [row.get(key) for _, row, _ in rows]
         try:
             return _convert(values, rule)
         except (MisfitError, pa.ArrowInvalid, OverflowError):
             index = _first_bad(values, rule)
         except LakecatError as err:
             raise ParseError(err.what, where=Where(item.file.shown, column=column.name)) from err
-        raise ParseError(
-            f"{excerpt(values[index])} is not {column.shown}",
-            where=Where(item.file.shown, rows[index][0], column.name),
+        raise self._misfit(item, rows[index], key, column)
+
+    def _rule(self, column: Column) -> Rule:
+        options = self._job.options
+        return Rule(
+            column.type,
+            declared=column.declared,
+            date_formats=options.date_formats,
+            timestamp_formats=options.timestamp_formats,
+        )
+
+    def _misfit(self, item: _File, row: Row, key: str, column: Column) -> ParseError:
+        return ParseError(
+            f"{excerpt(row[1].get(key))} is not {column.shown}",
+            where=Where(item.file.shown, row[0], column.name),
             hint=f"mend the value, or declare another type for {column.name} under columns:",
         )
 
@@ -260,6 +326,23 @@ def _convert(values: list[Any], rule: Rule) -> pa.Array:
         return fit(pa.array(values, pa.string()), rule)
     convert = converter(rule)
     return pa.array([convert(value) for value in values], rule.type)
+
+
+def _bad(values: list[Any], rule: Rule, most: int) -> list[int]:
+    """Indexes of the values that are not of the type, in order; no more than the first ``most``."""
+    found: list[int] = []
+    parts = [(0, len(values))]
+    while parts and len(found) < most:
+        start, size = parts.pop()
+        try:
+            _convert(values[start : start + size], rule)
+        except (MisfitError, pa.ArrowInvalid, OverflowError):
+            if size == 1:
+                found.append(start)
+                continue
+            half = size // 2
+            parts += [(start + half, size - half), (start, half)]
+    return found
 
 
 def _first_bad(values: list[Any], rule: Rule) -> int:

@@ -7,7 +7,7 @@ parser that disagrees on the number of records is found out.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -46,13 +46,17 @@ class Dialect:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Whole records. ``line`` is the physical line on which the first one starts, ``blank`` the first empty one."""
+    """Whole records. ``line`` is the physical line on which the first one starts, ``blank`` the first empty one.
+
+    ``lines`` holds the lines of all records where some between them were left out.
+    """
 
     data: bytes
     line: int
     records: int
     multiline: bool
     blank: int | None = None
+    lines: tuple[int, ...] | None = None
 
 
 @dataclass(slots=True)
@@ -253,7 +257,36 @@ def record_starts(block: Block, dialect: Dialect) -> Positions:
 
 def record_line(block: Block, dialect: Dialect, index: int) -> int:
     """The physical line on which a block's record starts."""
+    if block.lines is not None:
+        return block.lines[index]
     return block.line + line_breaks(block.data[: int(record_starts(block, dialect)[index])])
+
+
+def without_records(block: Block, dialect: Dialect, bad: Collection[int]) -> Block:
+    """The block's other records, each still on its line."""
+    starts = [*(int(start) for start in record_starts(block, dialect)), len(block.data)]
+    lines = record_lines(block, dialect)
+    good = [index for index in range(block.records) if index not in bad]
+    return Block(
+        b"".join(block.data[starts[index] : starts[index + 1]] for index in good),
+        block.line,
+        len(good),
+        block.multiline,
+        lines=tuple(lines[index] for index in good),
+    )
+
+
+def record_lines(block: Block, dialect: Dialect) -> tuple[int, ...]:
+    """The physical line on which each record starts."""
+    if block.lines is not None:
+        return block.lines
+    starts = record_starts(block, dialect)
+    lines, line, last = [], block.line, 0
+    for start in starts.tolist():
+        line += line_breaks(block.data[last:start])
+        lines.append(line)
+        last = start
+    return tuple(lines)
 
 
 def _first_blank(text: Bytes, ends: Positions) -> int | None:

@@ -21,7 +21,7 @@ import pyarrow as pa
 import lakecat
 from lakecat.errors import LakecatError, ParseError, Where
 from lakecat_connectors._faults import from_message
-from lakecat_connectors._job import FileResult, Job, unpack
+from lakecat_connectors._job import FILE_INDEX, Batch, FileResult, Job, Outcome, unpack
 
 # Credentials stay with the parent: the process that parses untrusted bytes gets what Python needs to start.
 _ENVIRONMENT: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ", "LD_LIBRARY_PATH", "VIRTUAL_ENV", "SYSTEMROOT")
@@ -53,18 +53,19 @@ class Worker:
         self._job = job
         return unpack(self._ask({"request": "open", "job": job.to_message()})["schema"])
 
-    def stream(self) -> Iterator[pa.RecordBatch | tuple[FileResult, ...]]:
-        """The opened slice's batches, then one tuple with what each file became. Raises LakecatError."""
+    def stream(self) -> Iterator[Batch | Outcome]:
+        """The opened slice's batches, then one outcome. Raises LakecatError."""
         self._send({"request": "stream"})
         process = self._running()
         try:
             with pa.ipc.open_stream(pa.PythonFile(process.stdout, mode="r")) as reader:
-                yield from reader
+                for batch, metadata in reader.iter_batches_with_custom_metadata():
+                    yield Batch(int(metadata[FILE_INDEX]), batch)
         except (pa.ArrowException, OSError) as err:
             raise self._crashed() from err
         answer = self._receive()
         self._clean = True
-        yield tuple(FileResult(*result) for result in answer["files"])
+        yield Outcome(tuple(FileResult(*result) for result in answer["files"]), answer["rejected"])
 
     def stop(self) -> None:
         """End the process; safe to call twice."""

@@ -23,12 +23,13 @@ from lakecat.connector import (
     StreamRequest,
     StreamState,
 )
-from lakecat.connector.columns import Wanted
+from lakecat.connector.columns import Wanted, fold
 from lakecat.errors import ConfigError, ParseError, SourceChangedError, SourceError, Where
 from lakecat.types import FileVersion, Json, LoadedFile, Position, SourceRead
-from lakecat_connectors._job import FileResult, Job, JobFile
-from lakecat_connectors._listing import Listed, Listing, changed
+from lakecat_connectors._job import Batch, Job, JobFile, Outcome
+from lakecat_connectors._listing import Listed, Listing, changed, shown
 from lakecat_connectors._options import FilesOptions, Format, file_format, parse_options
+from lakecat_connectors._rejects import Rejects, to_table
 from lakecat_connectors._worker import Worker, dismiss, hire
 
 _FINGERPRINT = "files"
@@ -105,12 +106,13 @@ class FilesReader:
         self._listing = listing
         self._worker = worker
         self._files = slice_.files
+        self._file_column = read.file_column
         self._folder: Path | None = None
         self._finished: ReadSummary | None = None
         self._exhausted = False
         try:
             job = self._job(options, read)
-            self._schema = self._checked_open(job)
+            self._schema = self._with_file_column(self._checked_open(job))
         except BaseException:
             self._remove_folder()
             raise
@@ -127,10 +129,10 @@ class FilesReader:
         self._exhausted = True
         try:
             for item in self._worker.stream():
-                if isinstance(item, tuple):
+                if isinstance(item, Outcome):
                     self._finish(item)
                 else:
-                    yield item
+                    yield self._stamped(item)
         except ParseError:
             self._refuse_changed()
             raise
@@ -163,6 +165,7 @@ class FilesReader:
             options=options,
             wanted=Wanted(read.expected, dict(read.declared)),
             batch_rows=read.batch_rows,
+            rejects=Rejects(read.rejects),
         )
 
     def _job_file(self, item: Listed, number: int) -> JobFile:
@@ -188,16 +191,32 @@ class FilesReader:
         for version in self._files:
             self._current(version)
 
-    def _finish(self, results: tuple[FileResult, ...]) -> None:
+    def _with_file_column(self, schema: pa.Schema) -> pa.Schema:
+        if self._file_column is None:
+            return schema
+        if fold(self._file_column) in map(fold, schema.names):
+            raise ParseError(f"has a column {self._file_column} of its own", where=Where(shown(self._files[0].uri)))
+        return schema.append(pa.field(self._file_column, pa.string()))
+
+    def _stamped(self, batch: Batch) -> pa.RecordBatch:
+        """The rows, with the URI of their file if that was asked for."""
+        if self._file_column is None:
+            return batch.rows
+        uris = pa.repeat(pa.scalar(self._files[batch.file].uri), batch.rows.num_rows)
+        return pa.RecordBatch.from_arrays([*batch.rows.columns, uris], schema=self._schema)
+
+    def _finish(self, outcome: Outcome) -> None:
         self._refuse_changed()
-        pairs = tuple(zip(self._files, results, strict=True))
+        pairs = tuple(zip(self._files, outcome.files, strict=True))
+        rejected = outcome.rejected
         self._finished = ReadSummary(
-            rows=sum(result.rows for result in results),
+            rows=sum(result.rows for result in outcome.files),
             sources=tuple(
                 SourceRead(version.uri, result.rows, version.size, {"sha256": result.sha256})
                 for version, result in pairs
             ),
             files=tuple(LoadedFile(version, result.rows, result.sha256) for version, result in pairs),
+            rejected=to_table(rejected, [shown(file.uri) for file in self._files]) if rejected else None,
         )
 
     def _remove_folder(self) -> None:

@@ -78,6 +78,22 @@ def first_misfit(texts: pa.Array, rule: Rule) -> int:
     return low
 
 
+def misfits(texts: pa.Array, rule: Rule, most: int) -> list[int]:
+    """Indexes of the values that do not fit, in order, by halving; no more than the first ``most``."""
+    found: list[int] = []
+    parts = [(0, len(texts))]
+    while parts and len(found) < most:
+        start, size = parts.pop()
+        if _fits(texts.slice(start, size), rule):
+            continue
+        if size == 1:
+            found.append(start)
+            continue
+        half = size // 2
+        parts += [(start + half, size - half), (start, half)]
+    return found
+
+
 def _fits(texts: pa.Array, rule: Rule) -> bool:
     try:
         fit(texts, rule)

@@ -194,6 +194,7 @@ class ReadOptions:
     them is read with them; a value that does not fit raises ParseError with file, line and column. ``declared``
     (column name to Arrow type) comes from the job's ``columns:`` and binds even on the first load. ``rejects`` is how
     many rows may be set aside (``ReadSummary.rejected``) instead of raising; None: not one, the first bad row raises.
+    ``file_column`` asks a connector that reads files for one more column, the last: the URI of the row's file.
     ``keys`` names the key columns where :meth:`KeyedReader.keys` will be asked for.
     """
 
@@ -202,6 +203,7 @@ class ReadOptions:
     batch_rows: int = 65_536
     rejects: int | None = None
     keys: tuple[str, ...] = ()
+    file_column: str | None = None
 
 
 def _no_secret(_reference: str) -> str:

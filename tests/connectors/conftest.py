@@ -38,6 +38,10 @@ class Loaded:
         return self.table.to_pylist()
 
     @property
+    def rejected(self) -> list[dict[str, Any]]:
+        return [] if self.summary.rejected is None else self.summary.rejected.to_pylist()
+
+    @property
     def types(self) -> dict[str, str]:
         return {column.name: str(column.type) for column in self.table.schema}
 
@@ -81,13 +85,16 @@ def load(connectors: Callable[..., Files], parser: Worker) -> Load:
         *,
         expected: pa.Schema | None = None,
         declared: dict[str, pa.DataType] | None = None,
+        rejects: int | None = None,
+        file_column: str | None = None,
         **options: Any,
     ) -> Loaded:
         connector = connectors(path, **options)
         connector._worker, own = parser, connector._worker
         try:
             (slice_,) = connector.plan(StreamRequest(mode=WriteMode.REPLACE), Ledger())
-            reader = connector.read(slice_, ReadOptions(expected=expected, declared=declared or {}))
+            known = {"expected": expected, "declared": declared or {}}
+            reader = connector.read(slice_, ReadOptions(**known, rejects=rejects, file_column=file_column))
         finally:
             connector._worker = own
         batches = list(reader)
