@@ -226,16 +226,29 @@ class Work:
         """Before the commit: raise LeaseLostError when the work is in vain, or what ``on_progress`` raises."""
         self._progress(*self._reported)
 
-    def discard(self) -> None:
-        """Forget this attempt and remove its data files; only for work that surely never commits."""
-        for file in [file for files, _ in self._written for file in files]:
+    @contextlib.contextmanager
+    def whole(self) -> Iterator[None]:
+        """Where the block raises, the data files that were written in it are removed: the rest may yet commit."""
+        before = len(self._written)
+        try:
+            yield
+        except BaseException:
+            self._remove(before)
+            raise
+
+    def _remove(self, start: int) -> None:
+        for file in [file for files, _ in self._written[start:] for file in files]:
             # Left-over files are harmless: they lie under the execution's own prefix.
             with contextlib.suppress(LakecatError):
                 self._services.store.delete(file.file_path)
+        del self._written[start:]
+
+    def discard(self) -> None:
+        """Forget this attempt and remove its data files; only for work that surely never commits."""
+        self._remove(0)
         for prefix in self.execution.start.prefixes:
             with contextlib.suppress(LakecatError):
                 self._services.store.prune(prefix)
-        self._written.clear()
         self._states.clear()
 
     def audit(self, changes: Iterable[TableChange]) -> None:

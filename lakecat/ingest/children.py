@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import chain
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -11,9 +12,9 @@ import pyarrow.compute as pc
 from lakecat.config import StreamJob
 from lakecat.ingest.asking import names_of, plain_columns, target_of
 from lakecat.ingest.keyed import Spooled, rows_by_key
-from lakecat.ingest.naming import known_names
-from lakecat.ingest.shaping import renamed, with_execution
-from lakecat.ingest.target import Loaded, Target, load
+from lakecat.ingest.naming import column_names, known_names
+from lakecat.ingest.shaping import EXECUTION_COLUMN, renamed, with_execution
+from lakecat.ingest.target import Loaded, Target, load, unchanged
 from lakecat.ingest.unnesting import (
     Unnested,
     child_dataset,
@@ -62,16 +63,32 @@ class Family:
     def _elements(self, spooled: Spooled, child: Unnested) -> tuple[Loaded, tuple[ColumnEdge, ...]]:
         """The table of one list; a merge puts it in the place of all elements of the rows that come."""
         stream = _stream_of(self.stream, child)
+        state = self.work.state(stream.target)
         merging = stream.mode is WriteMode.REPLACE_KEYS
         origin = dict(zip(stream.key, self.stream.key, strict=True))
-        flag = self.stream.deletes.flag if self.stream.deletes else None
         with spooled.open() as rows, spooled.open() as all_rows:
-            elements = exploded(_living(rows, flag), self.stream.key, child)
-            names = _element_names(stream, elements.schema, self.work.state(stream.target))
+            elements = self._exploded(rows, child, state)
+            if elements is None:
+                return unchanged(0), ()
+            names = _element_names(stream, elements.schema, state)
             target = replace(self._target(stream, names, null_for_missing=True), may_be_empty=True)
             came = {name: origin.get(name, f"{child.text}.{name}") for name in names if not is_place(name)}
-            gone = root_keys(all_rows, self.stream.key) if merging else None
+            gone = renamed(root_keys(all_rows, self.stream.key), names) if merging else None
             return self._written(target, elements, names, came, gone)
+
+    def _exploded(
+        self, rows: pa.RecordBatchReader, child: Unnested, state: TableState | None
+    ) -> pa.RecordBatchReader | None:
+        """The elements of a list; None where there is no table yet and nothing to begin it with.
+
+        A list that is empty or NULL in every row has a type that its reader has made up.
+        """
+        flag = self.stream.deletes.flag if self.stream.deletes else None
+        missing = self.null_for_missing or state is not None
+        found = exploded(_living(rows, flag), self.stream.key, child, may_be_missing=missing)
+        if state is None:
+            return None if found is None else _begun(found)
+        return found if found is not None else pa.RecordBatchReader.from_batches(_source_columns(state), [])
 
     def _target(self, stream: StreamJob, names: Mapping[str, str], *, null_for_missing: bool) -> Target:
         now = self.services.clock()
@@ -114,9 +131,38 @@ def _stream_of(stream: StreamJob, child: Unnested) -> StreamJob:
 
 def _element_names(stream: StreamJob, schema: pa.Schema, state: TableState | None) -> dict[str, str]:
     """The table's columns by those of the elements; what lakecat added keeps its name."""
-    ours = {name: name for name in schema.names if name in stream.key or is_place(name)}
+    ours = {name: name for name in schema.names if is_place(name)} | _root_names(stream, state)
     theirs = pa.schema([field for field in schema if field.name not in ours])
     return {**ours, **names_of(stream, theirs, state)}
+
+
+def _root_names(stream: StreamJob, state: TableState | None) -> dict[str, str]:
+    """The columns for the key of the row that a list stood in."""
+    if stream.names == "keep":
+        return {name: name for name in stream.key}
+    known = known_names(state)
+    columns = column_names([name.removeprefix(root_column("")) for name in stream.key], {}, ())
+    return {root_column(name): known.get(root_column(name), root_column(column)) for name, column in columns.items()}
+
+
+def _source_columns(state: TableState) -> pa.Schema:
+    """The columns of a list's table by the source's names for them, without the execution that wrote each row."""
+    source = {column: name for name, column in known_names(state).items()}
+    return pa.schema(
+        [
+            field.with_name(source.get(field.name, field.name))
+            for field in plain_columns(state)
+            if field.name != EXECUTION_COLUMN
+        ]
+    )
+
+
+def _begun(rows: pa.RecordBatchReader) -> pa.RecordBatchReader | None:
+    """The same rows; None when there are none."""
+    for batch in rows:
+        if batch.num_rows:
+            return pa.RecordBatchReader.from_batches(rows.schema, chain((batch,), rows))
+    return None
 
 
 def datasets_of(stream: StreamJob) -> tuple[DatasetName, ...]:
@@ -131,9 +177,7 @@ def with_lists(work: Work, stream: StreamJob, expected: pa.Schema | None) -> pa.
         if expected is None or state is None:
             continue
         ours = {root_column(name) for name in stream.key}
-        source = {column: name for name, column in known_names(state).items()}
-        columns = [field.with_name(source.get(field.name, field.name)) for field in plain_columns(state)]
-        kept = [field for field in columns if field.name not in ours and not is_place(field.name)]
+        kept = [field for field in _source_columns(state) if field.name not in ours and not is_place(field.name)]
         expected = with_expected_list(expected, child.path, kept)
     return expected
 

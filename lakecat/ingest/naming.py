@@ -41,8 +41,11 @@ def column_names(source: Sequence[str], known: Mapping[str, str], taken: Iterabl
     # A name that needs no change has the first right to itself.
     for name in sorted((name for name in source if name not in known), key=lambda name: snake(name) != name):
         column = snake(name)
-        if fold(column) in used:
-            column = f"{column}_{hashlib.sha256(name.encode()).hexdigest()[:_HASH_DIGITS]}"
+        digest = hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()
+        digits = _HASH_DIGITS
+        while fold(column) in used:
+            column = f"{snake(name)}_{digest[:digits]}"
+            digits += 1
         used.add(fold(column))
         result[name] = column
     return {name: result[name] for name in source}
@@ -54,7 +57,10 @@ def known_names(state: TableState | None) -> dict[str, str]:
         return {}
     columns = {field.field_id: field.name for field in state.schema.fields}
     ids: Mapping[str, int] = from_json(state.properties.get(SOURCE_NAMES, "{}"))
-    return {name: columns[number] for name, number in ids.items() if number in columns}
+    told = set(ids.values())
+    # Where nothing was said, the source's name is the column's own: so a table that kept its names can take a rule.
+    same = {column: column for number, column in columns.items() if number not in told}
+    return {**same, **{name: columns[number] for name, number in ids.items() if number in columns}}
 
 
 def names_property(state: TableState | None, schema: Schema, names: Mapping[str, str]) -> dict[str, str]:

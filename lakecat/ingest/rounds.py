@@ -92,7 +92,7 @@ class _Gathered:
         position = summary.position or part.slice.position
         if position is not None:
             self.positions[stream] = position
-        if part.slice.files:
+        if part.slice.files or summary.files:
             self.files[stream] = _ledger(part.slice, summary.files)
         uris = tuple(source.uri for source in summary.sources)
         self.loads[part.stream.target] = _Made(made[0][0], uris, rejected)
@@ -121,8 +121,10 @@ class Run:
         """Load a round's slices and commit them. Raises StreamsFailedError when none of several could be read."""
         started = time.monotonic()
         gathered: list[_Gathered] = []
+        earlier = dict(self.failures)
 
         def produce(work: Work) -> Harvest:
+            self.failures = dict(earlier)  # of an attempt before this one nothing is left
             gathered.append(_Gathered())
             return self._produce(work, parts, gathered[-1])
 
@@ -157,6 +159,8 @@ class Run:
         """
         stream = part.stream
         parts = [self.job.name, str(stream.target), stream.mode.value, *stream.key, part.slice.key]
+        if stream.stream is not None:
+            parts.insert(1, stream.stream)
         if stream.mode is not WriteMode.APPEND:
             last = self.services.catalog.latest_execution(self.job.name, ExecutionState.COMPLETE)
             parts.append(last.uuid if last else "")
@@ -165,7 +169,8 @@ class Run:
     def _produce(self, work: Work, parts: Sequence[Part], gathered: _Gathered) -> Harvest:
         for part in parts:
             try:
-                self._part(work, part, gathered)
+                with work.whole():
+                    self._part(work, part, gathered)
             except STREAM_ERRORS as err:
                 self.failed(part.stream, err)
         if not gathered.loads:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import cached_property
 
 from lakecat.catalog import Catalog
 from lakecat.config import KEYED, IngestJob, StreamJob, is_pattern
 from lakecat.connector import Connector, Cursor, Nulls, Stream, StreamRequest
 from lakecat.errors import ConfigError
 from lakecat.ingest.children import datasets_of
+from lakecat.ingest.quarantine import quarantine_of
 from lakecat.types import DatasetName, FileVersion, Position, WriteMode
 
 
@@ -43,15 +45,16 @@ def streams_of(job: IngestJob, connector: Connector) -> tuple[StreamJob, ...]:
     Raises ConfigError for a stream that is not there, for two with one target, and for a mode that needs a key where
     neither job nor source has one; SourceError.
     """
+    source = _Source(connector)
     if not job.streams:
         found = [job.stream_job(None)]
     else:
         matched: dict[str, StreamJob] = {}
         for entry in sorted(job.streams, key=is_pattern):
-            for name in _names(job, entry, connector):
+            for name in _names(job, entry, source):
                 matched.setdefault(name, job.stream_job(entry, name))
         found = list(matched.values())
-    found = [_with_key(stream, connector) for stream in found]
+    found = [_with_key(stream, source) for stream in found]
     _check_targets(found)
     return tuple(found)
 
@@ -91,10 +94,21 @@ def state_of(catalog: Catalog, stream: StreamJob) -> CatalogState:
     return CatalogState(catalog, stream_name(stream), newest=stream.mode is not WriteMode.APPEND)
 
 
-def _names(job: IngestJob, entry: str, connector: Connector) -> Sequence[str]:
+class _Source:
+    """What the source has: asked once, and only where somebody wants to know."""
+
+    def __init__(self, connector: Connector) -> None:
+        self._connector = connector
+
+    @cached_property
+    def streams(self) -> Mapping[str, Stream]:
+        return {found.name: found for found in self._connector.discover()}
+
+
+def _names(job: IngestJob, entry: str, source: _Source) -> Sequence[str]:
     if not is_pattern(entry):
         return (entry,)
-    names = [stream.name for stream in connector.discover()]
+    names = list(source.streams)
     found = [name for name in names if fnmatchcase(name, entry)]
     if not found:
         close = difflib.get_close_matches(entry, names, n=3, cutoff=0.3)
@@ -103,12 +117,11 @@ def _names(job: IngestJob, entry: str, connector: Connector) -> Sequence[str]:
     return found
 
 
-def _with_key(stream: StreamJob, connector: Connector) -> StreamJob:
+def _with_key(stream: StreamJob, source: _Source) -> StreamJob:
     """The stream with the source's own primary key where a key is needed and the job has none."""
     if stream.key or not (stream.mode in KEYED or stream.unnest):
         return stream
-    known: dict[str, Stream] = {found.name: found for found in connector.discover()}
-    own = known.get(stream.stream or "")
+    own = source.streams.get(stream.stream or "")
     if own is None or not own.key:
         raise ConfigError(
             f"{'unnest' if stream.unnest else f'mode {stream.mode.value}'} needs key: the columns that identify a row",
@@ -120,6 +133,7 @@ def _with_key(stream: StreamJob, connector: Connector) -> StreamJob:
 
 def _check_targets(streams: Sequence[StreamJob]) -> None:
     taken: dict[DatasetName, StreamJob] = {}
+    aside = {quarantine_of(stream): stream for stream in streams if stream.quarantine is not None}
     for target, stream in ((target, one) for one in streams for target in datasets_of(one)):
         other = taken.setdefault(target, stream)
         if other is not stream:
@@ -127,4 +141,10 @@ def _check_targets(streams: Sequence[StreamJob]) -> None:
                 f"the streams {other.stream!r} and {stream.stream!r} would both go to {target}",
                 where=stream.where_of("target"),
                 hint="give one of them another target",
+            )
+        if target in aside:
+            raise ConfigError(
+                f"{target} is the quarantine of {aside[target].stream or aside[target].job!r} and cannot be a target",
+                where=aside[target].where_of("quarantine", "target"),
+                hint="give the quarantine a dataset of its own: quarantine: {target: ...}",
             )

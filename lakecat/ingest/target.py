@@ -109,7 +109,7 @@ def load(
     removed = _removed(target, state, written)
     emptied = removed is ALL and not written.files and state is not None and state.current_snapshot_id is not None
     changes = bool(written.files) or plan.change is not None or emptied
-    return _loaded(work, target, plan, counted.rows, written, removed) if changes else _unchanged(counted.rows)
+    return _loaded(work, target, plan, counted.rows, written, removed) if changes else unchanged(counted.rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,7 +259,7 @@ def _load_by_key(
     unique = target.mode is not WriteMode.REPLACE_KEYS
     with rows_by_key(counted.reader, key, engine, unique=unique) as spooled, spooled.open() as rows:
         if scan is None and target.mode is WriteMode.DELETE:
-            return _unchanged(counted.rows)
+            return unchanged(counted.rows)
         if scan is None and target.deleted is None and target.validity is None:
             written = work.write(target.dataset, rows, schema=plan.schema, spec=plan.spec)
             return _loaded(work, target, plan, counted.rows, written, ())
@@ -267,7 +267,7 @@ def _load_by_key(
             written = work.write(target.dataset, rewrite.rows, schema=plan.schema, spec=plan.spec)
             removed = tuple(file.data_file for file in rewrite.removed)
     if not removed and not written.files and plan.change is None:
-        return _unchanged(counted.rows)
+        return unchanged(counted.rows)
     base = None if state is None else state.current_snapshot_id
     return _loaded(work, target, plan, counted.rows, written, removed, base=base)
 
@@ -349,5 +349,6 @@ def _loaded(
     return Loaded(change=change, rows=rows, written=written, schema_changes=summary)
 
 
-def _unchanged(rows: int) -> Loaded:
+def unchanged(rows: int) -> Loaded:
+    """That these rows, which were read, left the table as it was."""
     return Loaded(change=None, rows=rows, written=WrittenFiles((), 0, 0), schema_changes=())

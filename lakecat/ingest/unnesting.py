@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -15,6 +16,7 @@ from lakecat.errors import SchemaError
 from lakecat.types import DatasetName
 
 SCALAR: Final = "_value"
+_PLACE: Final = re.compile(r"_index_[1-9][0-9]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +48,7 @@ def child_dataset(target: DatasetName, path: str) -> DatasetName:
 
 
 def without_lists(rows: pa.RecordBatchReader, paths: Sequence[tuple[str, ...]]) -> pa.RecordBatchReader:
-    """The rows without the lists that have tables of their own. Raises SchemaError for a path that is no list."""
-    for path in paths:
-        _check(rows.schema, path)
+    """The rows without the lists that have tables of their own."""
     fields = [kept for column in rows.schema if (kept := _pruned(column, paths)) is not None]
     schema = pa.schema(fields)
 
@@ -60,13 +60,17 @@ def without_lists(rows: pa.RecordBatchReader, paths: Sequence[tuple[str, ...]]) 
     return pa.RecordBatchReader.from_batches(schema, batches())
 
 
-def exploded(rows: pa.RecordBatchReader, key: Sequence[str], child: Unnested) -> pa.RecordBatchReader:
-    """A row for each element of a list.
+def exploded(
+    rows: pa.RecordBatchReader, key: Sequence[str], child: Unnested, *, may_be_missing: bool = False
+) -> pa.RecordBatchReader | None:
+    """A row for each element of a list; None where there is no list of which to tell the type.
 
     Its columns: ``_root_<key>`` for each key column, ``_index_1``, ``_index_2``, … (1-based places in the lists, from
-    the outermost to this one), then the element's fields, or ``_value`` where it is no struct. Raises SchemaError.
+    the outermost to this one), then the element's fields, or ``_value`` where it is no struct. Raises SchemaError for
+    a path that leads to something else than a list, or, unless it ``may_be_missing``, to nothing.
     """
-    _check(rows.schema, child.path)
+    if not _leads_to_list(rows, child.path, may_be_missing=may_be_missing):
+        return None
     empty = pa.RecordBatch.from_pylist([], rows.schema)
     schema = _explode(empty, key, child).schema
 
@@ -86,6 +90,8 @@ def root_keys(rows: pa.RecordBatchReader, key: Sequence[str]) -> pa.RecordBatchR
 
 def with_expected_list(schema: pa.Schema, path: tuple[str, ...], columns: Sequence[pa.Field]) -> pa.Schema:
     """The schema with a list at this path whose elements have these columns."""
+    if not columns:
+        return schema
     scalar = len(columns) == 1 and columns[0].name == SCALAR
     element = columns[0].type if scalar else pa.struct([field.with_nullable(True) for field in columns])
     return pa.schema(_inserted(list(schema), path, pa.list_(element)))
@@ -98,7 +104,7 @@ def root_column(name: str) -> str:
 
 def is_place(column: str) -> bool:
     """Whether a column of such a table says where in its list a row stood."""
-    return column.startswith("_index_")
+    return _PLACE.fullmatch(column) is not None
 
 
 def _inserted(fields: list[pa.Field], path: tuple[str, ...], kind: pa.DataType) -> list[pa.Field]:
@@ -110,6 +116,8 @@ def _inserted(fields: list[pa.Field], path: tuple[str, ...], kind: pa.DataType) 
     if at is None:
         return [*fields, pa.field(name, pa.struct(_inserted([], tuple(rest), kind)))]
     here = fields[at].type
+    if not (_is_list(here) or pa.types.is_struct(here)):
+        return fields
     inner = pa.struct(_inserted(list(here.value_type if _is_list(here) else here), tuple(rest), kind))
     fields = [*fields]
     fields[at] = fields[at].with_type(pa.list_(inner) if _is_list(here) else inner)
@@ -156,8 +164,10 @@ def _pruned(field: pa.Field, paths: Sequence[tuple[str, ...]]) -> pa.Field | Non
     if (field.name,) in paths:
         return None
     inside = [path[1:] for path in paths if path[0] == field.name]
-    if not inside or not pa.types.is_struct(field.type):
+    if not inside:
         return field
+    if not pa.types.is_struct(field.type):
+        return None if _is_untyped(field.type) else field
     parts = [kept for part in field.type if (kept := _pruned(part, inside)) is not None]
     return field.with_type(pa.struct(parts)) if parts else None
 
@@ -170,18 +180,52 @@ def _as(array: pa.Array, kind: pa.DataType) -> pa.Array:
     return pa.StructArray.from_arrays(parts, fields=list(kind), mask=pc.is_null(array))
 
 
-def _check(schema: pa.Schema, path: tuple[str, ...]) -> None:
-    """Raise SchemaError unless the path leads to a list."""
-    current: pa.DataType = pa.struct(list(schema))
-    for part in path:
+def _leads_to_list(rows: pa.RecordBatchReader, path: tuple[str, ...], *, may_be_missing: bool) -> bool:
+    """Whether the path leads to a list; else there must be no value at all where it ends. Raises SchemaError."""
+    current: pa.DataType = pa.struct(list(rows.schema))
+    for number, part in enumerate(path, 1):
         current = current.value_type if _is_list(current) else current
         at = current.get_field_index(part) if pa.types.is_struct(current) else -1
         if at < 0:
-            raise SchemaError(f"the rows have no {'.'.join(path)!r} to unnest", hint=f"there is no {part!r}")
+            if _is_untyped(current):
+                _refuse_values(rows, path[: number - 1], current)
+                return False
+            if may_be_missing:
+                return False
+            raise SchemaError(
+                f"the rows have no {'.'.join(path)!r} to unnest",
+                hint=f"there is no {part!r}; say missing_columns: null among the options where it may be missing",
+            )
         current = current.field(at).type
+        if _is_untyped(current):
+            _refuse_values(rows, path[:number], current)
+            return False
     if not _is_list(current):
         raise SchemaError(f"{'.'.join(path)!r} is {current} and no list", hint="unnest names lists")
+    return True
+
+
+def _refuse_values(rows: pa.RecordBatchReader, path: tuple[str, ...], kind: pa.DataType) -> None:
+    for batch in rows:
+        values = _values(batch, path)
+        values = pc.list_flatten(values) if _is_list(values.type) else values
+        if values.null_count < len(values):
+            raise SchemaError(f"{'.'.join(path)!r} is {kind} and no list", hint="unnest names lists")
+
+
+def _values(batch: pa.RecordBatch, path: tuple[str, ...]) -> pa.Array:
+    """What stands at the path in any of the rows."""
+    current: pa.Array = pa.StructArray.from_arrays(batch.columns, fields=list(batch.schema))
+    for part in path:
+        current = pc.list_flatten(current) if _is_list(current.type) else current
+        current = pc.struct_field(current, [part])
+    return current
 
 
 def _is_list(kind: pa.DataType) -> bool:
     return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind))
+
+
+def _is_untyped(kind: pa.DataType) -> bool:
+    """What readers call a column, or elements, of which they saw no value."""
+    return bool(pa.types.is_null(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind))
