@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import codecs
 import hashlib
+import lzma
 import os
 import zlib
 from collections.abc import Callable, Iterator
@@ -24,7 +25,8 @@ _BOMS: Final = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-_MAGICS: Final = ((b"\x1f\x8b", "gzip"), (b"BZh", "bz2"), (b"\x28\xb5\x2f\xfd", "zstd"))
+_MAGICS: Final = ((b"\x1f\x8b", "gzip"), (b"BZh", "bz2"), (b"\x28\xb5\x2f\xfd", "zstd"), (b"\xfd7zXZ\0", "xz"))
+_XZ_MEMORY: Final = 1 << 30
 
 
 class RawFile:
@@ -91,7 +93,7 @@ def text_chunks(raw: RawFile, compression: Compression, encoding: str, *, markin
     UTF-8 is not checked here. Bytes that are no text of another encoding raise as well, or with ``marking`` come as
     surrogates, which are not valid in UTF-8 either.
     """
-    chunks = _joined(_decompressed(raw, compression))
+    chunks = _joined(decompressed(raw, compression))
     first = next(chunks, b"")
     _refuse_compressed(first, raw.shown, compression)
     if encoding == "utf-8":
@@ -182,14 +184,19 @@ class _Inflater(Protocol):
     def unused_data(self) -> bytes: ...
 
 
-def _decompressed(raw: RawFile, compression: Compression) -> Iterator[bytes]:
+def decompressed(raw: RawFile, compression: Compression) -> Iterator[bytes]:
+    """The file's bytes without its compression, in chunks of at most 4 MiB. Raises ParseError."""
     if compression == "none":
         return iter(raw.read, b"")
     if compression == "zstd":
         return _unzstd(raw)
     if compression == "gzip":
         return _members(raw, "gzip", lambda: zlib.decompressobj(wbits=31), _inflate, padding=b"\0")
-    return _members(raw, "bz2", bz2.BZ2Decompressor, _bunzip, padding=b"")
+    if compression == "xz":
+        return _members(
+            raw, "xz", lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_XZ_MEMORY), _feed, padding=b"\0"
+        )
+    return _members(raw, "bz2", bz2.BZ2Decompressor, _feed, padding=b"")
 
 
 def _members(
@@ -213,7 +220,7 @@ def _members(
             current = new()
         try:
             yield from feed(current, data)
-        except (zlib.error, OSError, EOFError) as err:
+        except (zlib.error, lzma.LZMAError, OSError, EOFError) as err:
             what = f"is not {name} after its last member" if complete else f"is not a sound {name} file"
             raise ParseError(
                 f"{what} ({err})", where=Where(raw.shown), hint="get the file again; it may be damaged or cut off"
@@ -236,7 +243,7 @@ def _inflate(inflater: Any, data: bytes) -> Iterator[bytes]:
             return
 
 
-def _bunzip(inflater: Any, data: bytes) -> Iterator[bytes]:
+def _feed(inflater: Any, data: bytes) -> Iterator[bytes]:
     yield inflater.decompress(data, CHUNK)
     while not inflater.eof and not inflater.needs_input:
         yield inflater.decompress(b"", CHUNK)

@@ -15,21 +15,12 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 
 from lakecat.errors import LakecatError, ParseError
-from lakecat_connectors._csv import CsvReader
 from lakecat_connectors._faults import to_message
+from lakecat_connectors._formats import reader_for
 from lakecat_connectors._job import FILE_INDEX, FormatReader, Job, pack
-from lakecat_connectors._jsonl import JsonLinesReader
 from lakecat_connectors._limits import limit, progress
-from lakecat_connectors._parquet import ParquetReader
 from lakecat_connectors._rejects import Rejects
 from lakecat_connectors._rejects import to_message as rejects_to_message
-
-
-def reader_for(job: Job) -> FormatReader:
-    """The reader of the job's format."""
-    if job.format == "parquet":
-        return ParquetReader(job)
-    return JsonLinesReader(job) if job.format == "jsonl" else CsvReader(job)
 
 
 class Server:

@@ -161,7 +161,7 @@ class JsonLinesReader:
             )
             empty = True
             left_out = rejects.lines(item.index)
-            for line, text in _lines(ahead(chunks, 2), item.file.shown):
+            for line, text in self._pieces(ahead(chunks, 2), item.file.shown):
                 empty = False
                 if not text.strip() or line in left_out:
                     continue
@@ -181,6 +181,10 @@ class JsonLinesReader:
         if item.result is not None and item.result.sha256 != result.sha256:
             raise SourceChangedError("the file changed while it was read", where=Where(item.file.shown))
         item.result = result
+
+    def _pieces(self, chunks: Iterator[bytes], shown: str) -> Iterator[tuple[int, bytes]]:
+        """The text of each record and the line on which it starts."""
+        return lines(chunks, shown)
 
     def _batch(self, item: _File, rows: list[Row]) -> pa.RecordBatch:
         arrays = []
@@ -238,7 +242,7 @@ def parse_line(text: bytes, where: Where) -> dict[str, Any]:
     except UnicodeEncodeError:
         raise ParseError("holds a lone surrogate, which is no character", where=where, hint="mend the value") from None
     except (ValueError, RecursionError) as err:
-        hint = "every line must be one JSON object"
+        hint = "every record must be one JSON object"
         if decoded.lstrip().startswith("<"):
             hint = "this looks like an HTML or XML page: get the file again"
         raise ParseError(f"is not JSON: {_reason(err)}", where=where, hint=hint) from None
@@ -282,7 +286,7 @@ def _refuse_deep(text: str) -> None:
             raise ValueError(f"nested deeper than {_MAX_DEPTH}")
 
 
-def _lines(chunks: Iterator[bytes], shown: str) -> Iterator[tuple[int, bytes]]:
+def lines(chunks: Iterator[bytes], shown: str) -> Iterator[tuple[int, bytes]]:
     """Physical lines with their numbers; each chunk is split once."""
     carry: list[bytes] = []
     carried = 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import difflib
+import re
 from collections.abc import Mapping
 from typing import Final, Literal, Self
 
@@ -12,19 +13,42 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from lakecat.errors import ConfigError
 from lakecat.types import Json
 
-Format = Literal["csv", "jsonl", "parquet"]
-Compression = Literal["none", "gzip", "bz2", "zstd"]
+Format = Literal["csv", "fixed", "jsonl", "json", "parquet", "avro", "arrow", "orc", "excel", "xml"]
+Compression = Literal["none", "gzip", "bz2", "zstd", "xz"]
+Archive = Literal["none", "zip", "tar"]
 
 _FORMATS: Final[Mapping[str, Format]] = {
     ".csv": "csv",
     ".tsv": "csv",
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
-    ".json": "jsonl",
+    ".json": "json",
     ".parquet": "parquet",
     ".pq": "parquet",
+    ".avro": "avro",
+    ".arrow": "arrow",
+    ".arrows": "arrow",
+    ".feather": "arrow",
+    ".ipc": "arrow",
+    ".orc": "orc",
+    ".xlsx": "excel",
+    ".xlsm": "excel",
+    ".xlsb": "excel",
+    ".xls": "excel",
+    ".ods": "excel",
+    ".xml": "xml",
+    ".fwf": "fixed",
 }
-_COMPRESSIONS: Final[Mapping[str, Compression]] = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd", ".zstd": "zstd"}
+_COMPRESSIONS: Final[Mapping[str, Compression]] = {
+    ".gz": "gzip",
+    ".bz2": "bz2",
+    ".zst": "zstd",
+    ".zstd": "zstd",
+    ".xz": "xz",
+}
+_TARS: Final[Mapping[str, Compression]] = {".tgz": "gzip", ".tbz2": "bz2", ".tzst": "zstd", ".txz": "xz"}
+_RANGE: Final = re.compile(r"([A-Z]{1,3}[1-9]\d{0,6}|[A-Z]{1,3}):([A-Z]{1,3}[1-9]\d{0,6}|[A-Z]{1,3})")
+_NAMES: Final = "csv, tsv, fixed, jsonl, json, parquet, avro, arrow, orc, excel or xml"
 
 
 class FilesOptions(BaseModel):
@@ -33,11 +57,16 @@ class FilesOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     path: str | list[str]
-    format: Literal["auto", "csv", "tsv", "jsonl", "parquet"] = "auto"
-    compression: Literal["auto", "none", "gzip", "bz2", "zstd"] = "auto"
+    format: Literal[
+        "auto", "csv", "tsv", "fixed", "jsonl", "json", "parquet", "avro", "arrow", "orc", "excel", "xml"
+    ] = "auto"
+    compression: Literal["auto", "none", "gzip", "bz2", "zstd", "xz"] = "auto"
+    archive: Literal["auto", "none", "zip", "tar"] = "auto"
+    member: str = "*"
     batch: Literal["file", "all"] | None = None
     empty: Literal["error", "skip"] = "error"
     missing_columns: Literal["error", "null"] = "error"
+    dialect: Literal["declared", "detect"] = "declared"
     delimiter: str | None = None
     quote: str | None = '"'
     escape: str | None = None
@@ -51,6 +80,13 @@ class FilesOptions(BaseModel):
     decimals: Literal["auto", "decimal"] = "auto"
     date_formats: list[str] = []
     timestamp_formats: list[str] = []
+    widths: list[int] | None = None
+    positions: dict[str, list[int]] | None = None
+    records: str | None = None
+    record: str | None = None
+    attribute_prefix: str = ""
+    sheet: str | int | None = None
+    range: str | None = None
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -88,12 +124,55 @@ class FilesOptions(BaseModel):
             raise ValueError("holds strptime formats such as %d/%m/%Y; times with an offset are ISO 8601 only")
         return value
 
+    @field_validator("range")
+    @classmethod
+    def _is_range(cls, value: str | None) -> str | None:
+        if value is not None and not _RANGE.fullmatch(value):
+            raise ValueError("is written like B3:F100, or B:F for whole columns")
+        return value
+
+    @field_validator("widths")
+    @classmethod
+    def _some_widths(cls, value: list[int] | None) -> list[int] | None:
+        if value is not None and (not value or min(value) < 1):
+            raise ValueError("holds the columns' widths in characters, each at least 1")
+        return value
+
+    @field_validator("positions")
+    @classmethod
+    def _sound_positions(cls, value: dict[str, list[int]] | None) -> dict[str, list[int]] | None:
+        for name, pair in (value or {}).items():
+            if len(pair) != 2 or not 1 <= pair[0] <= pair[1]:
+                raise ValueError(f"{name}: say the first and the last character, counted from 1: [1, 8]")
+        if value is not None and not value:
+            raise ValueError("names the columns, each with its first and last character: {id: [1, 8]}")
+        return value
+
+    @field_validator("record", "records", "member")
+    @classmethod
+    def _not_blank(cls, value: str | None) -> str | None:
+        if value is not None and not value.strip():
+            raise ValueError("must not be blank")
+        return value
+
+    @model_validator(mode="after")
+    def _fixed_width_is_complete(self) -> Self:
+        if self.format != "fixed":
+            return self
+        if (self.widths is None) == (self.positions is None):
+            raise ValueError("format: fixed needs either widths: [...] or positions: {name: [first, last]}")
+        if self.positions is not None and self.names is not None:
+            raise ValueError("positions: names the columns already; leave names: out")
+        if self.widths is not None and self.names is not None and len(self.names) != len(self.widths):
+            raise ValueError(f"{len(self.widths)} widths, but {len(self.names)} names")
+        return self
+
     @model_validator(mode="after")
     def _dialect_is_unambiguous(self) -> Self:
         special = [c for c in (self.effective_delimiter, self.quote) if c]
         if len(set(special)) != len(special) or (self.escape == self.effective_delimiter):
             raise ValueError("delimiter, quote and escape must differ")
-        if not self.header and not self.names:
+        if not self.header and not self.names and self.dialect != "detect" and self.positions is None:
             raise ValueError("header: false needs names: [...], the columns' names in order")
         if self.header and self.names:
             raise ValueError("names: is for files without a header; add header: false")
@@ -139,7 +218,7 @@ def file_format(options: FilesOptions, name: str) -> Format:
     if suffix not in _FORMATS:
         raise ConfigError(
             f"files connector: the format of {name!r} is not clear from its name",
-            hint="say format: csv, tsv, jsonl or parquet",
+            hint=f"say format: {_NAMES}",
         )
     return _FORMATS[suffix]
 
@@ -148,7 +227,16 @@ def file_compression(options: FilesOptions, name: str) -> Compression:
     """The compression of a file, declared or by its suffix."""
     if options.compression != "auto":
         return options.compression
-    return _COMPRESSIONS.get(_suffixes(name)[1], "none")
+    last = _suffixes(name)[1]
+    return _COMPRESSIONS.get(last) or _TARS.get(last, "none")
+
+
+def file_archive(options: FilesOptions, name: str) -> Archive:
+    """What kind of archive a file is, declared or by its suffix."""
+    if options.archive != "auto":
+        return options.archive
+    suffix = _suffixes(name)[0]
+    return "zip" if suffix == ".zip" else "tar" if suffix == ".tar" else "none"
 
 
 def file_delimiter(options: FilesOptions, name: str) -> str:
@@ -162,6 +250,8 @@ def _suffixes(name: str) -> tuple[str, str]:
     """Format suffix and compression suffix, lower case, ``""`` where there is none."""
     parts = name.lower().rsplit("/", 1)[-1].split(".")
     last = f".{parts[-1]}" if len(parts) > 1 else ""
+    if last in _TARS:
+        return ".tar", last
     if last in _COMPRESSIONS:
         return (f".{parts[-2]}" if len(parts) > 2 else ""), last
     return last, ""

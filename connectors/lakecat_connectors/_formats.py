@@ -1,0 +1,30 @@
+"""Which reader reads which format; each is imported when a file of its kind comes."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from lakecat_connectors._job import FormatReader, Job
+from lakecat_connectors._options import Format
+
+_READERS: Final[Mapping[Format, tuple[str, str]]] = {
+    "csv": ("_csv", "CsvReader"),
+    "fixed": ("_fixed", "FixedWidthReader"),
+    "jsonl": ("_jsonl", "JsonLinesReader"),
+    "json": ("_json", "JsonReader"),
+    "parquet": ("_parquet", "ParquetReader"),
+    "avro": ("_avro", "AvroReader"),
+    "arrow": ("_arrow", "ArrowReader"),
+    "orc": ("_arrow", "OrcReader"),
+    "excel": ("_excel", "ExcelReader"),
+    "xml": ("_xml", "XmlReader"),
+}
+
+
+def reader_for(job: Job) -> FormatReader:
+    """The reader of the job's format."""
+    module, name = _READERS[job.format]
+    reader: Callable[[Job], FormatReader] = getattr(importlib.import_module(f"lakecat_connectors.{module}"), name)
+    return reader(job)
