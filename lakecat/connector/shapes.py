@@ -1,4 +1,4 @@
-"""JSON values to Arrow types and back: what a field's values have been, and the exact conversion to a column's type."""
+"""JSON and Python values to Arrow types: what a field's values have been, and their exact conversion to a column's."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from typing import Any, Final
+from uuid import UUID
 
 import pyarrow as pa
 
@@ -76,11 +78,11 @@ class Shape:
         elif isinstance(value, list):
             self.kinds.add("list")
             if self.item is None:
-                self.item = Shape(self.budget)
+                self.item = type(self)(self.budget)
             for part in value:
                 self.item.observe(part, f"{path}[]")
         else:
-            self._observe_scalar(value, path)
+            self.observe_scalar(value, path)
 
     def child(self, name: str, path: str) -> Shape:
         """The named field's shape. Raises ShapeError for names that collide and for too many fields."""
@@ -96,10 +98,11 @@ class Shape:
         self.budget.left -= 1
         if self.budget.left < 0:
             raise ShapeError(f"more than {MAX_FIELDS} different keys: they look like data, not columns", here)
-        shape = self.fields[name] = Shape(self.budget)
+        shape = self.fields[name] = type(self)(self.budget)
         return shape
 
-    def _observe_scalar(self, value: Any, path: str) -> None:
+    def observe_scalar(self, value: Any, path: str) -> None:
+        """Take one value that is no object and no list into account. Raises ShapeError."""
         if isinstance(value, str):
             self.kinds.add("string")
         elif isinstance(value, bool):
@@ -154,14 +157,31 @@ def _digits(value: float | Decimal) -> tuple[int, int]:
 
 
 def as_json(value: Any) -> str:
-    """A value as JSON text, decimals exactly."""
+    """A value as JSON text, decimals exactly; what JSON lacks as text. Raises MisfitError for bytes."""
     if isinstance(value, Decimal):
         return format(value, "f")
+    if isinstance(value, date | time | UUID | bytes) or (isinstance(value, float) and not math.isfinite(value)):
+        return f'"{as_text(value)}"'
     if isinstance(value, dict):
         return "{" + ",".join(f"{json.dumps(k, ensure_ascii=False)}:{as_json(v)}" for k, v in value.items()) + "}"
     if isinstance(value, list):
         return "[" + ",".join(map(as_json, value)) + "]"
     return json.dumps(value, ensure_ascii=False, allow_nan=False)
+
+
+def as_text(value: Any) -> str:
+    """A value in a text column: text as it is, times by ISO 8601, the rest as JSON. Raises MisfitError for bytes."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, date | time):
+        return value.isoformat()
+    if isinstance(value, UUID):
+        return str(value)
+    if isinstance(value, bytes):
+        raise MisfitError("bytes are no text")
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return as_json(value)
 
 
 def converter(rule: Rule) -> Convert:
@@ -175,7 +195,7 @@ def converter(rule: Rule) -> Convert:
         item = converter(Rule(kind.value_type, rule.declared))
         return lambda value: None if value is None else [item(part) for part in _of(list, value)]
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-        return lambda value: value if value is None or isinstance(value, str) else as_json(value)
+        return lambda value: value if value is None or isinstance(value, str) else as_text(value)
     return _scalar(kind, rule)
 
 
@@ -189,8 +209,44 @@ def _scalar(kind: pa.DataType, rule: Rule) -> Convert:
     if pa.types.is_decimal(kind):
         return lambda value: None if value is None else _decimal(value)
     if pa.types.is_temporal(kind):
-        return lambda value: None if value is None else fit(pa.array([_of(str, value)]), rule)[0].as_py()
+        return lambda value: None if value is None else _temporal(value, rule)
+    if kind == pa.uuid():
+        return lambda value: None if value is None else _uuid(value).bytes
+    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind):
+        return lambda value: None if value is None else _of(bytes, value)
     raise LakecatError(f"JSON has no {kind}")
+
+
+def _temporal(value: Any, rule: Rule) -> Any:
+    kind = rule.type
+    if isinstance(value, str):
+        return fit(pa.array([value], pa.string()), rule)[0].as_py()
+    if pa.types.is_timestamp(kind):
+        return moment(_of(datetime, value), zoned=kind.tz is not None)
+    if pa.types.is_date(kind) and not isinstance(value, datetime):
+        return _of(date, value)
+    if pa.types.is_time(kind) and _of(time, value).tzinfo is None:
+        return value
+    raise MisfitError
+
+
+def moment(value: datetime, *, zoned: bool) -> datetime:
+    """A time for a column with or without zone; in UTC where it has one. Raises MisfitError."""
+    if (value.utcoffset() is not None) != zoned:
+        raise MisfitError
+    try:
+        return value.astimezone(UTC) if zoned else value
+    except OverflowError as err:
+        raise MisfitError from err
+
+
+def _uuid(value: Any) -> UUID:
+    if isinstance(value, UUID):
+        return value
+    try:
+        return UUID(_of(str, value))
+    except ValueError as err:
+        raise MisfitError from err
 
 
 def _of(kind: type, value: Any) -> Any:
