@@ -253,7 +253,7 @@ class PostgresSource:
 
 def _worth(rows: int) -> int:
     """How many readers pay off: no more than processors, and each with enough to do."""
-    return min(os.cpu_count() or 1, 8, max(math.ceil(rows / _SPLIT_ROWS), 1))
+    return min(os.cpu_count() or 1, 4, max(math.ceil(rows / _SPLIT_ROWS), 1))
 
 
 def _page_ranges(pages: int, count: int) -> tuple[Mapping[str, Json], ...]:

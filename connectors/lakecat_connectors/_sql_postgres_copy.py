@@ -32,7 +32,7 @@ from lakecat_connectors._sql_postgres_types import PgColumn
 from lakecat_connectors._sql_source import Table
 from lakecat_connectors._sql_text import BEYOND, Convert, cast
 
-_BATCH_BYTES: Final = 16 * 2**20
+_BATCH_BYTES: Final = 4 * 2**20
 _POLL_MILLISECONDS: Final = 1_000
 _SHOWN_ROW: Final = 64 * 1024
 _READING: Final = "reading rows"

@@ -151,6 +151,12 @@ def from_state(
         return SourceUnavailableError(
             f"{shown}: somebody holds a lock on the table", where=where, hint="wait, or raise lock_timeout"
         )
+    if state in ("22021", "22P05"):
+        return SourceError(
+            f"text that is not of the database's encoding: {shown}",
+            where=where,
+            hint="a database whose encoding is SQL_ASCII may hold any bytes: read such columns by a query as bytea",
+        )
     if state == "40001":
         return SourceUnavailableError(
             f"{shown}: the standby had to give up the snapshot",
