@@ -110,13 +110,18 @@ class IngestJob(JobFile):
         actual = stream or name or self.stream
         template = (own.target if own else None) or self.target or f"{self.name}.*"
         path = () if name is None else ("streams", name)
+
+        def where_of(*keys: str) -> Where:
+            inherited = keys and keys[0] not in said and keys[0] in self.marks
+            return self.where_of(*keys) if inherited else self.where_of(*path, *keys)
+
         return StreamJob(
             job=self.name,
             connector=self.connector,
             stream=actual,
             target=self._target(template, actual, path),
             options=own.options if own else {},
-            where_of=lambda *keys: self.where_of(*path, *keys),
+            where_of=where_of,
             **values,
         )
 

@@ -45,6 +45,8 @@ def load(
     A ``run_key`` makes it happen once, ever. Many may append to one table at the same time.
     Raises UsageError, SchemaError, CommitConflictError, StoreError, CatalogError.
     """
+    if mode is WriteMode.REPLACE_FILES:
+        raise UsageError("mode replace_files is for jobs that read files")
     if bool(key) != (mode in KEYED):
         modes = ", ".join(sorted(KEYED))
         raise UsageError(f"key names the columns that identify a row: for {modes}, and only for them")

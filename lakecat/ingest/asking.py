@@ -10,7 +10,7 @@ from pyiceberg.io.pyarrow import schema_to_pyarrow
 from pyiceberg.schema import Schema
 from pyiceberg.types import NestedField
 
-from lakecat.config import HistoryKeys, StreamJob
+from lakecat.config import FILE_COLUMN, HistoryKeys, StreamJob
 from lakecat.connector import ReadOptions
 from lakecat.ingest.naming import column_names, known_names
 from lakecat.ingest.shaping import EXECUTION_COLUMN
@@ -31,7 +31,10 @@ def read_options(stream: StreamJob, state: TableState | None) -> ReadOptions:
         expected = pa.schema([expected.field(name) for name in stream.key if name in expected.names])
     rejects = None if stream.quarantine is None else stream.quarantine.max_rows
     keys = stream.key if stream.deletes and stream.deletes.absent else ()
-    return ReadOptions(expected=expected, declared=_declared(stream), rejects=rejects, keys=keys)
+    file_column = FILE_COLUMN if stream.asks_for_file else None
+    return ReadOptions(
+        expected=expected, declared=_declared(stream), rejects=rejects, keys=keys, file_column=file_column
+    )
 
 
 def target_of(
@@ -43,10 +46,11 @@ def target_of(
         return names.get(name, name)
 
     deletes = stream.deletes
+    by_file = stream.mode is WriteMode.REPLACE_FILES
     return Target(
         dataset=stream.target,
-        mode=stream.mode,
-        key=tuple(column(name) for name in stream.key),
+        mode=WriteMode.REPLACE_KEYS if by_file else stream.mode,
+        key=(FILE_COLUMN,) if by_file else tuple(column(name) for name in stream.key),
         partition=stream.partition,
         null_for_missing=null_for_missing,
         deleted=column(deletes.flag) if deletes and deletes.flag else None,
@@ -60,11 +64,12 @@ def target_of(
 
 def names_of(stream: StreamJob, schema: pa.Schema, state: TableState | None) -> dict[str, str]:
     """The table's column for each column of the source."""
+    theirs = [name for name in schema.names if not (stream.asks_for_file and name == FILE_COLUMN)]
     if stream.names == "keep":
-        return {name: name for name in schema.names}
+        return {name: name for name in theirs}
     known = known_names(state)
     taken = [] if state is None else [field.name for field in state.schema.fields]
-    return column_names(schema.names, known, taken)
+    return column_names(theirs, known, taken)
 
 
 def plain_columns(state: TableState) -> pa.Schema:
@@ -76,7 +81,7 @@ def _our_columns(stream: StreamJob) -> frozenset[str]:
     """Columns of the table that the source does not have."""
     history = stream.history or HistoryKeys()
     times = (history.valid_from, history.valid_to) if stream.mode is WriteMode.HISTORY else ()
-    return frozenset((EXECUTION_COLUMN, *times))
+    return frozenset((EXECUTION_COLUMN, FILE_COLUMN, *times))
 
 
 def _as_in_the_source(schema: pa.Schema, known: Mapping[str, str]) -> pa.Schema:

@@ -171,14 +171,21 @@ def datasets_of(stream: StreamJob) -> tuple[DatasetName, ...]:
 
 
 def with_lists(work: Work, stream: StreamJob, expected: pa.Schema | None) -> pa.Schema | None:
-    """The columns that the connector is to expect: those of the table, and the lists as their own tables have them."""
-    for child in sorted(unnested(stream.unnest), key=lambda child: len(child.path)):
-        state = work.state(child_dataset(stream.target, child.text))
-        if expected is None or state is None:
-            continue
-        ours = {root_column(name) for name in stream.key}
-        kept = [field for field in _source_columns(state) if field.name not in ours and not is_place(field.name)]
-        expected = with_expected_list(expected, child.path, kept)
+    """The columns that the connector is to expect: those of the table, and the lists as their own tables have them.
+
+    A column with a list that has no table yet is left out, for nobody knows what it will be.
+    """
+    if expected is None:
+        return None
+    children = sorted(unnested(stream.unnest), key=lambda child: len(child.path))
+    states = {child: work.state(child_dataset(stream.target, child.text)) for child in children}
+    unknown = {child.path[0] for child, state in states.items() if state is None}
+    expected = pa.schema([field for field in expected if field.name not in unknown])
+    ours = {root_column(name) for name in stream.key}
+    for child, state in states.items():
+        if state is not None and child.path[0] not in unknown:
+            columns = [field for field in _source_columns(state) if not (field.name in ours or is_place(field.name))]
+            expected = with_expected_list(expected, child.path, columns)
     return expected
 
 

@@ -18,8 +18,9 @@ from lakecat.connector import Connector, Slice
 from lakecat.errors import StreamsFailedError
 from lakecat.failpoints import failpoint
 from lakecat.ingest.connectors import open_connector
+from lakecat.ingest.parts import Part
 from lakecat.ingest.results import IngestResult
-from lakecat.ingest.rounds import STREAM_ERRORS, Part, Run
+from lakecat.ingest.rounds import STREAM_ERRORS, Run
 from lakecat.ingest.streams import request_of, state_of, streams_of
 from lakecat.landing import OnProgress, Services, current_state, hold
 from lakecat.types import DatasetName, WriteMode

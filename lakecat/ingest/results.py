@@ -15,7 +15,8 @@ class IngestResult:
 
     ``version`` is None where no version was made, for there was nothing to change. ``rows`` were read from
     ``sources``; ``files`` with ``bytes`` were written; ``schema_changes`` says each step in words. ``already`` tells
-    that an earlier run had done this work. ``rejected`` rows could not be read and went to ``quarantine``.
+    that an earlier run had done this work. ``rejected`` rows could not be read and went to ``quarantine``. ``gone``
+    files that were loaded once are no longer there.
     """
 
     dataset: DatasetName
@@ -31,6 +32,7 @@ class IngestResult:
     stream: str | None = None
     rejected: int = 0
     quarantine: DatasetName | None = None
+    gone: tuple[str, ...] = ()
 
 
 def result_of(

@@ -14,11 +14,19 @@ from pydantic_core import to_json
 
 from lakecat.catalog import ExecutionStart
 from lakecat.config import IngestJob, StreamJob
-from lakecat.connector import Connector, KeyedReader, ReadSummary, Slice, SliceReader
+from lakecat.connector import Connector, KeyedReader, ReadSummary, SliceReader
 from lakecat.errors import LakecatError, SourceError, StreamsFailedError, TableError, UsageError
+from lakecat.ingest.absence import (
+    check_file_column,
+    ledger_entries,
+    refuse_emptied,
+    replaced_files,
+    without_gone,
+)
 from lakecat.ingest.asking import names_of, read_options, target_of
 from lakecat.ingest.children import Family, datasets_of, with_lists
 from lakecat.ingest.connectors import nulls_for_missing
+from lakecat.ingest.parts import Part
 from lakecat.ingest.quarantine import Rejects, quarantine_of
 from lakecat.ingest.reading import open_slice
 from lakecat.ingest.results import IngestResult, result_of
@@ -43,14 +51,7 @@ STREAM_ERRORS: Final = (SourceError, TableError, UsageError)
 """What concerns one stream only; errors of the lake and the catalog concern them all."""
 
 _SHOWN_CHARACTERS: Final = 2_000
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """What a round takes of one stream."""
-
-    stream: StreamJob
-    slice: Slice
+_NO_EDGES: Final[tuple[ColumnEdge, ...]] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +93,8 @@ class _Gathered:
         position = summary.position or part.slice.position
         if position is not None:
             self.positions[stream] = position
-        if part.slice.files or summary.files:
-            self.files[stream] = _ledger(part.slice, summary.files)
+        if entries := ledger_entries(part.slice, summary):
+            self.files[stream] = entries
         uris = tuple(source.uri for source in summary.sources)
         self.loads[part.stream.target] = _Made(made[0][0], uris, rejected)
         self.rows += summary.rows
@@ -143,7 +144,7 @@ class Run:
         loads = gathered[-1].loads if gathered else {}
         seconds = time.monotonic() - started
         return tuple(
-            _result(part.stream, landed, loads.get(part.stream.target), seconds)
+            _result(part, landed, loads.get(part.stream.target), seconds)
             for part in parts
             if str(part.stream.target) not in self.failures
         )
@@ -194,9 +195,16 @@ class Run:
         threads = self.services.settings.engine.threads
         options = read_options(stream, state)
         options = replace(options, expected=with_lists(work, stream, options.expected))
-        with closing(open_slice(self.connector, part.slice, options, threads=threads)) as reader:
-            made = self._landed(work, part, reader, state)
-            summary = reader.summary()
+        if part.slice.gone and not part.slice.files:
+            target = self._target(part, {})
+            made = [(without_gone(self.services, work, target, state, part), _NO_EDGES)]
+            summary = ReadSummary(0, ())
+        else:
+            with closing(open_slice(self.connector, part.slice, options, threads=threads)) as reader:
+                check_file_column(stream, state, reader.schema)
+                made = self._landed(work, part, reader, state)
+                summary = reader.summary()
+        refuse_emptied(part, state, made[0][0])
         self._refuse_unremembered(part, summary)
         rejected = gathered.rejects.add(stream, summary.rows, summary.rejected)
         gathered.add(part, made, summary, rejected)
@@ -222,7 +230,8 @@ class Run:
         rows = renamed(rows, names)
         if stream.execution_column:
             rows = with_execution(rows, work.execution.uuid)
-        loaded = load(self.services, work, self._target(part, names), state, rows, _keys(stream, reader, names))
+        target, keys = self._target(part, names), _keys(stream, reader, names)
+        loaded = load(self.services, work, target, state, rows, keys, gone=replaced_files(part))
         return [(loaded, self._edges(part, names))]
 
     def _target(self, part: Part, names: Mapping[str, str]) -> Target:
@@ -235,7 +244,7 @@ class Run:
         )
 
     def _refuse_unremembered(self, part: Part, summary: ReadSummary) -> None:
-        remembered = part.slice.position or part.slice.files or summary.position or summary.files
+        remembered = part.slice.position or part.slice.files or part.slice.gone or summary.position or summary.files
         if not self.alone and part.stream.mode is WriteMode.APPEND and not remembered:
             raise SourceError(
                 "the connector gives no position, so its rows would be appended at every run",
@@ -270,7 +279,8 @@ class Run:
         )
 
 
-def _result(stream: StreamJob, landed: Landed, made: _Made | None, seconds: float) -> IngestResult:
+def _result(part: Part, landed: Landed, made: _Made | None, seconds: float) -> IngestResult:
+    stream = part.stream
     result = result_of(
         stream.target,
         landed,
@@ -280,7 +290,9 @@ def _result(stream: StreamJob, landed: Landed, made: _Made | None, seconds: floa
         rejected=made.rejected if made else 0,
         quarantine=quarantine_of(stream),
     )
-    return result if made is None else replace(result, sources=made.sources)
+    if made is None:
+        return result
+    return replace(result, sources=made.sources, gone=tuple(file.uri for file in part.slice.gone))
 
 
 def _keys(
@@ -298,12 +310,6 @@ def _checked(reader: SliceReader, work: Work) -> Iterator[pa.RecordBatch]:
     for batch in reader:
         work.check()
         yield batch
-
-
-def _ledger(slice_: Slice, loaded: tuple[LoadedFile, ...]) -> tuple[LoadedFile, ...]:
-    """What the connector says it loaded; every planned file is in it, or it would come again at the next run."""
-    known = {entry.file for entry in loaded}
-    return (*loaded, *(LoadedFile(file, 0) for file in slice_.files if file not in known))
 
 
 def _parameters(job: IngestJob) -> str:

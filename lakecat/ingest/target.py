@@ -12,7 +12,7 @@ from pyiceberg.manifest import DataFile
 from pyiceberg.partitioning import PartitionSpec
 from pyiceberg.schema import Schema
 
-from lakecat.config import KEYED, HistoryKeys
+from lakecat.config import FILE_COLUMN, KEYED, HistoryKeys
 from lakecat.errors import ConfigError, NotFoundError, SchemaError, SourceError, Where
 from lakecat.ingest.keyed import Spooled, rows_by_key
 from lakecat.ingest.naming import names_property
@@ -154,7 +154,7 @@ def _plan(target: Target, state: TableState | None, incoming: pa.Schema) -> _Pla
         return _Plan(change.schema, spec, change, _properties(target, None, change.schema), spec)
     if target.mode is WriteMode.DELETE:
         return _Plan(state.schema, state.spec, None, {}, None)
-    theirs = [field.name for field in state.schema.fields if field.name != EXECUTION_COLUMN]
+    theirs = [field.name for field in state.schema.fields if field.name not in (EXECUTION_COLUMN, FILE_COLUMN)]
     missing = [name for name in theirs if incoming.get_field_index(name) < 0]
     if missing and not target.null_for_missing:
         raise SchemaError(

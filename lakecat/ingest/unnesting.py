@@ -132,7 +132,7 @@ def _explode(batch: pa.RecordBatch, key: Sequence[str], child: Unnested) -> pa.R
         current = pc.struct_field(current, [part])
         if not _is_list(current.type):
             continue
-        parents = pc.list_parent_indices(current)
+        parents = _parents(current)
         kept = [array.take(parents) for array in kept]
         places = [*(array.take(parents) for array in places), _places(parents)]
         current = pc.list_flatten(current)
@@ -143,6 +143,15 @@ def _explode(batch: pa.RecordBatch, key: Sequence[str], child: Unnested) -> pa.R
             raise SchemaError(f"the elements of {child.text!r} have a field {field.name!r} of their own")
     ours = [pa.field(name, array.type) for name, array in zip(names, (*kept, *places), strict=True)]
     return pa.RecordBatch.from_arrays([*kept, *places, *arrays], schema=pa.schema([*ours, *fields]))
+
+
+def _parents(lists: pa.Array) -> pa.Array:
+    """The number of the list that each element is in.
+
+    (Arrow's ``list_parent_indices`` also counts what lies behind a list that is NULL, which ``list_flatten`` leaves out.)
+    """
+    lengths = pc.fill_null(pc.list_value_length(lists), 0).to_numpy(zero_copy_only=False)
+    return pa.array(np.repeat(np.arange(len(lengths)), lengths), pa.int64())
 
 
 def _places(parents: pa.Array) -> pa.Array:

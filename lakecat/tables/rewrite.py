@@ -47,6 +47,7 @@ def merge_upsert(
 
     Raises:
         SchemaError: a key that is NULL, comes twice in the source, or is no column; a value that does not fit.
+        SourceError: no key is present any more, and the table would be emptied.
         TableError: the rewrite failed, as when memory or spill space ran out.
     """
     target = _schema(scan, schema)
@@ -57,6 +58,8 @@ def merge_upsert(
             work.load_present(present)
         work.open_files(everything=absent)
         removed = work.concerned(absent=absent)
+        if absent:
+            work.refuse_emptying(sum(file.rows for file in removed))
         new = f"SELECT {work.columns} FROM source" + (f" WHERE NOT {is_deleted(target, deleted)}" if deleted else "")
         rows = work.stream(f"{work.kept_sql(removed, absent=absent)} UNION ALL {new}" if removed else new)
         yield Rewrite(removed, rows, work.matched)

@@ -31,7 +31,7 @@ from pyiceberg.types import (
 )
 
 from lakecat.config import EngineSettings
-from lakecat.errors import SchemaError, TableError
+from lakecat.errors import SchemaError, SourceError, TableError
 from lakecat.store import LakeStore
 from lakecat.tables.conform import Conformer
 from lakecat.tables.reading import read
@@ -147,6 +147,15 @@ class Rewriting:
         names = [field.name for field in self._fields]
         self._take_in("present", only(keys, names), Schema(*self._fields))
 
+    def refuse_emptying(self, rows: int) -> None:
+        """Raise SourceError when nothing is present any more, and so many rows of the table would go."""
+        if rows and not self.count("SELECT count(*) FROM present"):
+            raise SourceError(
+                f"the source has no rows, and {rows} in {self._scan.state.location if self._scan else 'the table'}"
+                " would count as deleted",
+                hint="an empty delivery is most often a broken one; to empty the table, delete its rows by a script",
+            )
+
     def execute(self, sql: str) -> None:
         """Run a statement of ours over ``source`` and other tables of this rewrite."""
         self._con.execute(sql)
@@ -240,9 +249,23 @@ class Rewriting:
 
     def _take_in(self, name: str, rows: pa.RecordBatchReader, schema: Schema) -> None:
         conform = Conformer(schema, rows.schema)
-        self._con.register("incoming", pa.RecordBatchReader.from_batches(conform.schema, map(conform, rows)))
+        broken: list[BaseException] = []
+
+        def fitted() -> Iterator[pa.RecordBatch]:
+            try:
+                yield from map(conform, rows)
+            except BaseException as err:
+                broken.append(err)
+                raise
+
+        self._con.register("incoming", pa.RecordBatchReader.from_batches(conform.schema, fitted()))
         items = ", ".join(_loaded(field) for field in schema.fields)
-        self._con.execute(f"CREATE TABLE {quoted(name)} AS SELECT {items} FROM incoming")
+        try:
+            self._con.execute(f"CREATE TABLE {quoted(name)} AS SELECT {items} FROM incoming")
+        except duckdb.Error:
+            if broken:  # the engine knows no more of it than a text
+                raise broken[0] from None
+            raise
         self._con.unregister("incoming")
 
     def _check_null_keys(self) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 import pyarrow as pa
 from pyiceberg.schema import Schema
@@ -25,6 +26,8 @@ from lakecat.tables.rewrite import is_deleted
 from lakecat.tables.rewriting import Rewrite, Rewriting, rewriting
 from lakecat.tables.scan import Scan
 
+_TICK: Final = "INTERVAL 1 MICROSECOND"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Validity:
@@ -32,7 +35,8 @@ class Validity:
 
     ``valid_from`` and ``valid_to`` are its columns of type timestamptz: the row held from the one until the other,
     which is NULL for the row that holds now. ``at`` is the source's column that says when a change happened; None:
-    ``now``, when it is written. Columns that are ``ignored`` make no new row when they alone change.
+    ``now``, when it is written, and in any case later than what is known already. Columns that are ``ignored`` make no
+    new row when they alone change.
     """
 
     valid_from: str
@@ -70,6 +74,7 @@ def rewrite_history(
 
     Raises:
         SchemaError: a key or instant that is NULL, or comes twice; a column that is missing; a value that does not fit.
+        SourceError: no key is present any more, and all that holds would end.
         TableError: the rewrite failed, as when memory or spill space ran out.
     """
     with rewriting(store, scan, source, key, settings, schema, source_schema=schema) as work:
@@ -80,6 +85,7 @@ def rewrite_history(
             work.load_present(present)
         work.open_files(everything=present is not None)
         chain.take_old()
+        chain.go_on()
         if present is not None:
             chain.end_absent()
         chain.leave_out_known()
@@ -131,16 +137,28 @@ class _Chain:
             f"CREATE TABLE old AS SELECT t.* FROM ({rows}) AS t SEMI JOIN source AS s ON {self._work.on('s')}"
         )
 
+    def go_on(self) -> None:
+        """Without times of its own, what is told holds after what is known already, whatever the clock says."""
+        if self._validity.at is None:
+            last = f"SELECT {self._key}, max(greatest({self._from}, {self._to})) AS lakecat_at FROM old GROUP BY ALL"
+            self._work.execute(
+                f"UPDATE source AS s SET {self._from} = greatest(s.{self._from}, t.lakecat_at + {_TICK})"
+                f" FROM ({last}) AS t WHERE {self._work.on('s')}"
+            )
+
     def end_absent(self) -> None:
         """What holds now and is not present any more is gone from now on."""
         rows, key = self._work.rows_sql(self._work.opened), self._work.keys
         whole = " AND ".join(f"t.{name} IS NOT NULL" for name in key)
         lost = (
-            f"SELECT DISTINCT {', '.join(f't.{name}' for name in key)} FROM ({rows}) AS t WHERE t.{self._to} IS NULL"
-            f" AND {whole} AND NOT EXISTS (SELECT 1 FROM present AS p WHERE {self._work.on('p')})"
+            f"SELECT {', '.join(f't.{name}' for name in key)}, max(t.{self._from}) AS lakecat_at FROM ({rows}) AS t"
+            f" WHERE t.{self._to} IS NULL AND {whole}"
+            f" AND NOT EXISTS (SELECT 1 FROM present AS p WHERE {self._work.on('p')}) GROUP BY ALL"
         )
-        now = f"{self._now()} AS {self._from}, true AS lakecat_gone"
-        self._work.execute(f"INSERT INTO source BY NAME SELECT *, {now} FROM ({lost})")
+        now = f"greatest({self._now()}, lakecat_at + {_TICK}) AS {self._from}, true AS lakecat_gone"
+        before = self._work.count("SELECT count(*) FROM source")
+        self._work.execute(f"INSERT INTO source BY NAME SELECT * EXCLUDE (lakecat_at), {now} FROM ({lost})")
+        self._work.refuse_emptying(self._work.count("SELECT count(*) FROM source") - before)
         self._work.execute("DROP TABLE old")
         self.take_old()
 

@@ -110,6 +110,89 @@ def test_jobs_that_cannot_unnest(project, keys, message) -> None:
         project.job("t", target="raw.t", **keys)
 
 
+@pytest.mark.parametrize("nothing", [None, []])
+@pytest.mark.parametrize("mode", ["merge", "append", "replace"])
+def test_a_list_begins_its_table_with_the_first_element(project, mode: str, nothing) -> None:
+    keys = {"unnest": "items", "mode": mode}
+    deliver(project, "1", {"id": 1, "items": nothing}, {"id": 2, "items": nothing}, **keys)
+    assert not project.exists("raw.orders__items")
+    deliver(project, "1" if mode == "replace" else "2", {"id": 3, "items": [{"v": 1.5}]}, **keys)
+    assert rows(project, "raw.orders__items") == [(3, 1, 1.5)]
+    deliver(project, "1" if mode == "replace" else "3", {"id": 3, "items": nothing}, **keys)
+    assert rows(project, "raw.orders__items") == ([(3, 1, 1.5)] if mode == "append" else [])
+    project.clean()
+
+
+def test_a_list_that_does_not_come_any_more_has_no_elements(project) -> None:
+    deliver(project, "1", {"id": 1, "items": [{"v": 1}]}, {"id": 2, "items": [{"v": 2}]}, unnest="items")
+    deliver(project, "2", {"id": 1}, unnest="items")
+    assert rows(project, "raw.orders__items") == [(2, 1, 2)]
+
+
+def test_a_struct_around_a_list_may_be_null_at_first(project) -> None:
+    deliver(project, "1", {"id": 1, "head": None}, unnest="head.lines")
+    deliver(project, "2", {"id": 1, "head": {"v": 2, "lines": [{"n": 8}]}}, unnest="head.lines")
+    assert project.table("raw.orders").to_pylist() == [{"id": 1, "head": {"v": 2}}]
+    assert rows(project, "raw.orders__head__lines") == [(1, 1, 8)]
+    deliver(project, "3", {"id": 1, "head": None}, unnest="head.lines")
+    assert rows(project, "raw.orders__head__lines") == []
+
+
+def test_an_inner_list_that_begins_later(project) -> None:
+    keys = {"unnest": ["items", "items.taxes"]}
+    deliver(project, "1", {"id": 1, "items": [{"v": 1, "taxes": None}]}, **keys)
+    deliver(project, "2", {"id": 1, "items": [{"v": 1, "taxes": [{"t": 5}]}]}, **keys)
+    assert rows(project, "raw.orders__items") == [(1, 1, 1)]
+    assert rows(project, "raw.orders__items__taxes") == [(1, 1, 1, 5)]
+
+
+def test_names_by_the_rule_in_the_tables_of_lists_too(project) -> None:
+    keys = {"key": "Order ID", "unnest": "lineItems", "names": "snake"}
+    deliver(project, "1", {"Order ID": 1, "lineItems": [{"unitPrice": 1.5}, {"unitPrice": 2.5}]}, **keys)
+    deliver(project, "2", {"Order ID": 1, "lineItems": [{"unitPrice": 2}]}, **keys)
+    assert project.table("raw.orders__lineitems").to_pylist() == [{"_root_order_id": 1, "_index_1": 1, "unit_price": 2}]
+    assert project.table("raw.orders").column_names == ["order_id"]
+
+
+def test_the_elements_own_fields_may_look_like_places(project) -> None:
+    deliver(project, "1", {"id": 1, "items": [{"_index_of": 1.5}]}, unnest="items")
+    deliver(project, "2", {"id": 2, "items": [{"_index_of": 2}]}, unnest="items")
+    assert rows(project, "raw.orders__items") == [(1, 1, 1.5), (2, 1, 2.0)]
+
+
+def test_elements_carry_their_execution(project) -> None:
+    for number in (1, 2):
+        row = {"id": number, "items": [{"v": number}]}
+        deliver(project, str(number), row, unnest="items", execution_column=True)
+    found = project.table("raw.orders__items").to_pylist()
+    assert len({row["_lakecat_execution"] for row in found} - {None}) == 2
+
+
+def test_lists_of_lists_stay_lists(project) -> None:
+    deliver(project, "1", {"id": 1, "items": [[1, 2], [3]]}, unnest="items")
+    assert rows(project, "raw.orders__items") == [(1, 1, [1, 2]), (1, 2, [3])]
+
+
+@pytest.mark.parametrize("value", ["x", ["x"]])
+def test_values_where_lists_should_be_are_refused(project, value) -> None:
+    with pytest.raises(SchemaError, match="is string and no list"):
+        deliver(project, "1", {"id": 1, "items": value}, unnest="items" if value == "x" else ["items", "items.taxes"])
+    assert not project.exists("raw.orders")
+    assert project.data_files() == []
+
+
+def test_nulls_that_hide_elements(project) -> None:
+    """A list that is NULL has no elements, also where its array has some behind it."""
+    hidden = pa.ListArray.from_arrays([0, 2, 3], pa.array([1, 2, 3]), mask=pa.array([True, False]))
+    table = pa.table({"id": [1, 2], "e": hidden})
+    assert exploded(table.to_reader(), ["id"], unnested(["e"])[0]).read_all().to_pylist() == [
+        {"_root_id": 2, "_index_1": 1, "_value": 3}
+    ]
+    inner = pa.StructArray.from_arrays([hidden], ["l"], mask=pa.array([False, True]))
+    table = pa.table({"id": [1, 2], "s": inner})
+    assert exploded(table.to_reader(), ["id"], unnested(["s.l"])[0]).read_all().to_pylist() == []
+
+
 element = st.fixed_dictionaries(
     {"v": st.none() | st.integers(0, 9), "w": st.none() | st.lists(st.integers(0, 3), max_size=3)}
 )
