@@ -53,11 +53,7 @@ def targets_of(
 ) -> list[Target]:
     """A target for each column, made for the type that the job declares for it."""
     declared = {fold(name): type_ for name, type_ in options.declared.items()}
-    made = []
-    for column in columns:
-        type_ = declared.get(fold(column.name))
-        made.append(make(column, None if type_ == column.type else type_))
-    return made
+    return [make(column, declared.get(fold(column.name))) for column in columns]
 
 
 def from_texts(type_: pa.DataType) -> Conversion:
@@ -158,7 +154,10 @@ class Converter:
 def shown(value: Any) -> str | None:
     """A cell as text for people: bytes that are no text in hexadecimal digits."""
     if isinstance(value, pa.Scalar):
-        value = value.as_py()
+        try:
+            value = value.as_py()
+        except (ValueError, OverflowError):  # a date or time that Python has not
+            value = pa.repeat(value, 1).to_string(skip_new_lines=True)[1:-1]
     if isinstance(value, bytes | bytearray | memoryview):
         return f"0x{bytes(value).hex()}"
     if value is None:

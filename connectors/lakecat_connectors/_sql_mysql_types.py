@@ -264,7 +264,7 @@ def target_of(column: Column, declared: pa.DataType | None) -> Target:
     if not isinstance(column, MyColumn):
         raise TypeError(column)
     type_, convert = declared or column.type, column.convert
-    if declared is not None:
+    if declared not in (None, column.type):
         convert = then_cast(column.convert, declared) if column.binary else from_texts(declared)
     without = None if column.binary else _without_beyond
     return Target(column.name, type_, column.native, convert, without)

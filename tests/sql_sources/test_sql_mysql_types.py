@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import struct
 from contextlib import closing
 from datetime import UTC, date, datetime, time
@@ -141,15 +140,6 @@ def test_queries_have_the_types_of_their_columns(my, my_project) -> None:
     assert table["text"].to_pylist() == ["x:y%s"] * 3
 
 
-def test_the_sign_of_zero_stays(my, my_project) -> None:
-    my.execute("CREATE TABLE t (id int PRIMARY KEY, d double, f float)")
-    my.execute("INSERT INTO t VALUES (1, -0e0, -0e0), (2, 0e0, 0e0)")
-    load(my_project)
-    table = my_project.table("raw.t").sort_by("id")
-    assert [math.copysign(1, value) for value in table["d"].to_pylist()] == [-1, 1]
-    assert [math.copysign(1, value) for value in table["f"].to_pylist()] == [-1, 1]
-
-
 BEYOND = [
     ("date", "0000-00-00"),
     ("date", "2024-00-10"),
@@ -184,7 +174,9 @@ def test_dates_and_times_that_no_column_holds_are_never_others(my, my_project, t
 
 
 def test_what_the_job_declares_binds(my, my_project) -> None:
-    my.execute("CREATE TABLE t (id int PRIMARY KEY, flag tinyint(1), wide decimal(65,30), many int unsigned, at varchar(30))")
+    my.execute(
+        "CREATE TABLE t (id int PRIMARY KEY, flag tinyint(1), wide decimal(65,30), many int unsigned, at varchar(30))"
+    )
     my.execute("INSERT INTO t VALUES (1, 1, 2.5, 7, '2024-01-02 03:04:05'), (2, 0, -2, 8, '2024-01-02T03:04:06')")
     columns = {"flag": "boolean", "wide": "decimal(38,2)", "many": "int", "at": "timestamp"}
     load(my_project, columns=columns)
