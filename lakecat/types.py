@@ -191,6 +191,7 @@ class WriteMode(StrEnum):
     REPLACE = "replace"
     REPLACE_PARTITIONS = "replace_partitions"
     REPLACE_KEYS = "replace_keys"
+    REPLACE_FILES = "replace_files"
     MERGE = "merge"
     APPEND_NEW = "append_new"
     HISTORY = "history"

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import glob
 import os
-import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,9 +13,18 @@ from fsspec.core import url_to_fs
 
 from lakecat.errors import ConfigError, SourceChangedError, SourceError, Where
 from lakecat.types import FileVersion, Json
+from lakecat_connectors._periods import has_time, newest, without_times
+from lakecat_connectors._walking import (
+    MissingError,
+    has_magic,
+    is_folder,
+    local_files,
+    local_version,
+    matcher,
+    s3_files,
+)
 
 _PROTOCOLS: Final = ("file", "s3", "gs", "gcs", "az", "abfs", "abfss", "memory")
-_MAGIC: Final = frozenset("*?[")
 _COPY_BYTES: Final = 4 << 20
 
 
@@ -33,22 +40,71 @@ class Listed:
 class Listing:
     """The files of one job. ``storage`` holds the credentials and endpoint of remote stores."""
 
-    def __init__(self, paths: Iterable[str], *, base: str, storage: Mapping[str, str]) -> None:
-        """Check the URLs. Raises ConfigError for a scheme that is not supported."""
+    def __init__(
+        self,
+        paths: Iterable[str],
+        *,
+        base: str,
+        storage: Mapping[str, str],
+        since: timedelta | None = None,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        """Check the URLs. ``since``: only so old periods of a path with times are listed.
+
+        Raises ConfigError for a scheme that is not supported.
+        """
+        self._since = since
+        self._clock = clock
         self._base = Path(base)
         self._storage = dict(storage)
         self._paths = tuple(paths)
         for path in self._paths:
             _check_scheme(path)
 
-    def scan(self) -> tuple[Listed, ...]:
-        """Every file now there, once, sorted by URL. Raises SourceError when a plain path does not exist."""
-        found: dict[str, Listed] = {}
-        for path in self._paths:
+    def walk(self) -> Iterator[FileVersion]:
+        """Every file now there, in no order, as the listing's pages come; one may come twice.
+
+        Raises SourceError when a plain path does not exist, and ConfigError.
+        """
+        for path, expected in self._now():
             local = self._local_pattern(path)
-            for item in _list_local(local) if local is not None else self._list_remote(path):
-                found.setdefault(item.version.uri, item)
+            try:
+                yield from local_files(local) if local is not None else self._remote_files(path)
+            except MissingError:
+                if expected:
+                    raise
+
+    def scan(self) -> tuple[FileVersion, ...]:
+        """Every file now there, once, sorted by URL. Raises as ``walk``."""
+        found = {version.uri: version for version in self.walk()}
         return tuple(found[uri] for uri in sorted(found))
+
+    def covers(self) -> Callable[[str], bool] | None:
+        """Whether a URI would be listed, if the file were there; None where only a part of the files is listed."""
+        if self._since is not None:
+            return None
+        patterns = []
+        for path in self._paths:
+            local = self._local_pattern(without_times(path))
+            patterns.append(matcher(f"file://{local}" if local is not None else without_times(path)).match)
+        return lambda uri: any(match(uri) for match in patterns)
+
+    def _now(self) -> Iterator[tuple[str, bool]]:
+        """The paths to list at this moment, and whether the file must be there if it is a plain one."""
+        for path in self._paths:
+            if not has_time(path):
+                yield path, True
+            elif self._since is None:
+                yield without_times(path), True
+            else:
+                for one in self._newest(path, self._since):
+                    yield one, False
+
+    def _newest(self, path: str, since: timedelta) -> Iterator[str]:
+        try:
+            yield from newest(path, since, self._clock())
+        except ValueError as err:
+            raise ConfigError(f"files connector: option 'since': {err}") from None
 
     def current(self, uri: str) -> Listed:
         """The file's state at this moment. Raises SourceChangedError when it is gone."""
@@ -99,26 +155,31 @@ class Listing:
             ) from err
         return filesystem, path
 
-    def _list_remote(self, url: str) -> list[Listed]:
+    def _remote_files(self, url: str) -> Iterator[FileVersion]:
         filesystem, path = self._filesystem(url)
         try:
             filesystem.invalidate_cache()
-            if _MAGIC.isdisjoint(path):
-                infos = [filesystem.info(path)]
-                if infos[0]["type"] != "file":
-                    raise _is_folder(url)
-            else:
-                infos = list(filesystem.glob(path, detail=True).values())
+            for info in self._infos(filesystem, url, path):
+                if info["type"] == "file" and not _hidden(info["name"]):
+                    yield self._stamped(filesystem, info).version
         except FileNotFoundError as err:
-            raise SourceError(
+            raise MissingError(
                 "no such file", where=Where(url), hint="mend path: in the job, or deliver the file"
             ) from err
         except SourceError:
             raise
         except Exception as err:  # every fsspec driver has exceptions of its own
             raise _unreadable(url, err) from err
-        files = [info for info in infos if info["type"] == "file" and not _hidden(info["name"])]
-        return [self._stamped(filesystem, info) for info in files]
+
+    def _infos(self, filesystem: Any, url: str, path: str) -> Iterable[Mapping[str, Any]]:
+        if not has_magic(path):
+            info = filesystem.info(path)
+            if info["type"] != "file":
+                raise is_folder(url)
+            return (info,)
+        if url.startswith("s3://") and not has_magic(path.partition("/")[0]):
+            return s3_files(filesystem, path)
+        return list(filesystem.glob(path, detail=True).values())
 
     def _stamped(self, filesystem: Any, info: Mapping[str, Any]) -> Listed:
         """The listed file; asked about once more where the store's listing says neither etag nor time."""
@@ -155,38 +216,8 @@ def _check_scheme(path: str) -> None:
         )
 
 
-def _list_local(pattern: str) -> list[Listed]:
-    path = Path(pattern)
-    if _MAGIC.isdisjoint(pattern) or path.is_file():
-        try:
-            return [_local(pattern)]
-        except FileNotFoundError as err:
-            raise SourceError(
-                "no such file", where=Where(pattern), hint="mend path: in the job, or deliver the file"
-            ) from err
-    found = []
-    for name in glob.iglob(pattern, recursive=True):  # noqa: PTH207 - Path.glob takes no absolute patterns
-        try:
-            if Path(name).is_file():
-                found.append(_local(name))
-        except FileNotFoundError:
-            continue
-    return found
-
-
 def _local(name: str) -> Listed:
-    try:
-        name.encode()
-    except UnicodeEncodeError as err:
-        raise SourceError(f"the file's name is not UTF-8: {name!a}", hint="rename the file") from err
-    facts = Path(name).stat()
-    if stat.S_ISDIR(facts.st_mode):
-        raise _is_folder(name)
-    if not stat.S_ISREG(facts.st_mode):
-        raise SourceError("is not a regular file", where=Where(name))
-    seconds, nanoseconds = divmod(facts.st_mtime_ns, 1_000_000_000)
-    mtime = datetime.fromtimestamp(seconds, UTC).replace(microsecond=nanoseconds // 1_000)
-    return Listed(FileVersion(f"file://{name}", facts.st_size, mtime=mtime), name, Path(name))
+    return Listed(local_version(name, Path(name).stat()), name, Path(name))
 
 
 def _remote(filesystem: Any, info: Mapping[str, Any]) -> Listed:
@@ -204,10 +235,6 @@ def _aware(moment: datetime) -> datetime:
 
 def _hidden(name: str) -> bool:
     return name.rsplit("/", 1)[-1].startswith(".")
-
-
-def _is_folder(name: str) -> SourceError:
-    return SourceError("is a folder", where=Where(name), hint=f"say which files: {name.rstrip('/')}/*.csv")
 
 
 def _unreadable(uri: str, err: Exception) -> SourceError:

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from lakecat.errors import ConfigError
 from lakecat.types import Json
+from lakecat_connectors._periods import check_times, has_time, parse_span
 
 Format = Literal["csv", "fixed", "jsonl", "json", "parquet", "avro", "arrow", "orc", "excel", "xml"]
 Compression = Literal["none", "gzip", "bz2", "zstd", "xz"]
@@ -64,6 +65,7 @@ class FilesOptions(BaseModel):
     archive: Literal["auto", "none", "zip", "tar"] = "auto"
     member: str = "*"
     batch: Literal["file", "all"] | None = None
+    since: str | None = None
     empty: Literal["error", "skip"] = "error"
     missing_columns: Literal["error", "null"] = "error"
     dialect: Literal["declared", "detect"] = "declared"
@@ -98,6 +100,20 @@ class FilesOptions(BaseModel):
     def _some_path(cls, value: str | list[str]) -> str | list[str]:
         if not value or (isinstance(value, list) and "" in value):
             raise ValueError("must not be empty")
+        return value
+
+    @field_validator("path")
+    @classmethod
+    def _known_times(cls, value: str | list[str]) -> str | list[str]:
+        for path in [value] if isinstance(value, str) else value:
+            check_times(path)
+        return value
+
+    @field_validator("since")
+    @classmethod
+    def _a_span(cls, value: str | None) -> str | None:
+        if value is not None:
+            parse_span(value)
         return value
 
     @field_validator("delimiter", "quote", "escape")
@@ -165,6 +181,12 @@ class FilesOptions(BaseModel):
             raise ValueError("positions: names the columns already; leave names: out")
         if self.widths is not None and self.names is not None and len(self.names) != len(self.widths):
             raise ValueError(f"{len(self.widths)} widths, but {len(self.names)} names")
+        return self
+
+    @model_validator(mode="after")
+    def _since_has_times(self) -> Self:
+        if self.since is not None and not all(has_time(path) for path in self.paths):
+            raise ValueError("since needs a time in each path, such as in/dt={%Y-%m-%d}/*.csv")
         return self
 
     @model_validator(mode="after")

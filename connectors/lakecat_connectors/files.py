@@ -28,7 +28,9 @@ from lakecat.errors import ConfigError, ParseError, SourceChangedError, SourceEr
 from lakecat.types import FileVersion, Json, LoadedFile, Position, SourceRead
 from lakecat_connectors._job import Batch, Job, JobFile, Outcome
 from lakecat_connectors._listing import Listed, Listing, changed, shown
+from lakecat_connectors._news import news
 from lakecat_connectors._options import FilesOptions, Format, file_format, parse_options
+from lakecat_connectors._periods import parse_span
 from lakecat_connectors._rejects import Rejects, to_table
 from lakecat_connectors._worker import Worker, dismiss, hire
 
@@ -50,7 +52,14 @@ class Files:
         Raises ConfigError naming the option.
         """
         parsed = parse_options(options)
-        return cls(parsed, Listing(parsed.paths, base=str(context.root), storage=context.storage))
+        listing = Listing(
+            parsed.paths,
+            base=str(context.root),
+            storage=context.storage,
+            since=None if parsed.since is None else parse_span(parsed.since),
+            clock=context.clock,
+        )
+        return cls(parsed, listing)
 
     def discover(self) -> Sequence[Stream]:
         """One stream: all files that ``path`` matches. Only reading them shows their columns."""
@@ -61,17 +70,16 @@ class Files:
         """New file versions as slices in the order of their URLs.
 
         Incremental: one slice for each new file (``batch: all``: one for all of them). Else one slice with every
-        file, or none when exactly these file versions were the last commit's. Raises SourceError.
+        file, or none when exactly these file versions were the last commit's. Files that are gone are told with the
+        first slice. Raises SourceError.
         """
-        listed = self._listing.scan()
-        versions = tuple(item.version for item in listed)
         if not request.incremental:
-            return self._whole(versions, state)
-        loaded = {(version.uri, version.identity) for version in state.loaded(versions)}
-        new = tuple(version for version in versions if (version.uri, version.identity) not in loaded)
-        if self._options.batch == "all":
-            return (_slice(new, None),) if new else ()
-        return tuple(_slice((version,), None) for version in new)
+            return self._whole(self._listing.scan(), state)
+        new, gone = news(self._listing.walk(), state, self._listing.covers())
+        parts = [new] if new and self._options.batch == "all" else [(version,) for version in new]
+        if not parts and gone:
+            return (_slice((), None, gone),)
+        return tuple(_slice(files, None, gone if index == 0 else ()) for index, files in enumerate(parts))
 
     def read(self, slice_: Slice, options: ReadOptions) -> SliceReader:
         """Open a slice in the parser process and decide its schema. Raises SourceError and its children."""
@@ -93,7 +101,10 @@ class Files:
             unchanged = state.position.value[_FINGERPRINT] == fingerprint
         else:
             unchanged = len(state.loaded(versions)) == len(versions)
-        return () if unchanged else (_slice(versions, Position({_FINGERPRINT: fingerprint})),)
+        if unchanged:
+            return ()
+        _, gone = news(iter(versions), state, self._listing.covers())
+        return (_slice(versions, Position({_FINGERPRINT: fingerprint}), gone),)
 
 
 class FilesReader:
@@ -235,8 +246,9 @@ def _one_format(options: FilesOptions, listed: Sequence[Listed]) -> Format:
     return formats.pop()
 
 
-def _slice(files: tuple[FileVersion, ...], position: Position | None) -> Slice:
-    return Slice(f"files:{_digest(files)}", files, position, sum(file.size for file in files))
+def _slice(files: tuple[FileVersion, ...], position: Position | None, gone: tuple[FileVersion, ...] = ()) -> Slice:
+    key = f"files:{_digest(files)}" + (f":gone:{_digest(gone)}" if gone else "")
+    return Slice(key, files, position, sum(file.size for file in files), gone=gone)
 
 
 def _digest(files: Sequence[FileVersion]) -> str:

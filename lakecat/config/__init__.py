@@ -15,11 +15,12 @@ from lakecat.config.settings import (
     WriteSettings,
     load_settings,
 )
-from lakecat.config.streams import KEYED, HistoryKeys, StreamJob, StreamKeys, listed
+from lakecat.config.streams import FILE_COLUMN, KEYED, HistoryKeys, StreamJob, StreamKeys, listed
 from lakecat.config.validate import Frozen, suggestion, validate
 from lakecat.config.values import PartitionSpecText, parse_duration, parse_size
 
 __all__ = [
+    "FILE_COLUMN",
     "FILE_NAME",
     "KEYED",
     "CatalogSettings",

@@ -142,6 +142,13 @@ class LandingKeys(Frozen):
     execution_column: bool = Field(
         default=False, description="each row says in _lakecat_execution which execution wrote it"
     )
+    file_column: bool = Field(
+        default=False, description="each row says in _lakecat_file which file it is of; mode replace_files needs none"
+    )
+    gone: Literal["note", "remove"] = Field(
+        default="note",
+        description="files that are no longer there are noted, or their rows are deleted too (mode replace_files)",
+    )
     quarantine: Annotated[QuarantineKeys | None, BeforeValidator(_quarantine)] = Field(
         default=None, description="`true`, or the keys below: rows that cannot be read are set aside, not an error"
     )
@@ -154,6 +161,10 @@ class LandingKeys(Frozen):
             raise ValueError(f"deletes means nothing with mode {self.mode.value}; it is for merge and history")
         if self.history is not None and self.mode is not WriteMode.HISTORY:
             raise ValueError(f"history means nothing with mode {self.mode.value}; say mode: history")
+        if self.gone == "remove" and self.mode is not WriteMode.REPLACE_FILES:
+            raise ValueError(f"gone: remove means nothing with mode {self.mode.value}; say mode: replace_files")
+        if self.unnest and self.file_column:
+            raise ValueError("unnest and file_column cannot stand together")
         if self.unnest and self.mode not in UNNESTED:
             raise ValueError(f"unnest is for the modes {', '.join(sorted(UNNESTED))}, not for {self.mode.value}")
         if self.unnest and self.deletes is not None and self.deletes.absent:
@@ -168,6 +179,9 @@ KEYED: Final = frozenset(
 
 UNNESTED: Final = frozenset({WriteMode.APPEND, WriteMode.MERGE, WriteMode.REPLACE})
 """Modes that can spread a row over several tables."""
+
+
+FILE_COLUMN: Final = "_lakecat_file"
 
 
 class StreamKeys(LandingKeys):
@@ -188,6 +202,11 @@ class StreamJob(LandingKeys):
     target: DatasetName
     options: Mapping[str, object] = Field(repr=False)
     where_of: Callable[..., Where | None] = Field(repr=False)
+
+    @property
+    def asks_for_file(self) -> bool:
+        """Whether rows say which file they are of."""
+        return self.file_column or self.mode is WriteMode.REPLACE_FILES
 
     @property
     def json_options(self) -> Mapping[str, Json]:

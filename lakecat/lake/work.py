@@ -128,6 +128,8 @@ def _ingest_reasons(result: IngestResult) -> tuple[str, ...]:
     if result.already:
         return ("done already by another run",)
     aside = (f"{result.rejected} rows set aside in {result.quarantine}",) if result.rejected else ()
+    if result.gone:
+        aside += (f"{len(result.gone)} file{' is' if len(result.gone) == 1 else 's are'} gone",)
     if result.version is None:
         return ("nothing to change", *aside)
     return (*(f"{source} is new" for source in result.sources), *aside)
