@@ -1,0 +1,174 @@
+"""What proves to the API who asks, put on requests to the API's own origin and nowhere else."""
+
+from __future__ import annotations
+
+import base64
+import json
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Final, Protocol
+from urllib.parse import quote, urlencode
+
+from lakecat.errors import ConfigError, SourceAccessError, SourceError, Where
+from lakecat_connectors._rest_options import ApiKey, Basic, Bearer, ClientCredentials, Refresh
+from lakecat_connectors._rest_secrets import Secrets
+
+_EARLY: Final = timedelta(seconds=60)
+_LONGEST: Final = timedelta(days=365)
+_FORM: Final = {"content-type": "application/x-www-form-urlencoded", "accept": "application/json"}
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What a request gets: headers, and query parameters."""
+
+    headers: Mapping[str, str] = field(default_factory=dict)
+    params: Mapping[str, str] = field(default_factory=dict)
+
+
+class Prover(Protocol):
+    """One way of authentication."""
+
+    def proof(self) -> Proof:
+        """What the next request gets. Raises SourceError."""
+
+    def renew(self, used: Proof) -> bool:
+        """The API refused a proof: whether there is hope that another one will do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fixed:
+    """The same for every request."""
+
+    value: Proof
+
+    def proof(self) -> Proof:
+        """Always the same."""
+        return self.value
+
+    def renew(self, used: Proof) -> bool:  # noqa: ARG002 - the protocol's
+        """There is no other."""
+        return False
+
+
+TokenRequest = Callable[[str, Mapping[str, str], bytes], bytes]
+"""Sends a POST with headers and a form to a URL, and gives the answer's body."""
+
+
+class OAuth2:
+    """Access tokens of a token server (RFC 6749), fetched when needed and again a minute before they expire."""
+
+    def __init__(
+        self,
+        options: ClientCredentials | Refresh,
+        secrets: Secrets,
+        send: TokenRequest,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._options = options
+        self._secrets = secrets
+        self._send = send
+        self._clock = clock
+        self._client_id = secrets.maybe(options.client_id)
+        self._client_secret = None if options.client_secret is None else secrets.get(options.client_secret)
+        self._refresh = secrets.get(options.refresh_token) if isinstance(options, Refresh) else None
+        self._token: Proof | None = None
+        self._expires: datetime | None = None
+        self._lock = threading.Lock()
+        if self._client_secret is not None:
+            secrets.add(f"{quote(self._client_id, safe='')}:{quote(self._client_secret, safe='')}")
+
+    def proof(self) -> Proof:
+        """A bearer token that is still good. Raises SourceError."""
+        with self._lock:
+            if self._token is None or (self._expires is not None and self._clock() >= self._expires):
+                self._fetch()
+            if self._token is None:
+                raise AssertionError("fetching sets the token or raises")
+            return self._token
+
+    def renew(self, used: Proof) -> bool:
+        """Forget a token that was refused, unless another thread has renewed it already."""
+        with self._lock:
+            if self._token is used:
+                self._token = None
+            return True
+
+    def _fetch(self) -> None:
+        headers, form = dict(_FORM), self._form()
+        if self._client_secret is not None and self._options.client_auth == "basic":
+            pair = f"{quote(self._client_id, safe='')}:{quote(self._client_secret, safe='')}"
+            headers["authorization"] = f"Basic {base64.b64encode(pair.encode()).decode()}"
+        else:
+            form["client_id"] = self._client_id
+            if self._client_secret is not None:
+                form["client_secret"] = self._client_secret
+        self._take(self._send(self._options.token_url, headers, urlencode(form).encode()))
+
+    def _form(self) -> dict[str, str]:
+        options = self._options
+        if isinstance(options, Refresh):
+            form = {"grant_type": "refresh_token", "refresh_token": self._refresh or ""}
+        else:
+            form = {"grant_type": "client_credentials"}
+            if options.audience is not None:
+                form["audience"] = options.audience
+        return form if options.scope is None else {**form, "scope": options.scope}
+
+    def _take(self, body: bytes) -> None:
+        where = Where(self._secrets.shown(self._options.token_url))
+        try:
+            answer = json.loads(body)
+        except ValueError:
+            raise SourceError("the token server's answer is not JSON", where=where) from None
+        token = answer.get("access_token") if isinstance(answer, dict) else None
+        if not isinstance(token, str) or not token:
+            raise SourceAccessError("the token server gave no access_token", where=where)
+        if str(answer.get("token_type", "bearer")).lower() != "bearer":
+            raise SourceError("the token server gave a token of another type than bearer", where=where)
+        self._secrets.add(token)
+        if isinstance(again := answer.get("refresh_token"), str) and again and self._refresh is not None:
+            self._secrets.add(again)
+            self._refresh = again
+        seconds = answer.get("expires_in")
+        number = isinstance(seconds, int | float) or (isinstance(seconds, str) and seconds.isdigit())
+        self._expires = None
+        if number and not isinstance(seconds, bool) and seconds is not None:
+            life = min(timedelta(seconds=min(float(seconds), _LONGEST.total_seconds())), _LONGEST)
+            self._expires = self._clock() + max(life - _EARLY, life / 2)
+        self._token = Proof({"authorization": f"Bearer {token}"})
+
+
+def prover(
+    auth: Basic | Bearer | ApiKey | ClientCredentials | Refresh | None,
+    secrets: Secrets,
+    send: TokenRequest,
+    clock: Callable[[], datetime],
+) -> Prover:
+    """The way of authentication that a job declares, its secrets fetched. Raises ConfigError."""
+    if isinstance(auth, ClientCredentials | Refresh):
+        return OAuth2(auth, secrets, send, clock)
+    proof = Proof() if auth is None else _fixed(auth, secrets)
+    for name, text in {**proof.headers, **proof.params}.items():
+        if any(character in text for character in "\r\n\0"):
+            raise ConfigError(
+                f"rest connector: the secret for {name!r} holds a line break", hint="write it in one line"
+            )
+    return Fixed(proof)
+
+
+def _fixed(auth: Basic | Bearer | ApiKey, secrets: Secrets) -> Proof:
+    if isinstance(auth, Bearer):
+        return Proof({"authorization": f"Bearer {secrets.get(auth.token)}"})
+    if isinstance(auth, Basic):
+        pair = f"{secrets.maybe(auth.username)}:{secrets.get(auth.password)}"
+        secrets.add(pair)
+        return Proof({"authorization": f"Basic {base64.b64encode(pair.encode()).decode()}"})
+    value = auth.prefix + secrets.get(auth.value)
+    if auth.place == "query":
+        return Proof(params={auth.name: value})
+    if auth.place == "cookie":
+        return Proof({"cookie": f"{auth.name}={value}"})
+    return Proof({auth.name.lower(): value})

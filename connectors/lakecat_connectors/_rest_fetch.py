@@ -1,0 +1,316 @@
+"""The pages of a resource, one after the other: asked for, checked, their rows found. Parents before their children."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+from urllib.parse import quote
+
+import httpx2
+import jmespath
+
+from lakecat.errors import ParseError, SourceChangedError, SourceError, Where
+from lakecat_connectors._faults import excerpt
+from lakecat_connectors._rest_detect import detect
+from lakecat_connectors._rest_http import Answer, Call, Http
+from lakecat_connectors._rest_json import Document, Flaw, count_flaws, parse
+from lakecat_connectors._rest_options import PLACEHOLDER, Auto, Resource, RestOptions
+from lakecat_connectors._rest_pages import Ask, Page, Pager, pager
+from lakecat_connectors._rest_secrets import Secrets
+
+_WRAPPERS: Final = (
+    "data", "items", "results", "records", "value", "values", "rows", "entries", "elements", "objects", "list",
+)  # fmt: skip
+_ERRORS: Final = ("error", "errors")
+_SHOWN: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """What is asked of an incremental resource: parameters, and where each goes."""
+
+    params: Mapping[str, Any] = field(default_factory=dict)
+    place: str = "query"
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """One page's rows as the API gave them, those of a parent added. ``shown``: the URL without secrets."""
+
+    rows: list[Any]
+    shown: str
+    bytes: int
+
+
+class Fetcher:
+    """Reads resources; memory is bounded by one page of each level of parents."""
+
+    def __init__(self, options: RestOptions, http: Http, secrets: Secrets) -> None:
+        self._options = options
+        self._http = http
+        self._secrets = secrets
+
+    def uri(self, resource: Resource) -> str:
+        """What lineage calls the resource: its address with placeholders, without parameters."""
+        return self._secrets.shown(str(self._base())).rstrip("/") + "/" + resource.path.lstrip("/")
+
+    def pages(self, name: str, resource: Resource, window: Window) -> Iterator[Rows]:
+        """Every page. Raises SourceError and its children."""
+        if resource.parent is None:
+            yield from self._walk(name, resource, window, {}, {})
+            return
+        above = resource.parent.resource
+        for page in self.pages(above, self._options.resources[above], Window()):
+            for row in page.rows:
+                filling = self._filling(resource, row, page.shown)
+                added = {column: jmespath.search(path, row) for column, path in resource.from_parent.items()}
+                yield from self._walk(name, resource, window, filling, added)
+
+    def _base(self) -> httpx2.URL:
+        return self._http.base
+
+    def _walk(
+        self, name: str, resource: Resource, window: Window, filling: Mapping[str, str], added: Mapping[str, Any]
+    ) -> Iterator[Rows]:
+        """The pages of one address."""
+        walk = _Walk(self._options, resource, name)
+        chosen = resource.paginator or self._options.paginator
+        way: Pager | None = None if isinstance(chosen, Auto) else pager(chosen)
+        ask: Ask | None = self._ask(resource, window, filling)
+        ask = ask if way is None or ask is None else way.first(ask)
+        while ask is not None:
+            answer = self._send(resource, walk, ask)
+            if answer is None:
+                return
+            page = walk.page(ask, answer, self._document(answer))
+            self._refuse_error(resource, page)
+            rows = [_joined(row, added, page.where) for row in page.rows] if added else list(page.rows)
+            yield Rows(rows, answer.shown, len(answer.body))
+            way = detect(page) if way is None else way
+            ask = way.following(page)
+
+    def _ask(self, resource: Resource, window: Window, filling: Mapping[str, str]) -> Ask:
+        path = PLACEHOLDER.sub(lambda match: quote(filling[match[1]], safe=""), resource.path)
+        base = str(self._base()).rstrip("/")
+        url = httpx2.URL(f"{base}/{path.lstrip('/')}" if path else base)
+        params = {**self._options.params, **resource.params}
+        ask = Ask(url=url, params=_filled(params, filling, self._secrets), body=_filled(resource.body, filling, None))
+        for param, value in window.params.items():
+            ask = ask.having(param, value, window.place)
+        return ask
+
+    def _send(self, resource: Resource, walk: _Walk, ask: Ask) -> Answer | None:
+        """The answer; None where an error status is the end of the pages, or of a parent that is gone."""
+        url = ask.url.copy_merge_params({key: _text(value) for key, value in ask.params.items()})
+        walk.refuse_again(url, ask.body, self._secrets)
+        headers = {name.lower(): self._secrets.maybe(text) for name, text in resource.headers.items()}
+        body = None
+        if ask.body is not None:
+            body = json.dumps(ask.body).encode()
+            headers = {"content-type": "application/json", **headers}
+        ends = walk.end_statuses()
+        gone = {404, 410} if resource.parent is not None and resource.parent.missing == "skip" else set()
+        answer = self._http.send(
+            Call(
+                url=url,
+                method=resource.method,
+                headers=headers,
+                body=body,
+                safe=resource.safe,
+                accept=frozenset(ends | gone),
+            )
+        )
+        return None if answer.status >= 400 else answer
+
+    def _document(self, answer: Answer) -> Document:
+        if answer.status == 204 or (not answer.body and answer.status == 205):
+            return Document([], 0, "")
+        return parse(answer.body, Where(answer.shown), answer.headers.get("content-type", ""))
+
+    def _refuse_error(self, resource: Resource, page: Page) -> None:
+        """An error inside an answer that says 200. Raises SourceError."""
+        path = self._options.error_path if resource.error_path is None else resource.error_path
+        if path is False:
+            return
+        document = page.document
+        if path is not None:
+            found = jmespath.search(path, document)
+        elif isinstance(document, dict) and page.rows != [document]:
+            found = next((document[key] for key in _ERRORS if document.get(key)), None)
+        else:
+            found = None
+        if found:
+            raise SourceError(
+                f"the answer is an error: {self._shown(found)}",
+                where=page.where,
+                hint=None if path else "if that is no error, say error_path: false",
+            )
+
+    def _shown(self, value: Any) -> str:
+        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+        return excerpt(self._secrets.hide(text)[:_SHOWN])
+
+    def _filling(self, resource: Resource, row: Any, shown: str) -> dict[str, str]:
+        """The values that a parent's row puts into the child's address. Raises SourceError."""
+        filling = {}
+        for name, path in resource.parent.params.items() if resource.parent is not None else ():
+            value = jmespath.search(path, row)
+            if isinstance(value, bool) or not isinstance(value, str | int):
+                raise SourceError(
+                    f"a parent's row has no text or number at {path!r} for {{{name}}}", where=Where(shown)
+                )
+            text = str(value)
+            if not text or text in (".", "..") or any(ord(character) < 32 for character in text):
+                raise SourceError(
+                    f"a parent's {path!r} is {excerpt(text)}: that is no part of an address", where=Where(shown)
+                )
+            filling[name] = text
+        return filling
+
+
+class _Walk:
+    """What one walk over pages has seen; refuses to go in circles or without end."""
+
+    def __init__(self, options: RestOptions, resource: Resource, name: str) -> None:
+        self._options = options
+        self._resource = resource
+        self._name = name
+        self._asked: set[bytes] = set()
+        self._pages: dict[bytes, int] = {}
+        self._data_path = resource.data_path
+        self._number = 0
+        self._seen = 0
+
+    def end_statuses(self) -> set[int]:
+        """Error statuses that mean the end, from the second page on."""
+        chosen = self._resource.paginator or self._options.paginator
+        return set(getattr(chosen, "end_statuses", ())) if self._number else set()
+
+    def refuse_again(self, url: httpx2.URL, body: Mapping[str, Any] | None, secrets: Secrets) -> None:
+        """Refuse a request that was sent already, and one too many. Raises SourceError."""
+        where = Where(secrets.shown(str(url)))
+        digest = _digest(f"{url}\n{json.dumps(body, sort_keys=True, default=str)}".encode())
+        if digest in self._asked:
+            raise SourceError(
+                f"the paging goes in a circle: after page {self._number} this page is asked for again",
+                where=where,
+                hint="check paginator:; the API gave the same link or token twice",
+            )
+        if self._number >= self._options.max_pages:
+            raise SourceError(
+                f"{self._name} does not end after {self._number} pages",
+                where=where,
+                hint="raise max_pages: if there are so many, or check paginator:",
+            )
+        self._asked.add(digest)
+
+    def page(self, ask: Ask, answer: Answer, document: Document) -> Page:
+        """The page with its rows. Raises SourceError for one that came already."""
+        rows = self._rows(document, answer)
+        self._number += 1
+        self._seen += len(rows)
+        if rows and not self._resource.allow_repeats:
+            digest = _digest(json.dumps(rows, sort_keys=True, default=repr).encode("utf-8", "surrogatepass"))
+            if (earlier := self._pages.setdefault(digest, self._number)) != self._number:
+                raise SourceError(
+                    f"page {self._number} of {self._name} holds the same rows as page {earlier}",
+                    where=Where(answer.shown),
+                    hint="the API ignores the paging's parameters: check paginator: "
+                    "(allow_repeats: true if such rows are meant)",
+                )
+        return Page(ask=ask, answer=answer, document=document.value, rows=rows, number=self._number, seen=self._seen)
+
+    def _rows(self, document: Document, answer: Answer) -> list[Any]:
+        where = Where(answer.shown)
+        if self._data_path is None:
+            self._data_path = _found_path(document.value, self._name, where)
+        found = document.value if self._data_path == "@" else jmespath.search(self._data_path, document.value)
+        if document.flaws and document.flaws != count_flaws(found):
+            raise ParseError(document.flaw, where=where)
+        if isinstance(found, list):
+            return found
+        if isinstance(found, dict | Flaw):
+            return [found]
+        raise SourceError(
+            f"the answer has no rows at {self._data_path!r}{_told(document.value)}",
+            where=where,
+            hint="check data_path:; an API that leaves it out where there is nothing needs data_path: '… || `[]`'",
+        )
+
+
+def _found_path(document: Any, name: str, where: Where) -> str:
+    """Where the rows are: the list itself, a well-known key, or the only list of objects. Raises SourceError."""
+    if isinstance(document, list):
+        return "@"
+    if isinstance(document, dict):
+        for key in (name, *_WRAPPERS):
+            if isinstance(document.get(key), list):
+                return _key(key)
+        lists = [
+            key for key, value in document.items() if isinstance(value, list) and value and isinstance(value[0], dict)
+        ]
+        if len(lists) == 1 and lists[0] not in _ERRORS:
+            return _key(lists[0])
+    keys = f"; it has the keys {', '.join(map(repr, list(document)[:10]))}" if isinstance(document, dict) else ""
+    raise SourceError(
+        f"where the rows are in the answer is not clear{_told(document)}{keys}",
+        where=where,
+        hint="say data_path: (a JMESPath; '@' when the object itself is the row)",
+    )
+
+
+def _told(document: Any) -> str:
+    """What an answer without rows says of an error."""
+    if isinstance(document, dict):
+        for key in (*_ERRORS, "message", "detail", "title"):
+            if isinstance(document.get(key), str) and document[key]:
+                return f" ({key}: {excerpt(document[key])})"
+    return ""
+
+
+def _key(name: str) -> str:
+    return json.dumps(name)
+
+
+def _joined(row: Any, added: Mapping[str, Any], where: Where) -> Any:
+    if not isinstance(row, dict):
+        return row
+    for name in added:
+        if name in row:
+            raise SourceChangedError(
+                f"the column {name!r} comes from the parent, and the row has one of its own",
+                where=where,
+                hint="give it another name: include_from_parent: {name: field}",
+            )
+    return {**row, **added}
+
+
+def _filled(value: Any, filling: Mapping[str, str], secrets: Secrets | None) -> Any:
+    """A JSON value with its placeholders filled, and its references resolved."""
+    if isinstance(value, str):
+        text = PLACEHOLDER.sub(lambda match: filling.get(match[1], match[0]), value)
+        return text if secrets is None else secrets.maybe(text)
+    if isinstance(value, Mapping):
+        return {key: _filled(part, filling, secrets) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_filled(part, filling, secrets) for part in value]
+    return value
+
+
+def _text(value: Any) -> Any:
+    """A query parameter's value as text."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, list):
+        return [_text(part) for part in value]
+    return "" if value is None else str(value)
+
+
+def _digest(data: bytes) -> bytes:
+    return hashlib.blake2b(data, digest_size=16).digest()
+
+
+__all__ = ["Fetcher", "Rows", "Window"]

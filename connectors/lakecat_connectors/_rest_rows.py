@@ -1,0 +1,167 @@
+"""A spooled slice as Arrow: types decided over all of its rows, every value exact or the row rejected."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any, Final
+
+import pyarrow as pa
+
+from lakecat.connector import REJECTED, ReadOptions, ReadSummary
+from lakecat.connector.columns import Column, Wanted, check_names, fold, unite
+from lakecat.connector.fit import MisfitError, Rule, fit
+from lakecat.connector.shapes import converter
+from lakecat.errors import LakecatError, ParseError, UsageError, Where
+from lakecat.types import Position, SourceRead
+from lakecat_connectors._faults import excerpt
+from lakecat_connectors._rest_spool import Spool, SpooledRow
+
+_BATCH_BYTES: Final = 16 << 20
+_MISFITS: Final = (MisfitError, pa.ArrowInvalid, OverflowError)
+
+
+class RestReader:
+    """One slice; see the protocol."""
+
+    def __init__(
+        self,
+        spool: Spool,
+        uri: str,
+        position: Position | None,
+        options: ReadOptions,
+        hide: Callable[[str], str],
+    ) -> None:
+        """Decide the schema. Raises ParseError for names that no table can hold apart."""
+        self._spool = spool
+        self._uri = uri
+        self._position = position
+        self._options = options
+        self._hide = hide
+        self._rejected: list[dict[str, Any]] = []
+        self._rows = 0
+        self._taken = False
+        self._finished = False
+        self._columns = self._decide()
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The table's columns and those that were found."""
+        return pa.schema([pa.field(column.name, column.type) for column, _ in self._columns])
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        if self._taken:
+            raise UsageError("a slice can be read once")
+        self._taken = True
+        for group in self._groups():
+            batch = self._batch(group)
+            self._rows += batch.num_rows
+            if batch.num_rows:
+                yield batch
+        self._finished = True
+
+    def summary(self) -> ReadSummary:
+        """Rows, and the source with its pages. Raises UsageError before the last batch was taken."""
+        if not self._finished:
+            raise UsageError("the slice has not been read to its end")
+        properties: dict[str, str | int | float] = {"pages": self._spool.pages, "sha256": self._spool.digest}
+        return ReadSummary(
+            rows=self._rows,
+            sources=(SourceRead(self._uri, self._rows, self._spool.bytes, properties),),
+            position=self._position,
+            rejected=pa.Table.from_pylist(self._rejected, REJECTED) if self._rejected else None,
+        )
+
+    def close(self) -> None:
+        """Nothing is held; the rows stay for a second reading."""
+
+    def _decide(self) -> list[tuple[Column, str]]:
+        """The columns, each with the key under which rows have it."""
+        fields = self._spool.shape.fields
+        where = Where(self._uri)
+        check_names(list(fields), where)
+        wanted = Wanted(self._options.expected, dict(self._options.declared))
+        columns = unite([(where, list(fields))], wanted, "null")
+        found = {fold(name): (name, shape) for name, shape in fields.items()}
+        decided = []
+        for column in columns:
+            name, shape = found.get(fold(column.name), (column.name, None))
+            kind = column.type if column.type is not None or shape is None else shape.decide()
+            decided.append((replace(column, type=kind), name))
+        return decided
+
+    def _groups(self) -> Iterator[list[SpooledRow]]:
+        group: list[SpooledRow] = []
+        size = 0
+        for row in self._spool.lines():
+            if row.flaw is not None:
+                self._reject(row, row.flaw[0], row.flaw[1])
+                continue
+            group.append(row)
+            size += len(row.text)
+            if len(group) >= self._options.batch_rows or size >= _BATCH_BYTES:
+                yield group
+                group, size = [], 0
+        if group:
+            yield group
+
+    def _batch(self, group: list[SpooledRow]) -> pa.RecordBatch:
+        values = [row.value for row in group]
+        misfits: dict[int, tuple[Column, Any]] = {}
+        arrays = []
+        for column, key in self._columns:
+            rule = Rule(column.type, declared=column.declared)
+            found = [row.get(key) for row in values]
+            try:
+                arrays.append(self._convert(found, rule, column))
+            except _MISFITS as err:
+                bad = list(_bad(found, rule))
+                if not bad:
+                    raise ParseError("values too large for one batch", where=Where(self._uri, column=key)) from err
+                for index in bad:
+                    misfits.setdefault(index, (column, found[index]))
+        if not misfits:
+            return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
+        for index, (column, value) in sorted(misfits.items()):
+            what = f"{excerpt(value)} is not {column.shown}"
+            self._reject(group[index], what, column.name)
+        return self._batch([row for index, row in enumerate(group) if index not in misfits])
+
+    def _convert(self, values: list[Any], rule: Rule, column: Column) -> pa.Array:
+        try:
+            return _convert(values, rule)
+        except LakecatError as err:
+            raise ParseError(err.what, where=Where(self._uri, column=column.name)) from err
+
+    def _reject(self, row: SpooledRow, reason: str, column: str | None) -> None:
+        """Set a row aside. Raises ParseError where that is not asked for, or too many are."""
+        limit = self._options.rejects
+        if limit is None or self._options.keys or len(self._rejected) >= limit:
+            hint = f"declare another type for {column} under columns:, or " if column and row.flaw is None else ""
+            if self._options.keys:
+                hint = "a row that cannot be read would count as deleted (deletes: absent); "
+            raise ParseError(
+                self._hide(reason),
+                where=Where(row.source, row.line, column),
+                hint=f"{hint}say quarantine: to set such rows aside" if limit is None else hint or None,
+            )
+        self._rejected.append(
+            {"source": row.source, "line": row.line, "column": column, "text": row.text, "reason": reason}
+        )
+
+
+def _convert(values: list[Any], rule: Rule) -> pa.Array:
+    if pa.types.is_temporal(rule.type):
+        if any(value is not None and not isinstance(value, str) for value in values):
+            raise MisfitError
+        return fit(pa.array(values, pa.string()), rule)
+    convert = converter(rule)
+    return pa.array([convert(value) for value in values], rule.type)
+
+
+def _bad(values: list[Any], rule: Rule) -> Iterator[int]:
+    for index, value in enumerate(values):
+        try:
+            _convert([value], rule)
+        except _MISFITS:
+            yield index
