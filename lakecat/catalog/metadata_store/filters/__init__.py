@@ -18,7 +18,7 @@ from lakecat.catalog.metadata_store.filters.grammar import parse
 from lakecat.catalog.metadata_store.filters.lexer import Tokens, tokenize
 from lakecat.catalog.metadata_store.filters.names import NODES
 from lakecat.catalog.metadata_store.filters.statement import Getter, Statement
-from lakecat.catalog.metadata_store.filters.tree import push_negations, quantify
+from lakecat.catalog.metadata_store.filters.tree import check_depth, push_negations, quantify
 from lakecat.catalog.metadata_store.kinds import Kind
 
 _CACHED: Final = 512
@@ -83,7 +83,9 @@ def condition(kind: Kind, text: str, dialect: str) -> sa.ColumnElement[bool]:
 def _built(statement: Statement, tokens: Tokens, kind: Kind) -> tuple[sa.ColumnElement[bool], bool]:
     """The condition, and whether it holds for these values of the literals only."""
     tree, fixed = parse(tokens, NODES[kind.name])
-    found = statement.condition(quantify(push_negations(tree)))
+    tree = quantify(push_negations(tree), tokens.text)
+    check_depth(tree, tokens.text)
+    found = statement.condition(tree)
     return found, fixed or statement.frozen
 
 

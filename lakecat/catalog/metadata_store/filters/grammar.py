@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 from lakecat.catalog.metadata_store.filters.lexer import Path, Tokens, fail
 from lakecat.catalog.metadata_store.filters.names import NODES, VALUE_FIELDS, Node
 from lakecat.catalog.metadata_store.filters.tree import (
+    MAX_ROWS,
     And,
     Argument,
     Constant,
@@ -146,13 +147,15 @@ class _Reader:
         names = tuple(sorted(aliases(child)))
         if not names:
             self._fail(found, "EXISTS speaks of no linked row", "EXISTS (events_0.type = INPUT)")
+        if len(names) > MAX_ROWS:
+            self._fail(found, f"EXISTS speaks of more than {MAX_ROWS} linked rows", "write several EXISTS")
         return Exists(child, names)
 
     def _comparison(self, found: exp.Expr, op: str) -> Tree:
         from sqlglot import exp
 
-        left, right = found.this, found.expression
-        if not isinstance(left, exp.Column) or (self._is_word(left) and isinstance(right, exp.Column)):
+        left, right = found.this.unnest(), found.expression.unnest()
+        if not isinstance(left, exp.Column) or (self._is_word(left) and self._is_name(right)):
             left, right, op = right, left, _FLIPPED[op]
         if not isinstance(left, exp.Column):
             return self._of_literals(found, op, right, left)
@@ -190,7 +193,7 @@ class _Reader:
     def _is(self, found: exp.Is) -> Tree:
         from sqlglot import exp
 
-        operand, value = self._operand(found.this), found.expression
+        operand, value = self._operand(found.this), found.expression.unnest()
         if isinstance(value, exp.Null):
             return Test(operand, "is null")
         if not isinstance(value, exp.Boolean) or operand.kind not in ("bool", "any"):
@@ -206,7 +209,7 @@ class _Reader:
         if (one.kind == "string") != (other.kind == "string"):
             self._fail(found, "it compares text with a number")
         self.frozen = True
-        a, b = (self._tokens.values[literal.index].value for literal in (one, other))
+        a, b = (self._tokens.values[literal.index].exact for literal in (one, other))
         answer: bool = {"=": a == b, "!=": a != b, "<": a < b, "<=": a <= b, ">": a > b, ">=": a >= b}[op]  # type: ignore[operator]
         return Constant(answer)
 
@@ -222,6 +225,7 @@ class _Reader:
         """What an operand is compared with; None for NULL. Raises FilterError where the types differ."""
         from sqlglot import exp
 
+        found = found.unnest()
         if isinstance(found, exp.Null):
             return None
         if isinstance(found, exp.Boolean):
@@ -260,6 +264,7 @@ class _Reader:
     def _literal(self, found: exp.Expr) -> Literal | None:
         from sqlglot import exp
 
+        found = found.unnest()
         if not isinstance(found, exp.Parameter):
             return None
         index = int(str(found.this.name)[1:])
@@ -268,6 +273,7 @@ class _Reader:
     def _path(self, found: exp.Expr) -> Path | None:
         from sqlglot import exp
 
+        found = found.unnest()
         if not isinstance(found, exp.Column) or not re.fullmatch(r"_p\d+", found.sql()):
             return None
         return self._tokens.paths[int(found.name[2:])]
@@ -275,6 +281,9 @@ class _Reader:
     def _is_word(self, found: exp.Expr) -> bool:
         path = self._path(found)
         return path is not None and path.word and path.parts[0].lower() not in self._node.attributes
+
+    def _is_name(self, found: exp.Expr) -> bool:
+        return self._path(found) is not None and not self._is_word(found)
 
     # what went wrong
 

@@ -7,9 +7,10 @@ a doubled quote stands for itself, too.
 
 from __future__ import annotations
 
+import math
 import re
-import sys
 from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
 from typing import Final, Literal, NoReturn, TypeAlias
 
 from lakecat.errors import FilterError, Where
@@ -21,10 +22,12 @@ MAX_DEPTH: Final = 30
 MAX_LITERALS: Final = 10_000
 """Numbers and strings in one filter: SQLite binds at most 32,766 values."""
 
-_LARGEST: Final = sys.float_info.max
+NUL_STAND_IN: Final = "\ufffd"
+"""What the catalog keeps in place of a NUL in text (see its codec)."""
+_SHOWN: Final = 40
 
 LiteralKind: TypeAlias = Literal["int", "double", "huge", "string"]
-"""``int`` fits into 64 bits, ``double`` has a fraction or an exponent, ``huge`` fits into neither."""
+"""``int`` fits into 64 bits, ``huge`` is an integer that does not, ``double`` has a fraction or an exponent."""
 
 _KEYWORDS: Final = frozenset(
     {"AND", "OR", "NOT", "IN", "LIKE", "ESCAPE", "BETWEEN", "IS", "NULL", "TRUE", "FALSE", "EXISTS"}
@@ -33,7 +36,7 @@ _TOKEN: Final = re.compile(
     r"""(?P<space>(?:\s+|--[^\n]*|\#[^\n]*|/\*.*?\*/)+)
     |(?P<path>(?:[^\W\d]\w*|`(?:[^`\\]|\\.)*`)(?:\.(?:\w+|`(?:[^`\\]|\\.)*`))*)
     |(?P<string>'(?:[^'\\]|\\.|'')*'|"(?:[^"\\]|\\.|"")*")
-    |(?P<number>(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?(?![\w.]))
+    |(?P<number>(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?(?![\w.]))
     |(?P<sign><=|>=|<>|!=|[=<>(),+-])""",
     re.VERBOSE | re.DOTALL,
 )
@@ -66,10 +69,20 @@ class Value:
 
     @property
     def value(self) -> int | float | str:
-        """What is bound in its place: of text and numbers what the catalog keeps of such a one (see its codec)."""
+        """What is bound in its place: of text what the catalog keeps of such a one."""
         if self.kind == "string":
-            return self.text.replace("\0", "\ufffd")
-        return int(self.text) if self.kind == "int" else max(-_LARGEST, min(float(self.text), _LARGEST))
+            return self.text.replace("\0", NUL_STAND_IN)
+        return int(self.text) if self.kind == "int" else float(self.text)
+
+    @property
+    def exact(self) -> Decimal | str:
+        """The text, or the number as it is written; one that is nearer to 0 than a Decimal can be is 0."""
+        if self.kind == "string":
+            return self.text
+        try:
+            return Decimal(self.text)
+        except InvalidOperation:
+            return Decimal(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,10 +131,12 @@ class _Lexer:
         self._paths: list[Path] = []
         self._values: list[Value] = []
         self._length = 0
-        self._depths: list[int] = []
+        self._open: list[tuple[int, int]] = []
+        """Parentheses that are not closed yet: how deep each leads, and where it stands."""
         self._depth = 0
         self._nots = 0
         self._plus_minus = ""
+        self._plus_minus_at = 0
 
     def run(self) -> Tokens:
         text, offset = self._text, 0
@@ -133,6 +148,8 @@ class _Lexer:
             offset = match.end()
         if self._plus_minus:
             self._no_arithmetic(len(text) - 1)
+        if self._open:
+            fail(text, self._open[-1][1], "this parenthesis is never closed")
         if not self._words:
             fail(text, 0, "it is empty", "leave it out to get everything")
         return Tokens(
@@ -150,12 +167,12 @@ class _Lexer:
         elif kind == "string":
             self._literal("string", _unquote(self._text, offset + 1, word[1:-1], word[0]), offset)
         elif kind == "number":
-            self._number(self._plus_minus + word, offset)
+            self._number(self._plus_minus + word, self._plus_minus_at if self._plus_minus else offset)
             self._plus_minus = ""
         elif word not in "+-":
             self._sign(word, offset)
         elif self._begins_value():
-            self._plus_minus = word
+            self._plus_minus, self._plus_minus_at = word, offset
         else:
             self._no_arithmetic(offset)
 
@@ -174,24 +191,27 @@ class _Lexer:
             return
         self._nots = 0
         parts = tuple(plain or _unquote(self._text, offset, quoted or "", "`") for quoted, plain in _PART.findall(word))
+        if any("\0" in part or not _is_unicode(part) for part in parts):
+            fail(self._text, offset, "no name holds a NUL or half a surrogate pair")
         self._add(f"_p{len(self._paths)}", word, offset)
         self._paths.append(Path(parts, offset, word=len(parts) == 1 and "`" not in word))
 
     def _number(self, word: str, offset: int) -> None:
+        kind: LiteralKind = "double"
         if word.lstrip("+-").isdigit():
             digits = word.lstrip("+-0")
             # int() of very long texts is refused by Python, and slow.
             small = len(digits) <= 19 and -(2**63) <= int(word) < 2**63
-            self._literal("int" if small else "huge", word, offset)
-        else:
-            self._literal("huge" if float(word) in (float("inf"), float("-inf")) else "double", word, offset)
+            kind = "int" if small else "huge"
+        if math.isinf(float(word)):
+            shown = word if len(word) <= _SHOWN else f"{word[:_SHOWN]}…"
+            fail(self._text, offset, f"{shown} is beyond what a double holds", "the largest is 1.7976931348623157e308")
+        self._literal(kind, word, offset)
 
     def _literal(self, kind: LiteralKind, value: str, offset: int) -> None:
         if len(self._values) == MAX_LITERALS:
             fail(self._text, offset, f"it holds more than {MAX_LITERALS:,} numbers and strings")
-        try:
-            value.encode()
-        except UnicodeEncodeError:
+        if not _is_unicode(value):
             fail(self._text, offset, "a string holds half a surrogate pair, which is no text")
         self._nots = 0
         letter = _LETTER[kind]
@@ -200,15 +220,23 @@ class _Lexer:
 
     def _sign(self, word: str, offset: int) -> None:
         if word == "(":
-            self._depths.append(self._nots + 1)
+            self._refuse_function()
+            self._open.append((self._nots + 1, offset))
             self._depth += self._nots + 1
         elif word == ")":
-            if not self._depths:
+            if not self._open:
                 fail(self._text, offset, "this parenthesis closes nothing")
-            self._depth -= self._depths.pop()
+            self._depth -= self._open.pop()[0]
         self._nots = 0
         self._check_depth(offset)
         self._add(word, word, offset)
+
+    def _refuse_function(self) -> None:
+        """Refuse a name before a parenthesis. Raises FilterError."""
+        if self._words and self._words[-1].startswith("_p"):
+            path = self._paths[-1]
+            what = f"there is no function {'.'.join(path.parts)}"
+            fail(self._text, path.offset, what, "compare the value as it is; for a list: name IN ('a', 'b')")
 
     def _check_depth(self, offset: int) -> None:
         if self._depth + self._nots > MAX_DEPTH:
@@ -229,6 +257,10 @@ class _Lexer:
         if found.isdigit() or found == ".":
             fail(self._text, offset, "this is no number and no name", "quote names with backquotes: properties.`0:a`")
         fail(self._text, offset, f"{found!r} means nothing here")
+
+
+def _is_unicode(text: str) -> bool:
+    return text.isascii() or not any("\ud800" <= one <= "\udfff" for one in text)
 
 
 def _unquote(text: str, offset: int, body: str, quote: str) -> str:

@@ -95,11 +95,8 @@ class Lowering:
         text = self._tokens.values[argument.index].text
         try:
             number = Decimal(text)
-        except InvalidOperation:  # an exponent of more digits than Decimal takes
-            if _is_zero(text):
-                return 0, False
-            tiny = -1 if text.startswith("-") else 0
-            return (tiny, True) if "e-" in text.lower() else (_beyond(text), False)
+        except InvalidOperation:  # an exponent of more digits than Decimal takes: it is 0, or next to it
+            return (0, False) if _is_zero(text) else (-1 if text.startswith("-") else 0, True)
         if abs(number) > 2**64:
             return _beyond(text), False
         floor = int(number.to_integral_value(ROUND_FLOOR))

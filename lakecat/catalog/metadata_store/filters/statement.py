@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any, Final, TypeAlias
 
 import sqlalchemy as sa
+from sqlalchemy.sql.expression import Grouping
 
 from lakecat.catalog import schema as s
-from lakecat.catalog.metadata_store.filters.lexer import Tokens, Value, fail
+from lakecat.catalog.metadata_store.filters.lexer import NUL_STAND_IN, Tokens, Value, fail
 from lakecat.catalog.metadata_store.filters.lowering import Lowering
 from lakecat.catalog.metadata_store.filters.names import NODES, Link, Node
 from lakecat.catalog.metadata_store.filters.tree import (
@@ -34,6 +36,11 @@ Condition: TypeAlias = "sa.ColumnElement[bool]"
 Getter: TypeAlias = Callable[[Sequence[Value]], Any]
 MAX_PATTERN: Final = 10_000
 """Characters of a LIKE pattern: SQLite takes 50,000 bytes."""
+
+MAX_BOUND: Final = 25_000
+"""Values that a statement binds: SQLite takes 32,766."""
+_ABREAST: Final = 32
+"""Conditions that are joined without parentheses on SQLite, whose expressions are at most 1,000 deep."""
 
 _SQL_TYPES: Final[dict[str, sa.types.TypeEngine[Any]]] = {
     "int": sa.BigInteger(),
@@ -75,6 +82,7 @@ class Statement:
         self._fresh = _JOINED.get(dialect)
         self._room = self._fresh
         """How many tables more may become part of the join; None: any number, or there is no join here."""
+        self._bound = 0
         self.binds: dict[str, Getter] = {}
 
     @property
@@ -111,10 +119,10 @@ class Statement:
             case Constant(value):
                 return sa.true() if value else sa.false()
             case And(children):
-                return sa.and_(*self._members(children, sa.and_))
+                return self._joined(self._members(children, sa.and_), sa.and_, "AND")
             case Or(children):
                 with self._with_room(None):  # a subquery in an OR is never made part of the join
-                    return sa.or_(*self._members(children, sa.or_))
+                    return self._joined(self._members(children, sa.or_), sa.or_, "OR")
             case Some(alias, child):
                 return self._some(alias, child)
             case Exists(child, names, negated):
@@ -123,6 +131,14 @@ class Statement:
                 return self._on_property([tree], sa.and_) if _in_row(tree) else self._on_columns(tree)
             case _:
                 raise AssertionError(tree)
+
+    def _joined(self, conditions: Sequence[Condition], join: Callable[..., Condition], word: str) -> Condition:
+        if self._dialect != "sqlite" or len(conditions) <= _ABREAST:
+            return join(*conditions)
+        parts = [join(*conditions[start : start + _ABREAST]) for start in range(0, len(conditions), _ABREAST)]
+        # and_() and or_() would take away the parentheses again.
+        grouped: list[Condition] = [Grouping(part) for part in parts]
+        return reduce(lambda left, right: left.bool_op(word)(right), grouped)
 
     def _members(self, children: Iterable[Tree], join: Callable[..., Condition]) -> list[Condition]:
         """The conditions to join; those on the same property become one, as there is one row of it."""
@@ -201,6 +217,8 @@ class Statement:
     def _exists(self, child: Tree, names: Sequence[str], *, negated: bool) -> Condition:
         if not names:
             return self._condition(child)
+        if len(names) == 1 and not negated:
+            return self._linked_row_fits(names[0], child)
         link = self._link(names[0])
         row, source, key = self._linked(link)
         part = self._takes_part(1 if link.other is None else 2)
@@ -237,6 +255,7 @@ class Statement:
         table = row.node.properties.alias()
         key = table.c[row.node.property_key]
         is_custom = sa.true() if operand.custom else sa.false()
+        self._count()
         query = self._subquery(key).where(table.c.name == operand.name, table.c.is_custom_property == is_custom)
         query = query.where(join(*(self._of_property(test, table) for test in tests)))
         if not self._takes_part(1):
@@ -255,6 +274,7 @@ class Statement:
         row = self._rows[operand.owner]
         if row.node.properties is None:
             raise AssertionError(operand)
+        self._count()
         table = row.node.properties.alias()
         query = self._subquery(table.c[_COLUMNS[operand.kind]]).where(
             table.c[row.node.property_key] == row.id,
@@ -326,7 +346,15 @@ class Statement:
             return self._bind(kind, lambda values: values[index].value)
         return self._bind(kind, lambda _values: argument)
 
+    def _count(self) -> None:
+        """Count a value that is bound. Raises FilterError."""
+        self._bound += 1
+        if self._bound > MAX_BOUND:
+            what = f"it needs more than {MAX_BOUND:,} values in SQL, where linked rows that may be missing double it"
+            fail(self._tokens.text, 0, what, "use fewer linked rows in one condition")
+
     def _bind(self, kind: str, getter: Getter) -> sa.BindParameter[Any]:
+        self._count()
         if self._prefix is None:
             return sa.bindparam(None, getter(self._tokens.values), type_=_SQL_TYPES[kind])
         name = f"{self._prefix}_{len(self.binds)}"
@@ -373,7 +401,7 @@ def _pattern(text: str, pattern: Value, escape: Value | None, *, glob: bool) -> 
             literal = one
         quoted = f"[{literal}]" if glob else f"{_ESCAPE}{literal}"
         result.append(quoted if literal in special else literal)
-    return "".join(result)
+    return "".join(result).replace("\0", NUL_STAND_IN)
 
 
 def _in_row(test: Test) -> bool:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Final, TypeAlias
 
-from lakecat.catalog.metadata_store.filters.lexer import LiteralKind
+from lakecat.catalog.metadata_store.filters.lexer import LiteralKind, fail
 from lakecat.catalog.metadata_store.filters.names import ValueType
 
 
@@ -110,6 +110,13 @@ NEGATED: Final = {
     "is null": "is not null", "is not null": "is null",
 }  # fmt: skip
 
+MAX_ROWS: Final = 5
+"""Linked rows that depend on one another: each is a subquery in that of the one before."""
+MAX_NESTED: Final = 24
+"""ANDs, ORs and linked rows within one another. SQLite's parser keeps 100 things in mind: three for each AND or OR."""
+_ROW: Final = 4
+"""What a linked row counts of these."""
+
 
 def conjunction(children: Iterable[Tree]) -> Tree:
     """All of them, simplified."""
@@ -177,26 +184,48 @@ def aliases(tree: Tree) -> frozenset[str]:
     return frozenset(one.owner for one in operands(tree) if one.owner)
 
 
-def quantify(tree: Tree, bound: frozenset[str] = frozenset()) -> Tree:
+def check_depth(tree: Tree, text: str) -> None:
+    """Refuse a filter that not every database can read. Raises FilterError."""
+    if _depth(tree) > MAX_NESTED:
+        what = f"its ANDs, ORs and linked rows lie more than {MAX_NESTED} deep in one another"
+        fail(text, 0, what, f"use fewer parentheses; each linked row counts as {_ROW}")
+
+
+def _depth(tree: Tree) -> int:
+    match tree:
+        case And(children) | Or(children):
+            return 1 + max(map(_depth, children), default=0)
+        case Exists(child, names):
+            return _ROW * len(names) + _depth(child)
+        case Some(_, child):
+            return _ROW + _depth(child)
+        case _:
+            return 0
+
+
+def quantify(tree: Tree, text: str, bound: frozenset[str] = frozenset()) -> Tree:
     """Say for each linked row where "there is one" stands: as near to its tests as the meaning allows.
 
     The meaning is: there is a choice of one row for each name so that the whole filter is TRUE. That goes into an OR;
-    and into an AND as far as its parts speak of different rows.
+    and into an AND as far as its parts speak of different rows. Raises FilterError where too many hang together.
     """
     free = aliases(tree) - bound
     if not free:
         return tree
     if isinstance(tree, Or):
-        return disjunction(quantify(child, bound) for child in tree.children)
+        return disjunction(quantify(child, text, bound) for child in tree.children)
     if isinstance(tree, And):
         parts = _components(tree.children, bound)
         if len(parts) > 1:
-            return conjunction(quantify(part, bound) for part in parts)
+            return conjunction(quantify(part, text, bound) for part in parts)
     # The row that most parts speak of comes first: what is left falls apart sooner.
     children = tree.children if isinstance(tree, And) else (tree,)
     counts = {alias: sum(alias in aliases(child) for child in children) for alias in free}
     alias = max(sorted(free), key=lambda one: counts[one])
-    return Some(alias, quantify(tree, bound | {alias}))
+    if len(bound) == MAX_ROWS:
+        offset = next(one.offset for one in operands(tree) if one.owner == alias)
+        fail(text, offset, f"more than {MAX_ROWS} linked rows depend on one another", "compare fewer of them")
+    return Some(alias, quantify(tree, text, bound | {alias}))
 
 
 def _components(children: Iterable[Tree], bound: frozenset[str]) -> list[Tree]:
