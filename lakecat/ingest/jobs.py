@@ -6,24 +6,26 @@ A run goes in rounds. Each round takes the next slice of every stream and commit
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import islice
 from typing import TypeVar
 
-from lakecat.catalog import DEFAULT_TTL
+from lakecat.catalog import DEFAULT_TTL, CompletedExecution, ExecutionStart
 from lakecat.config import IngestJob, StreamJob
 from lakecat.connector import Connector, Slice
-from lakecat.errors import StreamsFailedError
+from lakecat.errors import CatalogError, ConfigError, StreamsFailedError
 from lakecat.failpoints import failpoint
 from lakecat.ingest.connectors import open_connector
+from lakecat.ingest.parameters import parameters_of
 from lakecat.ingest.parts import Part
 from lakecat.ingest.results import IngestResult
 from lakecat.ingest.rounds import STREAM_ERRORS, Run
 from lakecat.ingest.streams import request_of, state_of, streams_of
-from lakecat.landing import OnProgress, Services, current_state, hold
-from lakecat.types import DatasetName, WriteMode
+from lakecat.landing import Held, OnProgress, Services, current_state, hold
+from lakecat.provenance import provenance
+from lakecat.types import DatasetName, ExecutionType, WriteMode
 
 _T = TypeVar("_T")
 
@@ -96,20 +98,71 @@ def run_job(
     LeaseLostError, ConfigError, SourceError with file, line and column, TableError, StoreError, CatalogError;
     StreamsFailedError at the end, when some of several streams failed and the others were committed.
     """
-    with hold(services, f"ingest/{job.name}", ttl=ttl) as held, closing(open_connector(services, job)) as connector:
-        streams = streams_of(job, connector)
-        run = Run(services, job, connector, held, on_progress, alone=len(streams) == 1)
-        plans = _Plans(run, streams)
+    with hold(services, f"ingest/{job.name}", ttl=ttl) as held, ExitStack() as stack:
+        with _recorded(services, job, held):
+            connector = stack.enter_context(closing(open_connector(services, job)))
+            streams = streams_of(job, connector)
+            run = Run(services, job, connector, held, on_progress, alone=len(streams) == 1)
+            plans = _Plans(run, streams)
         failpoint("ingest.planned")
         results: list[IngestResult] = []
-        while parts := plans.next_round():
+        while parts := _next_round(run, plans):
             for result in run.commit(parts):
                 results.append(result)
                 if on_result is not None:
                     on_result(result)
-        if run.failures:
-            raise StreamsFailedError(run.failures)
+        _end(run)
         return tuple(results)
+
+
+def _next_round(run: Run, plans: _Plans) -> tuple[Part, ...]:
+    with _recorded(run.services, run.job, run.held):
+        return plans.next_round()
+
+
+def _end(run: Run) -> None:
+    """Raise StreamsFailedError when streams failed; those of which no execution tells yet get one of their own."""
+    if untold := {name: err for name, err in run.failures.items() if name not in run.told}:
+        record_refusal(run.services, run.job, run.held, StreamsFailedError(untold))
+    if run.failures:
+        raise StreamsFailedError(run.failures)
+
+
+@contextmanager
+def _recorded(services: Services, job: IngestJob, held: Held) -> Iterator[None]:
+    """What is raised before an execution begins is recorded as one that failed."""
+    try:
+        yield
+    except Exception as err:  # a connector is anybody's code: whatever stops it is what people will ask for
+        record_refusal(services, job, held, err)
+        raise
+
+
+def record_refusal(services: Services, job: IngestJob, held: Held, problem: Exception) -> None:
+    """Record a run that could not even begin as a failed execution, for those who ask later what failed.
+
+    Where the catalog takes no more, ``problem`` is the error to show.
+    """
+    start = ExecutionStart(
+        type=ExecutionType.INGEST,
+        job=job.name,
+        run_key=None,
+        targets=_known_targets(job),
+        properties={**provenance(services.settings.root), "parameters": parameters_of(job)},
+        project=services.settings.project,
+    )
+    with suppress(CatalogError):
+        execution = services.catalog.begin(held.lease, start)
+        if isinstance(execution, CompletedExecution):  # only a run key can be complete
+            raise AssertionError
+        services.catalog.fail(execution, f"{type(problem).__name__}: {problem}")
+
+
+def _known_targets(job: IngestJob) -> tuple[DatasetName, ...]:
+    try:
+        return tuple(dict.fromkeys(job.targets))
+    except ConfigError:
+        return ()
 
 
 class _Plans:

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 import pyarrow as pa
-from pydantic_core import to_json
 
 from lakecat.catalog import ExecutionStart
 from lakecat.config import IngestJob, StreamJob
@@ -26,6 +25,7 @@ from lakecat.ingest.absence import (
 from lakecat.ingest.asking import names_of, read_options, target_of
 from lakecat.ingest.children import Family, datasets_of, with_lists
 from lakecat.ingest.connectors import nulls_for_missing
+from lakecat.ingest.parameters import parameters_of
 from lakecat.ingest.parts import Part
 from lakecat.ingest.quarantine import Rejects, quarantine_of
 from lakecat.ingest.reading import open_slice
@@ -41,6 +41,7 @@ from lakecat.types import (
     EdgeKind,
     ExecutionState,
     ExecutionType,
+    Json,
     LoadedFile,
     Position,
     SourceRead,
@@ -51,6 +52,7 @@ STREAM_ERRORS: Final = (SourceError, TableError, UsageError)
 """What concerns one stream only; errors of the lake and the catalog concern them all."""
 
 _SHOWN_CHARACTERS: Final = 2_000
+_SHOWN_STREAMS: Final = 50
 _NO_EDGES: Final[tuple[ColumnEdge, ...]] = ()
 
 
@@ -102,7 +104,10 @@ class _Gathered:
 
 @dataclass(slots=True)
 class Run:
-    """One run of one job. ``alone``: the job has one stream, whose errors are the run's own."""
+    """One run of one job. ``alone``: the job has one stream, whose errors are the run's own.
+
+    ``failures`` are the errors of streams by their datasets; the catalog knows already of those that are ``told``.
+    """
 
     services: Services
     job: IngestJob
@@ -111,6 +116,7 @@ class Run:
     on_progress: OnProgress | None
     alone: bool
     failures: dict[str, LakecatError] = field(default_factory=dict)
+    told: set[str] = field(default_factory=set)
 
     def failed(self, stream: StreamJob, err: LakecatError) -> None:
         """Remember that a stream failed; raises where the others may not go on without it."""
@@ -137,10 +143,13 @@ class Run:
             job=self.job.name,
             run_key=self._run_key(parts[0]) if self.alone else None,
             targets=tuple(dict.fromkeys((*targets, *quarantines))),
-            properties={"parameters": _parameters(self.job), "slice": keys[:_SHOWN_CHARACTERS]},
+            properties={"parameters": parameters_of(self.job), "slice": keys[:_SHOWN_CHARACTERS]},
             project=self.services.settings.project,
         )
-        landed = land(self.services, self.held, start, produce, on_progress=self.on_progress)
+        try:
+            landed = land(self.services, self.held, start, produce, on_progress=self.on_progress)
+        finally:
+            self.told |= self.failures.keys()
         loads = gathered[-1].loads if gathered else {}
         seconds = time.monotonic() - started
         return tuple(
@@ -177,9 +186,9 @@ class Run:
         if not gathered.loads:
             raise StreamsFailedError(self.failures)
         quarantined = gathered.rejects.write(self.services, work, self.services.clock())
-        properties: dict[str, str | int] = {"rows": gathered.rows}
+        properties: dict[str, Json] = {"rows": gathered.rows}
         if self.failures:
-            properties["failed_streams"] = ", ".join(self.failures)[:_SHOWN_CHARACTERS]
+            properties["failed_streams"] = _failed_streams(self.failures)
         return Harvest(
             changes=(*gathered.changes, *quarantined),
             sources=tuple(gathered.sources),
@@ -312,7 +321,7 @@ def _checked(reader: SliceReader, work: Work) -> Iterator[pa.RecordBatch]:
         yield batch
 
 
-def _parameters(job: IngestJob) -> str:
-    """A digest of the job as configured; its text is in the project's version control (``git_commit``)."""
-    configured = job.model_dump(mode="json", exclude={"where", "marks", "name"}, fallback=str)
-    return hashlib.sha256(to_json(configured)).hexdigest()
+def _failed_streams(failures: Mapping[str, LakecatError]) -> dict[str, Json]:
+    """What an execution that others went through tells of streams that failed; as many as can be read."""
+    names = list(failures)[:_SHOWN_STREAMS]
+    return {name: f"{type(failures[name]).__name__}: {failures[name]}"[:_SHOWN_CHARACTERS] for name in names}

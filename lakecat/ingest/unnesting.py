@@ -148,7 +148,7 @@ def _explode(batch: pa.RecordBatch, key: Sequence[str], child: Unnested) -> pa.R
 def _parents(lists: pa.Array) -> pa.Array:
     """The number of the list that each element is in.
 
-    (Arrow's ``list_parent_indices`` also counts what lies behind a list that is NULL, which ``list_flatten`` leaves out.)
+    (Arrow's own also counts what lies behind a list that is NULL, which ``list_flatten`` leaves out.)
     """
     lengths = pc.fill_null(pc.list_value_length(lists), 0).to_numpy(zero_copy_only=False)
     return pa.array(np.repeat(np.arange(len(lengths)), lengths), pa.int64())

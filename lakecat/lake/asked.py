@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from lakecat.catalog import ExecutionInfo, Script
 from lakecat.catalog.impact import Affected
@@ -18,6 +18,7 @@ class ExecutionReport:
 
     ``rows_read`` and ``bytes_read`` are those of all the sources and versions it read from: a script that reads only
     what changed reads fewer. ``environment``: versions of lakecat and Python, platform, engine.
+    ``failed_streams``: the error of each stream of an ingest that failed where others were committed, by its dataset.
     """
 
     info: ExecutionInfo
@@ -37,6 +38,7 @@ class ExecutionReport:
     rows_written: int | None
     bytes_written: int | None
     files_written: int | None
+    failed_streams: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -74,7 +74,7 @@ def report(catalog: Catalog, execution_id: int) -> ExecutionReport:
         host=_text(told, "host"),
         command=_text(told, "command"),
         git_commit=_text(told, "git_commit"),
-        parameters=_parameters(told),
+        parameters=_decoded(told, "parameters"),
         environment={name: told[name] for name in _ENVIRONMENT if name in told},
         inputs=detail.inputs,
         sources=detail.sources,
@@ -85,6 +85,7 @@ def report(catalog: Catalog, execution_id: int) -> ExecutionReport:
         rows_written=_number(told, "rows_written", sum(version.added_rows for version in detail.outputs)),
         bytes_written=_number(told, "bytes_written", None),
         files_written=_number(told, "files_written", None),
+        failed_streams=_failed_streams(told),
     )
 
 
@@ -102,9 +103,14 @@ def _number(told: Mapping[str, Json], name: str, otherwise: int | None) -> int |
     return value if isinstance(value, int) else otherwise
 
 
-def _parameters(told: Mapping[str, Json]) -> Json:
+def _failed_streams(told: Mapping[str, Json]) -> dict[str, str]:
+    found = _decoded(told, "failed_streams")
+    return {name: str(text) for name, text in found.items()} if isinstance(found, dict) else {}
+
+
+def _decoded(told: Mapping[str, Json], name: str) -> Json:
     """Lists and objects are kept as JSON text."""
-    value = told.get("parameters")
+    value = told.get(name)
     if not isinstance(value, str):
         return value
     try:

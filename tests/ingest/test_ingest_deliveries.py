@@ -14,9 +14,18 @@ import shelf_connector
 
 from lakecat import landing
 from lakecat.connector import ReadSummary
-from lakecat.errors import CommitConflictError, ConfigError, SourceAccessError, SourceError, StreamsFailedError
+from lakecat.errors import (
+    CommitConflictError,
+    ConfigError,
+    LeaseHeldError,
+    SourceAccessError,
+    SourceError,
+    StreamsFailedError,
+)
 from lakecat.ingest import run_job
-from lakecat.types import DatasetName, FileVersion, LoadedFile
+from lakecat.lake.runs import report
+from lakecat.landing import hold
+from lakecat.types import DatasetName, ExecutionState, FileVersion, LoadedFile
 
 SHELF = "shelf_connector:Shelf"
 
@@ -190,6 +199,81 @@ def test_a_table_that_kept_its_names_can_take_the_rule(project) -> None:
     deliver(project, "2", "id,v,New One\n2,b,c\n", names="snake")
     assert project.table("raw.t").column_names == ["id", "v", "new_one"]
     assert found(project) == [(1, "a", None), (2, "b", "c")]
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"streams": ["a"]}, "SourceError: a cannot be planned"),
+        ({"streams": ["a", "b"]}, "StreamsFailedError: 1 stream failed: raw.a; raw.a: a cannot be planned"),
+        ({"streams": ["a", "b"], "on_error": "fail"}, "SourceError: a cannot be planned"),
+        ({"streams": ["zz*"]}, "ConfigError: "),
+        ({"streams": ["a"], "options": {"splits": "many"}}, "ValueError: invalid literal"),
+    ],
+)
+def test_a_run_that_cannot_begin_is_a_failed_execution(project, keys, message: str) -> None:
+    fill(project, "a", "x", fail="plan")
+    fill(project, "b")
+    with pytest.raises((SourceError, ConfigError, ValueError)):
+        project.run(shop(project, **keys))
+    (execution,) = project.catalog.executions(job="shop")
+    assert execution.state is ExecutionState.FAILED
+    assert (execution.error or "").startswith(message)
+    project.clean()
+
+
+def test_what_another_run_holds_is_no_failure(project) -> None:
+    fill(project, "a", "x")
+    with hold(project.services, "ingest/shop"), pytest.raises(LeaseHeldError):
+        project.run(shop(project))
+    assert project.catalog.executions(job="shop") == ()
+
+
+def test_an_execution_tells_which_streams_failed_and_why(project) -> None:
+    fill(project, "a", "x", fail="plan")
+    fill(project, "b", "y")
+    fill(project, "c", "z", "w", fail="midway")
+    with pytest.raises(StreamsFailedError, match="2 streams failed"):
+        project.run(shop(project, streams=["a", "b", "c"]))
+    (execution,) = project.catalog.executions(job="shop")
+    assert execution.state is ExecutionState.COMPLETE
+    assert report(project.catalog, execution.execution_id).failed_streams == {
+        "raw.a": "SourceError: a cannot be planned",
+        "raw.c": "SourceError: the shelf fell down midway",
+    }
+
+
+def test_an_execution_keeps_what_the_job_said_but_no_secrets(project) -> None:
+    fill(project, "a", "x")
+    options = {
+        "folder": "shelf",
+        "url": "https://ann:hunter2@api.example/v1?page=1&access_token=hunter2&size=9",
+        "dsn": "host=db user=ann password='hunter 2' dbname=shop",
+        "password": "hunter2",
+        "auth": {"client_secret": "env:SHOP_SECRET", "headers": [{"Authorization": "Bearer hunter2"}]},
+    }
+    project.run(shop(project, streams=["a"], options=options, checkpoint=5))
+    (execution,) = project.catalog.executions(job="shop")
+    told = report(project.catalog, execution.execution_id).parameters
+    assert isinstance(told, dict)
+    assert told["connector"] == SHELF
+    assert told["checkpoint"] == 5
+    assert told["options"] == {
+        "folder": "shelf",
+        "url": "https://ann:***@api.example/v1?page=1&access_token=***&size=9",
+        "dsn": "host=db user=ann password=*** dbname=shop",
+        "password": "***",
+        "auth": {"client_secret": "env:SHOP_SECRET", "headers": [{"Authorization": "***"}]},
+    }
+
+
+def test_parameters_that_are_too_long_are_a_digest(project) -> None:
+    fill(project, "a", "x")
+    project.run(shop(project, streams=["a"], options={"folder": "shelf", "note": "x" * 20_000}))
+    (execution,) = project.catalog.executions(job="shop")
+    told = report(project.catalog, execution.execution_id).parameters
+    assert isinstance(told, str)
+    assert len(told) == 64
 
 
 def test_two_streams_of_one_job_do_not_stand_for_one_another(project, monkeypatch) -> None:

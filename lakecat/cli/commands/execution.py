@@ -42,7 +42,7 @@ def blocks(found: ExecutionReport, *, script: bool) -> Iterator[Block]:
     yield Line(f"git commit  {found.git_commit or '-'}")
     if found.environment:
         yield Line(f"with        {', '.join(f'{name} {value}' for name, value in found.environment.items())}")
-    if isinstance(found.parameters, str):  # an ingest's: its text is in the project's version control
+    if isinstance(found.parameters, str):  # an ingest's that are too long to be kept
         yield Line(f"parameters  the job as configured, sha256 {found.parameters[:12]}")
     elif found.parameters:
         yield Line(f"parameters  {_one_line(found.parameters)}")
@@ -50,6 +50,8 @@ def blocks(found: ExecutionReport, *, script: bool) -> Iterator[Block]:
         yield Line(f"script      {found.script.path} ({found.script.dialect}, sha256 {found.script.sha256[:12]})")
     yield from _read(found)
     yield from _written(found)
+    for dataset, text in found.failed_streams.items():
+        yield Line(f"failed      {dataset}: {text.splitlines()[0]}", "bad")
     for number, line in enumerate((info.error or "").splitlines()):
         yield Line(f"error       {line}" if number == 0 else f"            {line}", "bad")
     if script and found.script is not None:
