@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -55,6 +56,7 @@ class Listing:
         """
         self._since = since
         self._clock = clock
+        self._patterns: list[re.Pattern[str]] = []
         self._base = Path(base)
         self._storage = dict(storage)
         self._paths = tuple(paths)
@@ -81,13 +83,25 @@ class Listing:
 
     def covers(self) -> Callable[[str], bool] | None:
         """Whether a URI would be listed, if the file were there; None where only a part of the files is listed."""
-        if self._since is not None:
-            return None
-        patterns = []
-        for path in self._paths:
-            local = self._local_pattern(without_times(path))
-            patterns.append(matcher(f"file://{local}" if local is not None else without_times(path)).match)
-        return lambda uri: any(match(uri) for match in patterns)
+        return None if self._since is not None else self.names
+
+    def names(self, uri: str) -> bool:
+        """Whether some path means this file."""
+        if not self._patterns:
+            paths = [(self._local_pattern(without_times(path)), without_times(path)) for path in self._paths]
+            self._patterns = [matcher(url if local is None else f"file://{local}") for local, url in paths]
+        return any(pattern.match(uri) for pattern in self._patterns)
+
+    def there(self, uris: Iterable[str]) -> tuple[list[FileVersion], list[FileVersion]]:
+        """Those of the files that are there, as they are now, and those that are gone. Raises SourceError."""
+        there: list[FileVersion] = []
+        gone: list[FileVersion] = []
+        for uri in uris:
+            try:
+                there.append(self.current(uri).version)
+            except SourceChangedError:
+                gone.append(FileVersion.gone(uri))
+        return there, gone
 
     def _now(self) -> Iterator[tuple[str, bool]]:
         """The paths to list at this moment, and whether the file must be there if it is a plain one."""

@@ -52,6 +52,16 @@ _RANGE: Final = re.compile(r"([A-Z]{1,3}[1-9]\d{0,6}|[A-Z]{1,3}):([A-Z]{1,3}[1-9
 _NAMES: Final = "csv, tsv, fixed, jsonl, json, parquet, avro, arrow, orc, excel or xml"
 
 
+class EventsOptions(BaseModel):
+    """The queue that tells of new files."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    queue: str = Field(pattern=r"^https?://")
+    endpoint: str | None = None
+    wait: int = Field(default=1, ge=0, le=20)
+
+
 class FilesOptions(BaseModel):
     """What a job may say to the files connector; the defaults are RFC 4180 CSV in UTF-8."""
 
@@ -66,6 +76,7 @@ class FilesOptions(BaseModel):
     member: str = "*"
     batch: Literal["file", "all"] | None = None
     since: str | None = None
+    events: EventsOptions | None = None
     empty: Literal["error", "skip"] = "error"
     missing_columns: Literal["error", "null"] = "error"
     dialect: Literal["declared", "detect"] = "declared"
@@ -187,6 +198,8 @@ class FilesOptions(BaseModel):
     def _since_has_times(self) -> Self:
         if self.since is not None and not all(has_time(path) for path in self.paths):
             raise ValueError("since needs a time in each path, such as in/dt={%Y-%m-%d}/*.csv")
+        if self.events is not None and (self.since or not all(path.startswith("s3://") for path in self.paths)):
+            raise ValueError("events needs s3:// paths, and no since")
         return self
 
     @model_validator(mode="after")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -26,6 +26,7 @@ from lakecat.connector import (
 from lakecat.connector.columns import Wanted, fold
 from lakecat.errors import ConfigError, ParseError, SourceChangedError, SourceError, Where
 from lakecat.types import FileVersion, Json, LoadedFile, Position, SourceRead
+from lakecat_connectors._events import EventQueue
 from lakecat_connectors._job import Batch, Job, JobFile, Outcome
 from lakecat_connectors._listing import Listed, Listing, changed, shown
 from lakecat_connectors._news import news
@@ -40,8 +41,9 @@ _FINGERPRINT = "files"
 class Files:
     """Reads files; see docs/connectors.md for its options."""
 
-    def __init__(self, options: FilesOptions, listing: Listing) -> None:
+    def __init__(self, options: FilesOptions, listing: Listing, queue: EventQueue | None = None) -> None:
         self._options = options
+        self._queue = queue
         self._listing = listing
         self._worker: Worker | None = None
 
@@ -59,27 +61,45 @@ class Files:
             since=None if parsed.since is None else parse_span(parsed.since),
             clock=context.clock,
         )
-        return cls(parsed, listing)
+        if parsed.events is None:
+            return cls(parsed, listing)
+        events = parsed.events
+        queue = EventQueue(events.queue, endpoint=events.endpoint, wait=events.wait, storage=context.storage)
+        return cls(parsed, listing, queue)
 
     def discover(self) -> Sequence[Stream]:
         """One stream: all files that ``path`` matches. Only reading them shows their columns."""
         paths = self._options.paths
         return (Stream(name="files", uri=paths[0], description=", ".join(paths)),)
 
-    def plan(self, request: StreamRequest, state: StreamState) -> Sequence[Slice]:
+    def plan(self, request: StreamRequest, state: StreamState) -> Iterable[Slice]:
         """New file versions as slices in the order of their URLs.
 
         Incremental: one slice for each new file (``batch: all``: one for all of them). Else one slice with every
         file, or none when exactly these file versions were the last commit's. Files that are gone are told with the
-        first slice. Raises SourceError.
+        first slice. With ``events`` the slices are of the files that the queue tells of, for as long as it does.
+        Raises SourceError, and ConfigError for ``events`` where every file is asked for.
         """
+        if self._queue is not None:
+            if not request.incremental:
+                raise ConfigError("files connector: option 'events' tells of new files, which mode replace cannot take")
+            return self._from_queue(self._queue, state)
         if not request.incremental:
             return self._whole(self._listing.scan(), state)
         new, gone = news(self._listing.walk(), state, self._listing.covers())
+        return self._slices(new, gone)
+
+    def _slices(self, new: tuple[FileVersion, ...], gone: tuple[FileVersion, ...]) -> tuple[Slice, ...]:
         parts = [new] if new and self._options.batch == "all" else [(version,) for version in new]
         if not parts and gone:
             return (_slice((), None, gone),)
         return tuple(_slice(files, None, gone if index == 0 else ()) for index, files in enumerate(parts))
+
+    def _from_queue(self, queue: EventQueue, state: StreamState) -> Iterator[Slice]:
+        for uris in queue.batches():
+            there, gone = self._listing.there(uri for uri in uris if self._listing.names(uri))
+            new, _ = news(iter(there), state, None)
+            yield from self._slices(new, tuple(sorted(gone, key=lambda file: file.uri)))
 
     def read(self, slice_: Slice, options: ReadOptions) -> SliceReader:
         """Open a slice in the parser process and decide its schema. Raises SourceError and its children."""
@@ -88,7 +108,9 @@ class Files:
         return FilesReader(self._listing, self._options, self._worker, slice_, options)
 
     def close(self) -> None:
-        """Give the parser process back, for the next connector of this process."""
+        """Give the parser process back, for the next connector of this process, and the queue what was not loaded."""
+        if self._queue is not None:
+            self._queue.close()
         if self._worker is not None:
             dismiss(self._worker)
             self._worker = None
