@@ -43,7 +43,7 @@ def test_asks_again_with_growing_waits(lab, api, reply, clock, status):
 
 def test_gives_up_after_so_many_attempts(lab, api, reply):
     api.on("/items", reply({"message": "overloaded"}, 503))
-    with pytest.raises(SourceUnavailableError, match="HTTP 503 after 4 attempts: .+overloaded"):
+    with pytest.raises(SourceUnavailableError, match="HTTP 503 after 4 attempts"):
         lab.load({"retries": 4})
     assert len(api.requests) == 4
 
