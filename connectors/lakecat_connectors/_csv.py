@@ -141,7 +141,7 @@ class CsvReader:
             if tolerant
             else Cutter(item.dialect, item.file.shown, line=line)
         )
-        return cutter.blocks(_without_lines(chunks, options.skip_lines))
+        return cutter.blocks(without_lines(chunks, options.skip_lines))
 
     def _take(self, item: _File, text: bytes, error: ParseError) -> None:
         self._job.rejects.take(item.index, text, error, marked=self._options.encoding != "utf-8")
@@ -427,7 +427,7 @@ def _first_record(block: Block, dialect: Dialect) -> bytes:
     return block.data if len(starts) == 1 else block.data[: int(starts[1])]
 
 
-def _without_lines(chunks: Iterator[bytes], count: int) -> Iterator[bytes]:
+def without_lines(chunks: Iterator[bytes], count: int) -> Iterator[bytes]:
     """The text below its first ``count`` physical lines (LF or CRLF)."""
     for chunk in chunks:
         rest = chunk

@@ -25,6 +25,7 @@ _READERS: Final[Mapping[Format, tuple[str, str]]] = {
 
 def reader_for(job: Job) -> FormatReader:
     """The reader of the job's format."""
-    module, name = _READERS[job.format]
+    detecting = job.format == "csv" and job.options.dialect == "detect"
+    module, name = ("_detect", "DetectingReader") if detecting else _READERS[job.format]
     reader: Callable[[Job], FormatReader] = getattr(importlib.import_module(f"lakecat_connectors.{module}"), name)
     return reader(job)
