@@ -27,6 +27,7 @@ def main() -> int:
             ("catalog_sql_growth", []),
             ("commit_growth", []),
             ("csv_to_table", [*scale, "--folder", f"{folder}/csv", *dlt]),
+            ("postgres_to_table", []),
             ("tpch_transforms", [*scale, "--folder", f"{folder}/tpch"]),
         ):
             print(f"\n=== {name} {' '.join(arguments)}", flush=True)

@@ -149,7 +149,7 @@ def _url(options: SqlOptions, context: ConnectorContext) -> tuple[URL, str | Non
             "sql connector: option 'connection' is no database URL",
             hint="write it like postgresql://user@host:5432/database",
         ) from None
-    if url.password is not None and not by_reference:
+    if (url.password is not None or any("password" in name for name in url.query)) and not by_reference:
         raise ConfigError(
             "sql connector: option 'connection' holds a password",
             hint="take it out of the URL and say password: env:NAME, or connection: env:NAME for the whole URL",

@@ -70,7 +70,6 @@ def _parameters(options: ConnectionOptions) -> Mapping[str, Any]:
     url = options.url
     given = {name: value if isinstance(value, str) else value[0] for name, value in url.query.items()}
     made: dict[str, Any] = {
-        **given,
         "host": url.host,
         "port": url.port,
         "user": url.username,
@@ -85,7 +84,7 @@ def _parameters(options: ConnectionOptions) -> Mapping[str, Any]:
     if (ssl := options.ssl) is not None:
         made |= {"sslmode": ssl.mode, "sslrootcert": ssl.root_certificate, "sslcert": ssl.certificate}
         made |= {"sslkey": ssl.key}
-    return {name: value for name, value in made.items() if value is not None}
+    return {**given, **{name: value for name, value in made.items() if value is not None}}
 
 
 def _settings(options: ConnectionOptions) -> Mapping[str, str]:

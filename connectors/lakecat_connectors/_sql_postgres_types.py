@@ -140,6 +140,9 @@ class _Rules:
 
     def _array(self, array: PgType, modifier: int, dimensions: int) -> _Reading:
         inside = self.reading(array.element, modifier, 0)
+        if inside.type == pa.uuid():
+            # DuckDB, which merges rows, has no lists of Arrow's UUID.
+            inside = _Reading(pa.string())
         depth, type_ = dimensions, inside.type
         for _ in range(depth):
             type_ = pa.list_(type_)

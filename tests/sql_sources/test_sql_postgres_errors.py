@@ -77,6 +77,7 @@ def test_a_wrong_password_is_refused_and_the_right_one_is_shown_nowhere(pg, pg_p
     ("options", "what"),
     [
         ({"connection": "postgresql://u:geheim@h/d"}, "holds a password"),
+        ({"connection": "postgresql://u@h/d?password=geheim"}, "holds a password"),
         ({"connection": "nonsense geheim"}, "no database URL"),
         ({"connection": "postgresq://u@h/d"}, "no source reads postgresq://"),
         ({"connection": "postgresql://u@h/d", "password": "geheim"}, "by reference"),
@@ -100,6 +101,12 @@ def test_nobody_listens_there(pg_project) -> None:
     pg_project.connection = "postgresql://postgres@127.0.0.1:1/x"
     with pytest.raises(SourceUnavailableError, match="does not answer"):
         pg_project.run(pg_project.job(**WHOLE))
+
+
+def test_no_encryption_where_it_is_required(pg, pg_project) -> None:
+    assert pg.execute("SHOW ssl").fetchone() == ("off",)
+    with pytest.raises(SourceUnavailableError, match="no encrypted connection"):
+        pg_project.run(pg_project.job(**WHOLE, options={"ssl": {"mode": "verify-full", "root_certificate": "ca.pem"}}))
 
 
 def test_there_is_no_such_database(pg_project) -> None:

@@ -4,11 +4,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from uuid import UUID
 
+import psycopg
 import pyarrow as pa
 import pytest
 
@@ -82,7 +84,7 @@ CASES = {
     "bytes": ("bytea[]", ['{"\\\\x00ff"}', "{}"], pa.large_list(pa.large_binary()), [[b"\x00\xff"], []]),
     "jsons": ("jsonb[]", ['{"{\\"a\\": 1}"}', "{}"], pa.large_list(STRING), [['{"a": 1}'], []]),
     "enums": ("mood[]", ['{sad,"very happy"}', "{}"], pa.large_list(STRING), [["sad", "very happy"], []]),
-    "uuids": ("uuid[]", ["{00112233-4455-6677-8899-aabbccddeeff,NULL}", "{}"], pa.large_list(pa.uuid()), [[UUID("00112233-4455-6677-8899-aabbccddeeff"), None], []]),
+    "uuids": ("uuid[]", ["{00112233-4455-6677-8899-aabbccddeeff,NULL}", "{}"], pa.large_list(STRING), [["00112233-4455-6677-8899-aabbccddeeff", None], []]),
     "monies": ("money[]", ["{1.50}", "{}"], STRING, ["{$1.50}", "{}"]),
     "domain_list": ("ints", ["{1,2}", "{}"], pa.large_list(pa.int32()), [[1, 2], []]),
     "bounded_list": ("integer[]", ["[2:3]={7,8}", "{}"], pa.large_list(pa.int32()), [[7, 8], []]),
@@ -113,15 +115,25 @@ def make(pg, cases) -> None:
     pg.execute("INSERT INTO t (id) VALUES (2)")
 
 
-def test_every_type_is_exact(pg, pg_project) -> None:
-    cases = dict(CASES)
+@pytest.fixture
+def cases(pg):
+    """Those that this server has; some are built without a library."""
+    found = dict(CASES)
     pg.execute(TYPES)
     if pg.execute("SELECT 1 FROM pg_available_extensions WHERE name = 'hstore'").fetchone():
         pg.execute("CREATE EXTENSION hstore")
     else:
-        del cases["hstore"]
+        del found["hstore"]
     if pg.info.server_version < 150000:
-        del cases["numeric_negative_scale"], cases["numeric_all_scale"]
+        del found["numeric_negative_scale"], found["numeric_all_scale"]
+    with contextlib.suppress(psycopg.errors.FeatureNotSupported):
+        pg.execute("SELECT '<a/>'::xml")
+        return found
+    del found["xml"]
+    return found
+
+
+def test_every_type_is_exact(pg, pg_project, cases) -> None:
     make(pg, cases)
     (result,) = pg_project.run(pg_project.job(mode="replace", target="raw.t", stream="public.t"))
     assert result.rows == 3
@@ -134,6 +146,19 @@ def test_every_type_is_exact(pg, pg_project) -> None:
     assert wrong_types == {}
     got = {name: seen(table.column(name).to_pylist()) for name in cases}
     assert got == {name: [*case[3], None] for name, case in cases.items()}
+
+
+def test_every_type_survives_a_merge(pg, pg_project, cases) -> None:
+    make(pg, cases)
+    job = pg_project.job(mode="merge", target="raw.t", stream="public.t")
+    pg_project.run(job)
+    first = next(iter(cases))
+    pg.execute(f'UPDATE t SET "{first}" = NULL WHERE id = 1')
+    pg_project.run(job)
+    table = pg_project.table("raw.t").sort_by("id")
+    expected = {name: [*case[3], None] for name, case in cases.items()}
+    expected[first] = [expected[first][0], None, None]
+    assert {name: seen(table.column(name).to_pylist()) for name in cases} == expected
 
 
 @pytest.mark.parametrize(
