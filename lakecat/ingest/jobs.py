@@ -15,8 +15,9 @@ from typing import TypeVar
 from lakecat.catalog import DEFAULT_TTL, CompletedExecution, ExecutionStart
 from lakecat.config import IngestJob, StreamJob
 from lakecat.connector import Connector, Slice
-from lakecat.errors import CatalogError, ConfigError, StreamsFailedError
+from lakecat.errors import CatalogError, ConfigError, LakecatError, StreamsFailedError
 from lakecat.failpoints import failpoint
+from lakecat.ingest.children import datasets_of
 from lakecat.ingest.connectors import open_connector
 from lakecat.ingest.parameters import parameters_of
 from lakecat.ingest.parts import Part
@@ -43,7 +44,8 @@ class PlannedSlice:
 class StreamPlan:
     """What a run would do with one stream; no slices mean that nothing is new.
 
-    ``open_ended``: more slices may follow, which only the commit of the first one shows.
+    ``open_ended``: more slices may follow, which only the commit of the first one shows. ``problem`` is what will stop
+    it. ``lists`` are the datasets that its unnested lists go to.
     """
 
     stream: str | None
@@ -52,6 +54,8 @@ class StreamPlan:
     table_exists: bool
     slices: tuple[PlannedSlice, ...]
     open_ended: bool = False
+    problem: LakecatError | None = None
+    lists: tuple[DatasetName, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,22 +67,33 @@ class JobPlan:
 
 
 def plan_job(services: Services, job: IngestJob) -> JobPlan:
-    """What ``run_job`` would read now. Writes nothing, takes no lease. Raises as ``run_job``."""
+    """What ``run_job`` would read now. Writes nothing, takes no lease.
+
+    Raises as ``run_job`` for what concerns the whole job; what concerns one stream is the problem in its plan.
+    """
     with closing(open_connector(services, job)) as connector:
         streams = streams_of(job, connector)
         return JobPlan(job=job.name, streams=tuple(_planned(services, stream, connector) for stream in streams))
 
 
 def _planned(services: Services, stream: StreamJob, connector: Connector) -> StreamPlan:
-    slices = connector.plan(request_of(stream), state_of(services.catalog, stream))
-    known = slices if isinstance(slices, Sequence) else tuple(islice(slices, 1))
+    problem, open_ended = None, False
+    known: Sequence[Slice] = ()
+    try:
+        slices = connector.plan(request_of(stream), state_of(services.catalog, stream))
+        known = slices if isinstance(slices, Sequence) else tuple(islice(slices, 1))
+        open_ended = bool(known) and known is not slices
+    except STREAM_ERRORS as err:
+        problem = err
     return StreamPlan(
         stream=stream.stream,
         target=stream.target,
         mode=stream.mode,
         table_exists=current_state(services, stream.target) is not None,
         slices=tuple(PlannedSlice(s.key, tuple(f.uri for f in s.files), s.estimated_bytes) for s in known),
-        open_ended=bool(known) and known is not slices,
+        open_ended=open_ended,
+        problem=problem,
+        lists=datasets_of(stream)[1:],
     )
 
 

@@ -81,7 +81,10 @@ class RunReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedWork:
-    """What a job or script would do, and why (or why not); ``problem`` is what will stop it."""
+    """What a job or script would do, and why (or why not); ``problem`` is what will stop it.
+
+    ``also`` are further datasets that it would write: those of a stream's unnested lists.
+    """
 
     name: str
     kind: WorkKind
@@ -89,6 +92,7 @@ class PlannedWork:
     runs: bool
     reasons: tuple[str, ...]
     problem: LakecatError | None = None
+    also: tuple[DatasetName, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -127,7 +127,7 @@ def _ingested(job: IngestJob, result: IngestResult) -> Outcome:
 def _ingest_reasons(result: IngestResult) -> tuple[str, ...]:
     if result.already:
         return ("done already by another run",)
-    aside = (f"{result.rejected} rows set aside in {result.quarantine}",) if result.rejected else ()
+    aside: tuple[str, ...] = (f"{result.rejected} rows set aside in {result.quarantine}",) if result.rejected else ()
     if result.gone:
         aside += (f"{len(result.gone)} file{' is' if len(result.gone) == 1 else 's are'} gone",)
     if result.version is None:
@@ -202,7 +202,8 @@ def plan_work(
     names = [script.name for script in chosen.scripts]
     if names:
         plan = transform.plan(services, scripts, names, engine=engine, variables=variables, full_refresh=full_refresh)
-        filled = {item.dataset: f"ingest {item.name}" for item in work if item.runs and item.dataset is not None}
+        ingests = [item for item in work if item.runs and item.dataset is not None]
+        filled = {name: f"ingest {item.name}" for item in ingests for name in (item.dataset, *item.also) if name}
         for step in plan.steps:
             work.append(_planned_script(step, filled, missing=filled.keys() - plan.pins.keys()))
             if work[-1].runs:
@@ -238,20 +239,25 @@ def _planned_job(services: Services, job: IngestJob) -> list[PlannedWork]:
             name=job.name,
             kind="ingest",
             dataset=stream.target,
-            runs=bool(stream.slices),
+            runs=bool(stream.slices) or stream.problem is not None,
             reasons=(_stream_reason(stream),),
+            problem=stream.problem,
+            also=stream.lists,
         )
         for stream in plan.streams
     ]
 
 
 def _stream_reason(plan: StreamPlan) -> str:
+    if plan.problem is not None:
+        return plan.problem.what
     if not plan.slices:
         return "nothing new"
     files = sum(len(item.files) for item in plan.slices)
     commits = len(plan.slices)
     many = "at least " if plan.open_ended else ""
-    what = f"{files} new file{'' if files == 1 else 's'}" if files else f"{many}{commits} new slices"
+    slices = f"{many}{commits} new slice{'' if commits == 1 else 's'}"
+    what = f"{files} new file{'' if files == 1 else 's'}" if files else slices
     return f"{what} in {many}{commits} commit{'' if commits == 1 else 's'}, {plan.mode.value}" + (
         "" if plan.table_exists else ", new table"
     )

@@ -204,6 +204,16 @@ def test_a_plan_shows_each_stream(project) -> None:
     one, two = plan_job(project.services, shop(project, checkpoint=2)).streams
     assert (one.stream, [slice_.key for slice_ in one.slices], one.open_ended) == ("a", ["a:0-2"], True)
     assert (two.stream, two.slices, two.table_exists) == ("b", (), False)
+    assert (one.problem, two.problem) == (None, None)
+
+
+def test_a_plan_shows_what_stops_a_stream_beside_the_others(project) -> None:
+    fill(project, "a", "x", fail="plan")
+    fill(project, "b", "y")
+    one, two = plan_job(project.services, shop(project)).streams
+    assert str(one.problem) == "a cannot be planned"
+    assert (one.slices, len(two.slices)) == ((), 1)
+    assert project.catalog.executions(job="shop") == ()
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
