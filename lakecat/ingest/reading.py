@@ -6,6 +6,7 @@ import contextlib
 import os
 import queue
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
@@ -18,6 +19,8 @@ from lakecat.types import SourceRead
 
 _AHEAD: Final = 2
 _POLL_SECONDS: Final = 0.1
+_PATIENCE_SECONDS: Final = 30.0
+"""How long a thread may take to come to its next batch once nobody wants it."""
 
 
 def open_slice(connector: Connector, slice_: Slice, options: ReadOptions, *, threads: int | None) -> SliceReader:
@@ -48,6 +51,7 @@ class _ParallelReader:
         self._shelf: queue.Queue[pa.RecordBatch | _Failed | None] = queue.Queue(workers * _AHEAD)
         self._stop = threading.Event()
         self._summaries: list[ReadSummary] = []
+        self._open: list[SliceReader] = []
         self._finished = False
         self._taken = False
         first, *others = (replace(slice_, splits=(split,)) for split in slice_.splits)
@@ -57,7 +61,10 @@ class _ParallelReader:
         self._schema = self._first.schema
         self._threads = [
             threading.Thread(
-                target=self._work, args=(self._first if number == 0 else None,), name=f"lakecat-split-{number}"
+                target=self._work,
+                args=(self._first if number == 0 else None,),
+                name=f"lakecat-split-{number}",
+                daemon=True,  # one that waits for a source that never answers must not keep the process
             )
             for number in range(workers)
         ]
@@ -85,9 +92,17 @@ class _ParallelReader:
         self._finished = True
 
     def summary(self) -> ReadSummary:
-        """The sum of the splits' own. Raises UsageError before the last batch was taken."""
+        """The sum of the splits' own; the slice says the position, for none of them knows it of all.
+
+        Raises UsageError before the last batch was taken, SourceError for a split that gives a position.
+        """
         if not self._finished:
             raise UsageError("the slice has not been read to its end")
+        if any(one.position is not None for one in self._summaries):
+            raise SourceError(
+                f"the connector gives positions of parts of {self._slice.key}, of which no position of the whole comes",
+                hint="a slice with splits says its position itself, or has no splits: tell its author",
+            )
         rejected = [one.rejected for one in self._summaries if one.rejected is not None]
         return ReadSummary(
             rows=sum(one.rows for one in self._summaries),
@@ -97,13 +112,23 @@ class _ParallelReader:
         )
 
     def close(self) -> None:
-        """Stop the threads; each ends at its next batch."""
+        """Stop the threads: each ends at its next batch, or when its reader is closed under it."""
         self._stop.set()
-        for thread in self._threads:
-            while thread.is_alive():
-                with contextlib.suppress(queue.Empty):
-                    self._shelf.get(timeout=_POLL_SECONDS)
+        if not self._ended(_PATIENCE_SECONDS):
+            for reader in tuple(self._open):
+                # Whatever a reader says that is closed in the midst, nobody waits for its rows any more.
+                with contextlib.suppress(Exception):
+                    reader.close()
+            self._ended(_PATIENCE_SECONDS)
         self._first.close()
+
+    def _ended(self, seconds: float) -> bool:
+        """Whether all threads have ended within this time."""
+        until = time.monotonic() + seconds
+        for thread in self._threads:
+            if thread.ident is not None:
+                thread.join(max(0.0, until - time.monotonic()))
+        return not any(thread.is_alive() for thread in self._threads)
 
     def _work(self, reader: SliceReader | None) -> None:
         try:
@@ -113,9 +138,11 @@ class _ParallelReader:
                         reader = self._connector.read(self._waiting.get_nowait(), self._options)
                     except queue.Empty:
                         break
+                self._open.append(reader)
                 with contextlib.closing(reader):
                     if not self._hand_out(reader):
                         return
+                self._open.remove(reader)
                 reader = None
         except BaseException as err:  # noqa: BLE001 - handed to the thread that takes the batches, which raises it
             self._put(_Failed(err))
