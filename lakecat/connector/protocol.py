@@ -107,7 +107,8 @@ class Slice:
     ``files`` are the file versions it holds (empty for sources that are no files); ``position`` is the stream's
     position once this slice has been committed, unless only reading shows it (``ReadSummary.position``).
     ``splits`` are parts that can be read at the same time, each by a reader of its own: ``read`` of the slice with
-    one split reads that part only; with all of them, or none, everything. ``uri`` is what lineage calls the source.
+    one split reads that part only; with all of them, or none, everything. A slice that has splits knows its position.
+    ``uri`` is what lineage calls the source.
     ``gone`` are files that were loaded once and are no longer there.
     """
 
