@@ -24,7 +24,7 @@ from lakecat.connector import (
     StreamRequest,
     StreamState,
 )
-from lakecat.errors import ParseError, SourceError, Where
+from lakecat.errors import ConfigError, ParseError, SourceError, UsageError, Where
 from lakecat.types import Json, Position, SourceRead
 
 SCHEMA = pa.schema([("id", pa.int64()), ("text", pa.string())])
@@ -39,6 +39,9 @@ class Shelf:
 
     @classmethod
     def open(cls, options: Mapping[str, Json], context: ConnectorContext) -> Shelf:
+        for name in options:
+            if name not in ("folder", "splits", "batch", "missing_columns"):
+                raise ConfigError(f"unknown option {name!r}", hint="there are: folder, splits")
         return cls(context.root / str(options.get("folder", "shelf")), int(str(options.get("splits", 0))))
 
     def discover(self) -> Sequence[Stream]:
@@ -88,7 +91,11 @@ class Shelf:
         pass
 
     def _content(self, name: str) -> dict[str, Any]:
-        content: dict[str, Any] = json.loads((self.folder / f"{name}.json").read_text())
+        file = self.folder / f"{name}.json"
+        try:
+            content: dict[str, Any] = json.loads(file.read_text())
+        except FileNotFoundError as err:
+            raise SourceError("there is no such stream", where=Where(file.as_uri())) from err
         return content
 
 
@@ -105,6 +112,7 @@ class ShelfReader:
         self.ranges = ranges
         self.options = options
         self.rows = 0
+        self.finished = False
         self.rejected: list[dict[str, Any]] = []
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
@@ -115,6 +123,7 @@ class ShelfReader:
                 yield pa.RecordBatch.from_pylist([{"id": row[0], "text": row[1]} for row in rows], SCHEMA)
                 if self.content.get("fail") == "midway":
                     raise SourceError("the shelf fell down midway")
+        self.finished = True
 
     def _lines(self, first: int, stop: int) -> list[tuple[int, Any]]:
         return [(line + 1, self.content["rows"][line]) for line in range(first, stop)]
@@ -131,6 +140,8 @@ class ShelfReader:
         return False
 
     def summary(self) -> ReadSummary:
+        if not self.finished:
+            raise UsageError("the slice has not been read to its end")
         rejected = pa.Table.from_pylist(self.rejected, REJECTED) if self.rejected else None
         return ReadSummary(self.rows, (SourceRead(str(self.slice.uri), self.rows),), rejected=rejected)
 

@@ -1,5 +1,7 @@
 """The connector protocol: what a source of rows offers, and what lakecat hands it. See docs/writing-connectors.md."""
 
+from lakecat.connector.authoring import RowsConnector, RowsStream, stream
+from lakecat.connector.options import Secret
 from lakecat.connector.protocol import (
     REJECTED,
     Connector,
@@ -16,6 +18,7 @@ from lakecat.connector.protocol import (
     StreamState,
     type_name,
 )
+from lakecat.connector.rows import rows_reader
 
 __all__ = [
     "REJECTED",
@@ -26,10 +29,15 @@ __all__ = [
     "Nulls",
     "ReadOptions",
     "ReadSummary",
+    "RowsConnector",
+    "RowsStream",
+    "Secret",
     "Slice",
     "SliceReader",
     "Stream",
     "StreamRequest",
     "StreamState",
+    "rows_reader",
+    "stream",
     "type_name",
 ]

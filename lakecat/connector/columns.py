@@ -10,7 +10,7 @@ from typing import Final, Literal
 
 import pyarrow as pa
 
-from lakecat.connector import type_name
+from lakecat.connector.protocol import type_name
 from lakecat.errors import ParseError, Where
 
 MAX_COLUMNS: Final = 10_000

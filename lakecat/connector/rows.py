@@ -14,7 +14,7 @@ Every row is looked at before the first batch is handed out, so a column's type 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, Final
@@ -96,7 +96,7 @@ class RowsReader:
         self._table = _Table(uri, _wanted(options, schema), self._rejects)
         self._taken = self._finished = False
         try:
-            self._table.take(_guarded(rows, uri))
+            self._table.take(guarded(lambda: rows, uri))
             self._schema = self._table.decide()
         except BaseException:
             self._table.spool.close()
@@ -168,9 +168,10 @@ def _wanted(options: ReadOptions, schema: pa.Schema | None) -> Wanted:
     return Wanted(pa.schema([*known, *(column for key, column in own.items() if key not in names)]), options.declared)
 
 
-def _guarded(rows: Iterable[Row], uri: str) -> Iterator[Row]:
+def guarded(rows: Callable[[], Iterable[Row]], uri: str) -> Generator[Row, None, None]:
+    """The rows that an author's code gives. Raises its own errors of lakecat's tree, and SourceError for all others."""
     try:
-        yield from rows
+        yield from rows()
     except LakecatError:
         raise
     except Exception as err:  # an author's code may raise anything, and its text may hold secrets
