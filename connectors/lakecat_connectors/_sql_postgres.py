@@ -22,6 +22,7 @@ from lakecat_connectors._sql_postgres_types import PgColumn
 from lakecat_connectors._sql_source import XMIN, Bounds, Column, Relation, Scan, Table, Window
 
 _SPLIT_ROWS: Final = 500_000
+_ROWS_OF_A_PAGE: Final = 40
 _INTEGERS: Final = ("smallint", "integer", "bigint")
 _XID: Final = PgColumn(
     name=XMIN,
@@ -106,11 +107,15 @@ class PostgresSource:
 
     def splits(self, scan: Scan, wanted: int | Literal["auto"]) -> tuple[Mapping[str, Json], ...]:
         """Ranges of pages, else of an integer key; none for views, queries, and on a standby."""
-        count = wanted if wanted != "auto" else _worth(scan.table.estimated_rows or 0)
-        if count < 2 or scan.table.relation.query is not None or not self._sessions.shares:
+        if wanted == 1 or scan.table.relation.query is not None or not self._sessions.shares:
             return ()
         with self._sessions.planning("looking for places to split") as cursor:
             pages = catalogue.pages(cursor, scan.table.relation)
+            # Statistics may be missing or old; the size is always known.
+            rows = max(scan.table.estimated_rows or 0, (pages or 0) * _ROWS_OF_A_PAGE)
+            count = wanted if wanted != "auto" else _worth(rows)
+            if count < 2:
+                return ()
             if pages is not None:
                 return _page_ranges(pages, count)
             return self._key_ranges(cursor, scan, count)

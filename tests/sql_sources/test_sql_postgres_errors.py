@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
 import threading
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from fault_proxy import Proxy
@@ -107,6 +111,49 @@ def test_no_encryption_where_it_is_required(pg, pg_project) -> None:
     assert pg.execute("SHOW ssl").fetchone() == ("off",)
     with pytest.raises(SourceUnavailableError, match="no encrypted connection"):
         pg_project.run(pg_project.job(**WHOLE, options={"ssl": {"mode": "verify-full", "root_certificate": "ca.pem"}}))
+
+
+def test_an_encrypted_connection_to_a_server_that_is_proved(pg, pg_project, tmp_path, missing) -> None:
+    folder = Path(pg.execute("SHOW data_directory").fetchone()[0])
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        missing("no openssl: install it to make certificates")
+    for name, subject in (("server", "127.0.0.1"), ("other", "elsewhere")):
+        made = [
+            openssl,
+            "req",
+            "-new",
+            "-x509",
+            "-nodes",
+            "-days",
+            "2",
+            "-subj",
+            f"/CN={subject}",
+            "-newkey",
+            "rsa:2048",
+        ]
+        files = ["-keyout", str(tmp_path / f"{name}.key"), "-out", str(tmp_path / f"{name}.crt")]
+        names = ["-addext", f"subjectAltName=IP:127.0.0.1,DNS:{subject}"]
+        subprocess.run([*made, *files, *names], check=True, capture_output=True)
+    for suffix in ("crt", "key"):
+        shutil.copy(tmp_path / f"server.{suffix}", folder / f"server.{suffix}")
+        owner = folder.stat()
+        os.chown(folder / f"server.{suffix}", owner.st_uid, owner.st_gid)
+        (folder / f"server.{suffix}").chmod(0o600)
+    fill(pg, 3)
+    pg.execute("ALTER SYSTEM SET ssl = on")
+    pg.execute("SELECT pg_reload_conf()")
+    try:
+        ssl = {"mode": "verify-full", "root_certificate": str(tmp_path / "server.crt")}
+        (result,) = pg_project.run(pg_project.job(**WHOLE, options={"ssl": ssl}))
+        assert result.rows == 3
+        for mode, root in (("verify-ca", tmp_path / "other.crt"), ("verify-full", tmp_path / "missing.crt")):
+            job = pg_project.job(**WHOLE, options={"ssl": {"mode": mode, "root_certificate": str(root)}})
+            with pytest.raises(SourceUnavailableError, match="no encrypted connection"):
+                pg_project.run(job)
+    finally:
+        pg.execute("ALTER SYSTEM RESET ssl")
+        pg.execute("SELECT pg_reload_conf()")
 
 
 def test_there_is_no_such_database(pg_project) -> None:
@@ -272,6 +319,11 @@ def test_where_no_snapshot_can_be_shared_one_connection_reads_all(pg, pg_project
     pg.execute("CREATE TABLE u AS TABLE t")
     job = pg_project.job(target="raw.*", mode="replace", streams=["public.t", "public.u"], options={"splits": 3})
     assert [result.rows for result in pg_project.run(job)] == [3000, 3000]
+    growing = pg_project.job("growing", target="raw.grown", stream="public.t", cursor={"column": "id", "lag": 100})
+    pg_project.run(growing)
+    pg.execute("INSERT INTO t SELECT n, '' FROM generate_series(3001, 9000) n")
+    assert [result.rows for result in pg_project.run(growing)] == [6000]
+    pg.execute("DELETE FROM t WHERE id > 3000")
     connector = open_source(pg_project, splits=3)
     slice_ = planned(connector)
     assert slice_.splits == ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections import Counter
 from decimal import Decimal
 
@@ -230,6 +231,31 @@ def test_names_that_are_not_there_are_told_with_what_is(pg, pg_project) -> None:
         )
     with pytest.raises(ConfigError, match="which table"):
         pg_project.run(pg_project.job(target="raw.t", mode="replace"))
+
+
+def test_killed_while_rows_come_and_run_again(pg, pg_project) -> None:
+    pg.execute("CREATE TABLE t (id integer PRIMARY KEY, v text)")
+    pg.execute("INSERT INTO t SELECT n, repeat('x', 200) FROM generate_series(1, 40000) n")
+    # The second slice comes so slowly that it is killed in its midst.
+    pg.execute("CREATE VIEW slow AS SELECT id, v FROM t WHERE id <= 30000 OR pg_sleep(0.001) IS NOT NULL")
+    job = pg_project.job(target="raw.t", stream="public.slow", cursor={"column": "id", "start": 0, "step": 20000})
+    process = pg_project.start("job", "load", "1")
+    deadline = time.monotonic() + 60
+    busy = (
+        "SELECT 1 FROM pg_stat_activity WHERE application_name = 'lakecat' AND datname = current_database() "
+        "AND state = 'active' AND query LIKE 'COPY%'"
+    )
+    while not pg_project.exists("raw.t") or pg.execute(busy).fetchone() is None:
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+    process.kill()
+    process.communicate()
+    assert pg_project.table("raw.t").num_rows == 19_999
+    pg.execute("CREATE OR REPLACE VIEW slow AS SELECT id, v FROM t")
+    threading.Event().wait(1.2)
+    pg_project.run(job)
+    assert sorted(pg_project.table("raw.t")["id"].to_pylist()) == list(range(1, 40001))
+    assert pg_project.catalog.integrity() == ()
 
 
 @pytest.mark.parametrize("failpoint", ["data.written", "commit.pointer_swapped", "commit.after"])

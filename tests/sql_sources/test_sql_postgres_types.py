@@ -133,8 +133,25 @@ def cases(pg):
     return found
 
 
-def test_every_type_is_exact(pg, pg_project, cases) -> None:
+HOSTILE = {
+    "timezone": "Asia/Kolkata",
+    "datestyle": "SQL, DMY",
+    "intervalstyle": "postgres_verbose",
+    "extra_float_digits": "-15",
+    "bytea_output": "escape",
+    "standard_conforming_strings": "off",
+    "client_encoding": "LATIN1",
+    "statement_timeout": "1",
+    "search_path": "nowhere",
+    "default_transaction_isolation": "serializable",
+}
+
+
+@pytest.mark.parametrize("settings", [{}, HOSTILE], ids=["default", "hostile"])
+def test_every_type_is_exact_whatever_the_database_is_set_to(pg, pg_project, cases, settings) -> None:
     make(pg, cases)
+    for name, value in settings.items():
+        pg.execute(f"ALTER DATABASE {pg.info.dbname} SET {name} = '{value}'")
     (result,) = pg_project.run(pg_project.job(mode="replace", target="raw.t", stream="public.t"))
     assert result.rows == 3
     table = pg_project.table("raw.t").sort_by("id")
