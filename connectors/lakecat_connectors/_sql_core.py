@@ -27,6 +27,8 @@ class CoreSource(ABC):
     """The planning half of a source, by statements that every database has."""
 
     consistent = True
+    quotes = True
+    """Whether names are quoted always, as their database spells them; else where their dialect finds it necessary."""
     _dialect: Dialect
 
     @abstractmethod
@@ -48,7 +50,7 @@ class CoreSource(ABC):
 
     def bounds(self, scan: Scan, column: str) -> Bounds:
         """By ``min`` and ``max``, which an index answers at once."""
-        known, name = scan.table.column(column), ident(column)
+        known, name = scan.table.column(column), self._ident(column)
         shown = [self._shown(known, sa.func.min(name)), self._shown(known, sa.func.max(name))]
         row = self._fetch(self._select(scan, shown), f"looking for the bounds of {column!r}")
         least, greatest = (None, None) if row is None else row
@@ -59,12 +61,12 @@ class CoreSource(ABC):
 
     def has_nulls(self, scan: Scan, column: str) -> bool:
         """Whether some row of the scan has NULL there."""
-        statement = self._select(scan, [sa.literal_column("1")]).where(ident(column).is_(None)).limit(1)
+        statement = self._select(scan, [sa.literal_column("1")]).where(self._ident(column).is_(None)).limit(1)
         return self._fetch(statement, f"looking for NULL in {column!r}") is not None
 
     def after(self, scan: Scan, column: str, rows: int) -> str | None:
         """By ORDER BY and OFFSET, which walks an index where there is one."""
-        known, name = scan.table.column(column), ident(column)
+        known, name = scan.table.column(column), self._ident(column)
         statement = self._select(scan, [self._shown(known, name)]).order_by(name).offset(rows - 1).limit(1)
         row = self._fetch(statement, f"looking for the end of a part by {column!r}")
         return None if row is None else self._text(known, row[0])
@@ -81,7 +83,7 @@ class CoreSource(ABC):
 
     def _select(self, scan: Scan, expressions: Sequence[sa.ColumnElement[Any]]) -> sa.Select[Any]:
         """Of the scan's rows, the expressions."""
-        statement = sa.select(*expressions).select_from(from_clause(scan.table.relation))
+        statement = sa.select(*expressions).select_from(from_clause(scan.table.relation, quotes=self.quotes))
         if scan.policy.where is not None:
             statement = statement.where(sa.literal_column(f"(\n{scan.policy.where}\n)"))
         if scan.window is not None:
@@ -89,7 +91,7 @@ class CoreSource(ABC):
         return statement
 
     def _window(self, table: Table, window: Window) -> sa.ColumnElement[bool]:
-        column, name = table.column(window.column), ident(window.column)
+        column, name = table.column(window.column), self._ident(window.column)
         if window.only_nulls:
             return name.is_(None)
         conditions: list[sa.ColumnElement[bool]] = []
@@ -101,6 +103,9 @@ class CoreSource(ABC):
             conditions.append(name <= high if window.high_closed else name < high)
         within = sa.and_(*conditions) if conditions else name.is_not(None)
         return sa.or_(within, name.is_(None)) if window.nulls else within
+
+    def _ident(self, name: str) -> sa.ColumnClause[Any]:
+        return ident(name) if self.quotes else sa.column(name)
 
     def _compiled(self, statement: sa.Select[Any]) -> tuple[str, Any]:
         """Text and values, as the driver takes them."""
@@ -115,13 +120,15 @@ def ident(name: str) -> sa.ColumnClause[Any]:
     return sa.column(quoted_name(name, True))
 
 
-def from_clause(relation: Relation) -> sa.FromClause:
+def from_clause(relation: Relation, *, quotes: bool = True) -> sa.FromClause:
     """A table by its quoted name; or the author's query, its end on a line of its own (a comment may stand there)."""
     if relation.query is not None:
         own = relation.query.strip().rstrip(";")
         # Nothing in the author's text is a placeholder of ours.
         text = sa.text(f"\n{own}\n".replace(":", "\\:"))
         return text.columns(sa.column("lakecat")).subquery("query")
+    if not quotes:
+        return sa.table(relation.name or "", schema=relation.schema)
     schema = None if relation.schema is None else quoted_name(relation.schema, True)
     return sa.table(quoted_name(relation.name or "", True), schema=schema)
 

@@ -251,7 +251,7 @@ class DuckRows:
         with self._stack:
             cursor = self._stack.enter_context(self._source.reading("reading rows"))
             waiting: list[pa.RecordBatch] = []
-            for batch in self._arriving(cursor.sql(self._query).to_arrow_reader(_VECTORS)):
+            for batch in self._arriving(cursor.sql(self._query).to_arrow_reader(min(_VECTORS, self._batch_rows))):
                 waiting.append(batch)
                 if _rows(waiting) + _VECTORS > self._batch_rows or sum(one.nbytes for one in waiting) > _BATCH_BYTES:
                     yield self._converted(waiting)

@@ -7,6 +7,8 @@ import importlib
 from collections.abc import Mapping
 from typing import Final
 
+from sqlalchemy.exc import NoSuchModuleError
+
 from lakecat.connector import ConnectorContext
 from lakecat.errors import ConfigError
 from lakecat_connectors._sql_options import ConnectionOptions
@@ -23,17 +25,27 @@ SOURCES: Final[Mapping[str, tuple[str, str]]] = {
     "sqlite": ("_sql_sqlite", "SqliteSource"),
     "duckdb": ("_sql_duckdb", "DuckDbSource"),
 }
+_OTHERS: Final = ("_sql_generic", "GenericSource")
 
 
 def open_source(options: ConnectionOptions, context: ConnectorContext) -> SqlSource:
     """The source for the URL's scheme. Raises ConfigError for schemes unknown, and for drivers not installed."""
     scheme = options.url.drivername
-    if scheme not in SOURCES:
+    if scheme not in SOURCES and not _is_dialect(options):
         close = difflib.get_close_matches(scheme, SOURCES, n=1)
         raise ConfigError(
             f"sql connector: no source reads {scheme}:// URLs",
             hint=f"did you mean {close[0]}://?" if close else f"there are {', '.join(sorted(SOURCES))}",
         )
-    module, name = SOURCES[scheme]
+    module, name = SOURCES.get(scheme, _OTHERS)
     kind: type[SqlSource] = getattr(importlib.import_module(f"lakecat_connectors.{module}"), name)
     return kind.open(options, context)
+
+
+def _is_dialect(options: ConnectionOptions) -> bool:
+    """Whether SQLAlchemy knows the URL's scheme."""
+    try:
+        options.url.get_dialect()
+    except NoSuchModuleError:
+        return False
+    return True

@@ -1,12 +1,14 @@
 """Every type of DuckDB, with values from the edges that its documentation gives ("Data Types")."""
 
+# ruff: noqa: DTZ001, E501 - a table of values, and times without zone are meant
+
 from __future__ import annotations
 
 import math
 import struct
 from contextlib import closing
 from datetime import UTC, date, datetime, time
-from decimal import Decimal as D
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
@@ -19,6 +21,7 @@ from sqlalchemy.engine import URL
 from lakecat.errors import ParseError, SourceError, SourceUnavailableError
 
 STRING = pa.large_string()
+D = Decimal
 BYTES = pa.large_binary()
 MOMENT = pa.timestamp("us")
 POINT = struct.pack("<BIdd", 1, 1, 1.5, -2.0)
@@ -200,7 +203,7 @@ def test_nothing_outside_the_file_is_reached(duck_project, run) -> None:
     run(f"CREATE VIEW v AS SELECT * FROM read_csv('{outside}')", "CREATE TABLE t (id INTEGER)")
     with pytest.raises(SourceError):
         load(duck_project, stream="v")
-    with pytest.raises(SourceError, match="it reaches nothing outside the file|failed"):
+    with pytest.raises(SourceError, match="failed"):
         load(duck_project, stream=None, options={"query": f"SELECT * FROM read_csv('{outside}')"})
 
 

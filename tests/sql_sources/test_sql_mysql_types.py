@@ -1,11 +1,13 @@
 """Every type of MySQL and MariaDB, with values from the edges that their manuals give ("Data Types")."""
 
+# ruff: noqa: DTZ001, E501 - a table of values, and times without zone are meant
+
 from __future__ import annotations
 
 import struct
 from contextlib import closing
 from datetime import UTC, date, datetime, time
-from decimal import Decimal as D
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
@@ -16,6 +18,7 @@ import pytest
 from lakecat.errors import ParseError, SourceError
 
 STRING = pa.large_string()
+D = Decimal
 BYTES = pa.large_binary()
 MOMENT = pa.timestamp("us")
 FLOAT = struct.unpack("f", struct.pack("f", 3.4028234e38))[0]

@@ -1,12 +1,14 @@
 """SQLite's columns by their declared types and by what is really in them ("Datatypes In SQLite")."""
 
+# ruff: noqa: DTZ001 - a table of values, and times without zone are meant
+
 from __future__ import annotations
 
 import math
 import sqlite3
 from contextlib import closing
 from datetime import date, datetime
-from decimal import Decimal as D
+from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
@@ -16,6 +18,7 @@ from sqlalchemy.engine import URL
 from lakecat.errors import ParseError, SourceAccessError, SourceError, SourceUnavailableError
 
 STRING = pa.large_string()
+D = Decimal
 BYTES = pa.large_binary()
 
 # name: declared type, values stored, Arrow type in the table, values expected
