@@ -25,7 +25,12 @@ _BOMS: Final = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-_MAGICS: Final = ((b"\x1f\x8b", "gzip"), (b"BZh", "bz2"), (b"\x28\xb5\x2f\xfd", "zstd"), (b"\xfd7zXZ\0", "xz"))
+MAGICS: Final[tuple[tuple[bytes, Compression], ...]] = (
+    (b"\x1f\x8b", "gzip"),
+    (b"BZh", "bz2"),
+    (b"\x28\xb5\x2f\xfd", "zstd"),
+    (b"\xfd7zXZ\0", "xz"),
+)
 _XZ_MEMORY: Final = 1 << 30
 
 
@@ -119,7 +124,7 @@ def _joined(chunks: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _refuse_compressed(first: bytes, shown: str, compression: Compression) -> None:
-    for magic, name in _MAGICS:
+    for magic, name in MAGICS:
         if first.startswith(magic):
             what = f"is {name} inside {compression}" if compression != "none" else f"is compressed with {name}"
             raise ParseError(what, where=Where(shown), hint=f"say compression: {name}, or unpack the file once")

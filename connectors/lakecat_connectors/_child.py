@@ -80,7 +80,7 @@ class Server:
         finally:
             # Also after an error: the parent reads to the stream's end before it reads the answer.
             self._rows.flush()
-        files = [[result.rows, result.sha256] for result in reader.results]
+        files = [[result.rows, result.sha256, dict(result.facts)] for result in reader.results]
         return {"files": files, "rejected": rejects_to_message(self._rejects.rows())}
 
     def _at_file(self, index: int) -> None:

@@ -18,7 +18,7 @@ from lakecat.errors import ParseError, Where
 from lakecat_connectors._bytes import RawFile, decompressed
 from lakecat_connectors._csv import CsvReader
 from lakecat_connectors._infer import Evidence
-from lakecat_connectors._job import Job, JobFile
+from lakecat_connectors._job import FileResult, Job, JobFile
 from lakecat_connectors._needs import needed
 from lakecat_connectors._options import FilesOptions, file_compression
 
@@ -43,17 +43,20 @@ class Found:
     escape: str | None
     records: tuple[tuple[str, ...], ...]
 
-    @property
-    def shown(self) -> str:
-        """The dialect as a job would say it."""
-        return f"delimiter {self.delimiter!r}, quote {self.quote!r}, escape {self.escape!r}"
-
 
 class DetectingReader(CsvReader):
     """Reads one slice of CSV files in the dialect of the first; what the job's options say is not looked for."""
 
     def __init__(self, job: Job) -> None:
         super().__init__(replace(job, options=detected(job.options, job.files[0])))
+
+    @property
+    def results(self) -> tuple[FileResult, ...]:
+        """What each file became, with the dialect for the lineage."""
+        options = self._options
+        dialect = f"delimiter {options.delimiter!r}, quote {options.quote!r}, escape {options.escape!r}"
+        facts: dict[str, str | int] = {"dialect": f"{dialect}, header {options.header}, encoding {options.encoding}"}
+        return tuple(replace(result, facts=facts) for result in super().results)
 
 
 def detected(options: FilesOptions, file: JobFile) -> FilesOptions:

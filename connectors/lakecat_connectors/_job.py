@@ -37,10 +37,11 @@ class JobFile:
 
 @dataclass(frozen=True, slots=True)
 class FileResult:
-    """What became of one file."""
+    """What became of one file; ``facts`` go into the lineage."""
 
     rows: int
     sha256: str
+    facts: Mapping[str, str | int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,11 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Everything the parser process needs to know. ``rejects`` takes the lines that a reader sets aside."""
+    """Everything the parser process needs to know.
+
+    ``rejects`` takes the lines that a reader sets aside. ``folder`` is where archives are unpacked; the parent
+    removes it.
+    """
 
     files: tuple[JobFile, ...]
     format: Format
@@ -69,6 +74,7 @@ class Job:
     wanted: Wanted
     batch_rows: int
     threads: int = 2
+    folder: str | None = None
     rejects: Rejects = field(default_factory=Rejects)
 
     def to_message(self) -> dict[str, Any]:
@@ -82,6 +88,7 @@ class Job:
             "declared": pack(declared),
             "batch_rows": self.batch_rows,
             "threads": self.threads,
+            "folder": self.folder,
             "rejects": self.rejects.limit,
         }
 
@@ -97,6 +104,7 @@ class Job:
             wanted=Wanted(None if expected is None else unpack(expected), declared),
             batch_rows=message["batch_rows"],
             threads=message["threads"],
+            folder=message["folder"],
             rejects=Rejects(message["rejects"]),
         )
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import resource
+from collections.abc import Iterator
 from typing import Final
 
 _MEMORY: Final = 6 << 30
@@ -15,6 +17,16 @@ def limit() -> None:
     """No core dumps, no large files written, a bound on memory."""
     for name, value in ((resource.RLIMIT_CORE, 0), (resource.RLIMIT_FSIZE, _WRITTEN), (resource.RLIMIT_AS, _MEMORY)):
         _lower(name, value)
+
+
+@contextlib.contextmanager
+def may_write(most: int) -> Iterator[None]:
+    """For as long as it lasts, files of up to so many bytes may be written."""
+    _lower(resource.RLIMIT_FSIZE, most)
+    try:
+        yield
+    finally:
+        _lower(resource.RLIMIT_FSIZE, _WRITTEN)
 
 
 def progress(seconds: int = CPU_SECONDS) -> None:

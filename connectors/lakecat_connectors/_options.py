@@ -249,11 +249,13 @@ def file_format(options: FilesOptions, name: str) -> Format:
     """The format of a file, declared or by its suffix. Raises ConfigError when neither says it."""
     if options.format != "auto":
         return "csv" if options.format == "tsv" else options.format
+    if file_archive(options, name) != "none":
+        name = options.member
     suffix = _suffixes(name)[0]
     if suffix not in _FORMATS:
         raise ConfigError(
             f"files connector: the format of {name!r} is not clear from its name",
-            hint=f"say format: {_NAMES}",
+            hint=f"say format: {_NAMES}; of an archive also member: *.csv",
         )
     return _FORMATS[suffix]
 

@@ -62,6 +62,11 @@ class Rejects:
             if self._bytes > MAX_TEXT:
                 raise self._too_many(f"lines of more than {MAX_TEXT >> 20} MiB cannot be read", error)
 
+    def absorb(self, row: Rejected) -> None:
+        """Take over a row that another ``Rejects`` has counted, such as one of an archive's member."""
+        with self._lock:
+            self._found[row.file, -len(self._found) - 1] = row
+
     def lines(self, file: int) -> frozenset[int]:
         """The lines of a file that are set aside."""
         with self._lock:

@@ -30,7 +30,7 @@ from lakecat_connectors._events import EventQueue
 from lakecat_connectors._job import Batch, Job, JobFile, Outcome
 from lakecat_connectors._listing import Listed, Listing, changed, shown
 from lakecat_connectors._news import news
-from lakecat_connectors._options import FilesOptions, Format, file_format, parse_options
+from lakecat_connectors._options import FilesOptions, Format, file_archive, file_format, parse_options
 from lakecat_connectors._periods import parse_span
 from lakecat_connectors._rejects import Rejects, to_table
 from lakecat_connectors._worker import Worker, dismiss, hire
@@ -188,8 +188,8 @@ class FilesReader:
 
     def _job(self, options: FilesOptions, read: ReadOptions) -> Job:
         listed = [self._current(version) for version in self._files]
-        remote = any(item.local is None for item in listed)
-        if remote:
+        archived = any(file_archive(options, item.shown) != "none" for item in listed)
+        if archived or any(item.local is None for item in listed):
             self._folder = Path(tempfile.mkdtemp(prefix="lakecat-files-"))
         files = tuple(self._job_file(item, number) for number, item in enumerate(listed))
         return Job(
@@ -198,12 +198,19 @@ class FilesReader:
             options=options,
             wanted=Wanted(read.expected, dict(read.declared)),
             batch_rows=read.batch_rows,
+            folder=self._unpacking() if archived else None,
             rejects=Rejects(read.rejects),
         )
 
     def _job_file(self, item: Listed, number: int) -> JobFile:
         folder = self._folder or Path()
         return JobFile(str(self._listing.fetch(item, folder, number)), item.shown, item.version.size)
+
+    def _unpacking(self) -> str:
+        """A folder for what archives hold."""
+        folder = (self._folder or Path()) / "unpacked"
+        folder.mkdir()
+        return str(folder)
 
     def _current(self, version: FileVersion) -> Listed:
         now = self._listing.current(version.uri)
@@ -245,7 +252,7 @@ class FilesReader:
         self._finished = ReadSummary(
             rows=sum(result.rows for result in outcome.files),
             sources=tuple(
-                SourceRead(version.uri, result.rows, version.size, {"sha256": result.sha256})
+                SourceRead(version.uri, result.rows, version.size, {"sha256": result.sha256, **result.facts})
                 for version, result in pairs
             ),
             files=tuple(LoadedFile(version, result.rows, result.sha256) for version, result in pairs),
