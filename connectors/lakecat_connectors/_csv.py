@@ -161,6 +161,10 @@ class CsvReader:
             names: Sequence[str] = self._options.names
         else:
             names = _fields(b"" if block is None else _first_record(block, item.dialect), item.dialect, where)
+        if not names:
+            raise ParseError(
+                "the header is a blank line", where=where, hint="say skip_lines: how many lines are above it"
+            )
         if self._options.trim:
             names = [name.strip() for name in names]
         check_names(names, where)

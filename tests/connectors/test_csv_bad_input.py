@@ -35,6 +35,7 @@ ROWS = "".join(f"{n},text {n}\n" for n in range(5_000))
         (b"a,A\n1,2\n", 1, "are one"),
         ("é,e\u0301\n1,2\n".encode(), 1, "are one"),
         (b"a,,c\n1,2,3\n", 1, "column 2 has no name"),
+        (b"\na,b\n1,2\n", 1, "the header is a blank line"),
         (b"a,  \n1,2\n", 1, "no name"),
         (b'a,"b\tc"\n1,2\n', 1, "control characters"),
         (b"<!DOCTYPE html>\n<html><body>503</body></html>\n", 1, "HTML"),
