@@ -25,7 +25,7 @@ from lakecat.connector.protocol import (
 )
 from lakecat.connector.rows import Row, RowsReader, guarded, rows_reader
 from lakecat.connector.watermark import Mark, Watermark
-from lakecat.errors import ConfigError, SourceError, Where
+from lakecat.errors import ConfigError, SourceChangedError, SourceError, Where
 from lakecat.types import Json, Position, WriteMode
 
 _MARKED: Final = "__lakecat_stream__"
@@ -136,13 +136,16 @@ class RowsConnector:
         """The next slice, if a first new row shows that there is one; see ``Connector.plan``."""
         one = self._stream(request.name)
         cursor = _cursor(one, request)
-        if cursor is None or not request.incremental:
-            if request.incremental and request.mode is WriteMode.APPEND:
+        if cursor is None:
+            if request.mode is WriteMode.APPEND:
                 raise ConfigError(
                     f"the stream {one.name!r} has no cursor, so its rows would be appended at every run",
                     hint="use mode: replace or merge, or say cursor: {column: …}",
                 )
             return self._whole(one, state)
+        if not request.incremental:
+            commits = 0 if state.position is None else int(str(state.position.value.get("commits", 0)))
+            return (self._slice(one, cursor, Mark(commits=commits), request),)
         return self._new(one, cursor, request, state)
 
     def read(self, slice_: Slice, options: ReadOptions) -> SliceReader:
@@ -150,31 +153,27 @@ class RowsConnector:
         payload: Mapping[str, Any] = slice_.payload
         one = self._stream(str(payload["stream"]))
         if "mark" not in payload:
-            rows = _called(one, self.uri(one.name), (None,) if one.cursor else ())
-            return self._reader(one, rows, options, None)
+            return self._read_whole(one, payload, options)
         cursor = Cursor(**{**payload["cursor"], "nulls": Nulls(payload["cursor"]["nulls"])})
         mark = Mark.of(Position(payload["mark"]), cursor.column)
-        watermark = Watermark(
-            cursor,
-            mark,
-            self.uri(one.name),
-            keyed=payload["keyed"],
-            ordered=one.ordered,
-            limit=payload["limit"],
-            like=_like(one, cursor.column),
-        )
-        return self._reader(
-            one, watermark.new(_called(one, self.uri(one.name), (watermark.since,))), options, watermark
-        )
+        watermark = self._watermark(one, cursor, mark, WriteMode(payload["mode"]), payload["limit"])
+        rows = watermark.new(_called(one, self.uri(one.name), (watermark.since,)))
+        return rows_reader(rows, options, uri=self.uri(one.name), schema=one.schema, position=watermark.position)
 
     def close(self) -> None:
         """Free what the connector holds. Override it; it may be called twice."""
 
-    def _reader(
-        self, one: RowsStream, rows: Iterable[Row], options: ReadOptions, watermark: Watermark | None
-    ) -> RowsReader:
-        position = None if watermark is None else watermark.position
-        return rows_reader(rows, options, uri=self.uri(one.name), schema=one.schema, position=position)
+    def _read_whole(self, one: RowsStream, payload: Mapping[str, Any], options: ReadOptions) -> RowsReader:
+        uri = self.uri(one.name)
+        rows = _called(one, uri, ())
+        position = Position({"version": payload["version"], "commits": payload["commits"]})
+        reader = rows_reader(rows, options, uri=uri, schema=one.schema, position=position)
+        if one.version is not None and one.version() != payload["version"]:
+            reader.close()
+            raise SourceChangedError(
+                "the source changed after the run was planned", where=Where(uri), hint="run the job again"
+            )
+        return reader
 
     def _stream(self, name: str | None) -> RowsStream:
         streams = {one.name: one for one in self.streams()}
@@ -193,49 +192,61 @@ class RowsConnector:
         commits = int(old.get("commits", 0)) + 1
         yield Slice(
             key=f"{one.name}:{commits}:{_digest(version)}",
-            position=Position({"version": version, "commits": commits}),
-            payload={"stream": one.name},
+            position=None if version is None else Position({"version": version, "commits": commits}),
+            payload={"stream": one.name, "version": version, "commits": commits},
             uri=self.uri(one.name),
         )
 
     def _new(self, one: RowsStream, cursor: Cursor, request: StreamRequest, state: StreamState) -> Iterator[Slice]:
         """One slice, or with ``ordered`` and a checkpoint as many as it takes."""
-        uri, keyed = self.uri(one.name), request.mode is not WriteMode.APPEND
         commits = -1
         while (mark := Mark.of(state.position, cursor.column)).commits > commits:
             commits = mark.commits
-            probe = Watermark(cursor, mark, uri, keyed=keyed, ordered=one.ordered, like=_like(one, cursor.column))
-            with closing(_called(one, uri, (probe.since,))) as rows:
-                first = next(probe.new(rows), None)
+            watermark = self._watermark(one, cursor, mark, request.mode)
+            with closing(_called(one, self.uri(one.name), (watermark.since,))) as rows:
+                first = next(watermark.new(rows), None)
             if first is None:
                 return
-            stored = dict(mark.position(cursor.column).value)
-            yield Slice(
-                key=f"{one.name}:{mark.commits}:{_digest(stored)}",
-                payload={
-                    "stream": one.name,
-                    "mark": stored,
-                    "cursor": {
-                        "column": cursor.column,
-                        "lag": cursor.lag,
-                        "start": cursor.start,
-                        "end": cursor.end,
-                        "nulls": cursor.nulls.value,
-                    },
-                    "keyed": keyed,
-                    "limit": request.checkpoint,
-                },
-                uri=uri,
-            )
+            yield self._slice(one, cursor, mark, request)
             if not one.ordered or not request.checkpoint:
                 return
+
+    def _watermark(
+        self, one: RowsStream, cursor: Cursor, mark: Mark, mode: WriteMode, limit: int | None = None
+    ) -> Watermark:
+        return Watermark(
+            cursor,
+            mark,
+            self.uri(one.name),
+            keyed=mode is not WriteMode.APPEND,
+            ordered=one.ordered,
+            limit=limit,
+            like=_like(one, cursor.column),
+        )
+
+    def _slice(self, one: RowsStream, cursor: Cursor, mark: Mark, request: StreamRequest) -> Slice:
+        """What is new after ``mark``; the number of the commit keeps keys apart where the mark stays."""
+        stored = dict(mark.position(cursor.column).value)
+        told = {name: getattr(cursor, name) for name in ("column", "lag", "start", "end")}
+        return Slice(
+            key=f"{one.name}:{mark.commits}:{_digest(stored)}",
+            payload={
+                "stream": one.name,
+                "mark": stored,
+                "cursor": {**told, "nulls": cursor.nulls.value},
+                "mode": request.mode.value,
+                "limit": request.checkpoint if request.incremental else None,
+            },
+            uri=self.uri(one.name),
+        )
 
 
 def _cursor(one: RowsStream, request: StreamRequest) -> Cursor | None:
     """The cursor that the job asks for, or the stream's own. Raises ConfigError for what there is not."""
     asked = request.cursor
     if asked is None:
-        return Cursor(column=one.cursor) if one.cursor else None
+        nulls = Nulls.ERROR if request.incremental else Nulls.INCLUDE
+        return Cursor(column=one.cursor, nulls=nulls) if one.cursor else None
     if one.cursor is None or asked.column != one.cursor:
         has = f"its cursor is {one.cursor!r}" if one.cursor else "it has none"
         raise ConfigError(f"the stream {one.name!r} has no cursor {asked.column!r}: {has}")

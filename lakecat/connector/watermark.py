@@ -94,6 +94,8 @@ class Watermark:
 
     def new(self, rows: Iterable[Mapping[str, object]]) -> Iterator[Mapping[str, object]]:
         """The rows that are new. Raises ParseError for cursors that cannot be compared, SourceError for bad order."""
+        if self.mark.edge is None and not self.keyed:
+            raise self._edge_is_lost()
         column, policy = self.cursor.column, self.cursor.nulls
         taken = 0
         bounds: _Bounds | None = None
@@ -128,16 +130,18 @@ class Watermark:
         edge = Counter(_identity(row) for value, row in self._edge if value >= low)
         if self.mark.cursor is not None and self.mark.cursor >= low and (not self.cursor.lag or self._stopped):
             edge += self._known
-        overflow = self.mark.edge is None and self.mark.cursor is not None and self.mark.cursor >= low
-        overflow |= len(edge) > MAX_EDGE or (self._forgotten is not None and self._forgotten >= low)
+        overflow = len(edge) > MAX_EDGE or (self._forgotten is not None and self._forgotten >= low)
         if overflow and not self.keyed:
-            raise SourceError(
-                f"more than {MAX_EDGE} rows stand at the cursor's edge, which a position cannot tell apart",
-                where=Where(self.uri, column=self.cursor.column),
-                hint="use mode: merge with a key, a finer cursor, or a shorter lag",
-            )
+            raise self._edge_is_lost()
         return Mark(self._greatest, None if overflow else dict(edge), self.mark.commits + 1).position(
             self.cursor.column
+        )
+
+    def _edge_is_lost(self) -> SourceError:
+        return SourceError(
+            f"more than {MAX_EDGE} rows stand at the cursor's edge, which a position cannot tell apart",
+            where=Where(self.uri, column=self.cursor.column),
+            hint="use mode: merge with a key, a finer cursor, or a shorter lag",
         )
 
     def _comparable(self, value: object, line: int) -> Any:

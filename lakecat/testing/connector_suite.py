@@ -119,7 +119,7 @@ class ConnectorSuite(ConnectorHooks):
         self._no_secret(found)
 
     def test_discovery_agrees_with_the_data(self, root: Path) -> None:
-        """Columns, types, keys and cursors that ``discover`` tells are those that ``read`` gives."""
+        """Columns, types, keys and cursors that ``discover`` tells are among those that ``read`` gives."""
         with closing(self.open(root)) as connector:
             streams = {one.name: one for one in connector.discover()}
             for request in self.requests():
@@ -132,7 +132,7 @@ class ConnectorSuite(ConnectorHooks):
         if stream.schema is not None:
             told = {column.name: column.type for column in stream.schema}
             read_as = {column.name: column.type for column in schema}
-            check(told == read_as, f"discover tells {told}, read gives {read_as}")
+            check(told.items() <= read_as.items(), f"discover tells {told}, read gives {read_as}")
         for name in (*stream.key, *stream.cursors):
             check(name in schema.names, f"discover names the column {name!r}, which read does not give")
         if stream.key:

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
@@ -22,6 +23,8 @@ from lakecat.errors import ConfigError
 from lakecat.types import FileVersion, Json, LoadedFile, Position
 
 Rows = Counter[frozenset[tuple[str, str]]]
+
+_EXACT: Final = 28  # digits that Decimal.normalize() keeps
 
 MAX_POSITION: Final = 65_536
 MAX_BATCH_ROWS: Final = 2 * 65_536
@@ -45,10 +48,16 @@ def counted(rows: Iterable[Mapping[str, object]]) -> Rows:
 
 
 def _shown(value: Any) -> str:
-    if isinstance(value, int | float | Decimal) and not isinstance(value, bool) and math.isfinite(value):
+    if isinstance(value, bool) or value is None:
+        return repr(value)
+    if isinstance(value, int | float | Decimal) and math.isfinite(value):
         number = Decimal(repr(value)) if isinstance(value, float) else Decimal(value)
-        return f"number {number.normalize()}" if len(number.as_tuple().digits) < 28 else f"number {number:f}"
-    return repr(value)
+        return f"number {number.normalize()}" if len(number.as_tuple().digits) < _EXACT else f"number {number:f}"
+    if isinstance(value, datetime) and value.utcoffset() is not None:
+        return repr(value.astimezone(UTC))
+    if isinstance(value, Mapping):
+        return str(sorted((str(name), _shown(part)) for name, part in value.items() if part is not None))
+    return str([_shown(part) for part in value]) if isinstance(value, list | tuple) else repr(value)
 
 
 def difference(got: Rows, wanted: Rows) -> str:
