@@ -147,3 +147,23 @@ class ShelfReader:
 
     def close(self) -> None:
         pass
+
+
+class LetterShelf(Shelf):
+    """A shelf whose rows also have the letters of their text, as a list."""
+
+    def read(self, slice_: Slice, options: ReadOptions) -> LetterReader:
+        content = self._content(str(slice_.payload["stream"]))
+        whole = (int(str(slice_.payload["start"])), int(str(slice_.payload["stop"])))
+        return LetterReader(slice_, content, [whole], options)
+
+
+class LetterReader(ShelfReader):
+    """The same rows with one more column."""
+
+    schema = SCHEMA.append(pa.field("letters", pa.list_(pa.string())))
+
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        for batch in super().__iter__():
+            letters = pa.array([list(text) for text in batch.column("text").to_pylist()], pa.list_(pa.string()))
+            yield pa.RecordBatch.from_arrays([*batch.columns, letters], schema=self.schema)
