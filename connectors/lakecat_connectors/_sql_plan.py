@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from lakecat.connector import Cursor, Nulls, ReadOptions, Slice, StreamRequest, StreamState
-from lakecat.errors import ConfigError, SourceError
+from lakecat.errors import ConfigError, SourceChangedError, SourceError, Where
 from lakecat.types import Json, Position, WriteMode
 from lakecat_connectors._sql_cursor import Scale
 from lakecat_connectors._sql_edge import MAX_HASHES, Edge, gather
@@ -279,6 +279,8 @@ class Incremental:
         parts = self._parts(reached, window)
         known = None if reached is None or reached.edge is None else reached.edge
         payload = _payload(self._asked, parts)
+        if left.edge is not None and not bounds.open_top:
+            payload["edge"] = self._edge_window(left.edge.low, left.cursor, closed=left.closed).to_json()
         if known is not None and known.hashes:
             payload |= {"known": list(known.hashes), "identity": list(known.columns)}
         before = None if reached is None else reached.to_position().value
@@ -343,15 +345,11 @@ class Incremental:
         return known if self._scale.number(known) > self._scale.number(low) else low
 
     def _edge(self, low: str | None, high: str | None, *, closed: bool, columns: Sequence[str] | None = None) -> Edge:
-        names = tuple(columns or self._identity())
-        found = [self._asked.table.column(name) or self._source.identity_type(name) for name in names]
-        there = [column for column in found if column is not None]
-        if len(there) < len(names):
-            raise SourceError(
-                f"{self._asked.name} has lost a column by which the last rows read are known again",
-                hint="use mode: merge with key:, or load into another target",
-            )
-        window = Window(
+        window = self._edge_window(low, high, closed=closed)
+        return _read_edge(self._source, self._asked, window, columns or self._identity())
+
+    def _edge_window(self, low: str | None, high: str | None, *, closed: bool) -> Window:
+        return Window(
             column=self._column.name,
             low=low,
             high=high,
@@ -359,8 +357,6 @@ class Incremental:
             nulls=self._nulls,
             only_nulls=low is None and high is None,
         )
-        with closing(self._source.rows(self._asked.scan(window, there), ReadOptions())) as rows:
-            return gather(rows, low, names)
 
     def _identity(self) -> tuple[str, ...]:
         """What tells rows apart: the key and the cursor; all columns where there is no key."""
@@ -378,8 +374,45 @@ class Incremental:
             )
 
 
+def refuse_grown(source: SqlSource, asked: Asked, slice_: Slice) -> None:
+    """For a slice that another instance planned, in another snapshot: whether its upper edge holds the same rows.
+
+    Raises SourceChangedError.
+    """
+    window = slice_.payload.get("edge")
+    if not isinstance(window, dict) or slice_.position is None:
+        return
+    reached = Reached.of(slice_.position, str(slice_.position.value["column"]))
+    if reached is None or reached.edge is None:
+        return
+    now = _read_edge(source, asked, Window.from_json(window), reached.edge.columns)
+    if now != reached.edge:
+        raise SourceChangedError(
+            f"{asked.name} has other rows at the end of this slice than when it was planned",
+            where=Where(asked.table.uri),
+            hint="plan it again",
+        )
+
+
+def _read_edge(source: SqlSource, asked: Asked, window: Window, columns: Sequence[str]) -> Edge:
+    found = [asked.table.column(name) or source.identity_type(name) for name in columns]
+    there = [column for column in found if column is not None]
+    if len(there) < len(columns):
+        raise SourceError(
+            f"{asked.name} has lost a column by which the last rows read are known again",
+            where=Where(asked.table.uri),
+            hint="use mode: merge with key:, or load into another target",
+        )
+    with closing(source.rows(asked.scan(window, there), ReadOptions())) as rows:
+        return gather(rows, window.low, columns)
+
+
 def _payload(asked: Asked, parts: Sequence[Mapping[str, Json]]) -> dict[str, Json]:
-    return {"stream": asked.name, "parts": [dict(part) for part in parts]}
+    return {
+        "stream": asked.name,
+        "options": asked.options.model_dump(mode="json", exclude_unset=True),
+        "parts": [dict(part) for part in parts],
+    }
 
 
 def _digest(name: str, before: Mapping[str, Json] | None, what: str) -> str:

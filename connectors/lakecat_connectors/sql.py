@@ -24,7 +24,7 @@ from lakecat.errors import ConfigError, SourceChangedError, SourceError, UsageEr
 from lakecat.types import Json, SourceRead
 from lakecat_connectors._sql_edge import Known
 from lakecat_connectors._sql_options import SqlOptions, connection_options, parse_options, stream_options
-from lakecat_connectors._sql_plan import Asked, plan
+from lakecat_connectors._sql_plan import Asked, plan, refuse_grown
 from lakecat_connectors._sql_registry import open_source
 from lakecat_connectors._sql_source import Column, Relation, Scan, SqlSource, Table, Window, cursor_kind
 
@@ -63,7 +63,9 @@ class Sql:
         with self._lock:
             asked = self._asked.get(name)
         if asked is None:
-            raise UsageError("a slice is read by the connector that planned it")
+            own = slice_.payload["options"]
+            asked = self._ask(StreamRequest(name=name, options=own if isinstance(own, dict) else {}))
+            refuse_grown(self._source, asked, slice_)
         return SqlReader(self._source, asked, slice_, options)
 
     def close(self) -> None:

@@ -15,7 +15,6 @@ from fault_proxy import Proxy
 from lakecat.connector import ConnectorContext, Cursor, ReadOptions, StreamRequest
 from lakecat.errors import (
     ConfigError,
-    LakecatError,
     SourceAccessError,
     SourceChangedError,
     SourceError,
@@ -357,9 +356,17 @@ def test_what_is_closed_leaves_no_connection(pg, pg_project) -> None:
     pytest.fail("connections are left")
 
 
-def test_a_slice_is_read_by_the_connector_that_planned_it(pg, pg_project) -> None:
-    fill(pg, 1)
+@pytest.mark.parametrize(("cursor", "grown"), [(Cursor(column="id"), False), (Cursor(column="id", lag=5), True)])
+def test_another_instance_reads_a_slice_only_as_it_was_planned(pg, pg_project, cursor, grown) -> None:
+    fill(pg, 10)
     one, other = open_source(pg_project), open_source(pg_project)
-    with pytest.raises(LakecatError, match="that planned it"):
-        other.read(planned(one), ReadOptions())
+    slice_ = planned(one, cursor)
     one.close()
+    if grown:
+        pg.execute("UPDATE t SET id = -1 WHERE id = 8")
+        with pytest.raises(SourceChangedError, match="plan it again"):
+            other.read(slice_, ReadOptions())
+    else:
+        pg.execute("INSERT INTO t VALUES (11, '')")
+        assert sum(batch.num_rows for batch in other.read(slice_, ReadOptions())) == 10
+    other.close()
