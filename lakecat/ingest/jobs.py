@@ -33,11 +33,15 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class PlannedSlice:
-    """What one commit of a run would read; ``bytes`` as far as the connector knows them."""
+    """What one commit of a run would read; ``bytes`` as far as the connector knows them.
+
+    ``gone`` files were loaded once and are no longer there.
+    """
 
     key: str
     files: tuple[str, ...]
     bytes: int | None
+    gone: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +94,10 @@ def _planned(services: Services, stream: StreamJob, connector: Connector) -> Str
         target=stream.target,
         mode=stream.mode,
         table_exists=current_state(services, stream.target) is not None,
-        slices=tuple(PlannedSlice(s.key, tuple(f.uri for f in s.files), s.estimated_bytes) for s in known),
+        slices=tuple(
+            PlannedSlice(s.key, tuple(f.uri for f in s.files), s.estimated_bytes, tuple(f.uri for f in s.gone))
+            for s in known
+        ),
         open_ended=open_ended,
         problem=problem,
         lists=datasets_of(stream)[1:],

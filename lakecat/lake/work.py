@@ -257,7 +257,9 @@ def _stream_reason(plan: StreamPlan) -> str:
     commits = len(plan.slices)
     many = "at least " if plan.open_ended else ""
     slices = f"{many}{commits} new slice{'' if commits == 1 else 's'}"
-    what = f"{files} new file{'' if files == 1 else 's'}" if files else slices
+    gone = sum(len(item.gone) for item in plan.slices)
+    what = f"{files} new file{'' if files == 1 else 's'}" if files or gone else slices
+    what += f" and {gone} gone" if gone else ""
     return f"{what} in {many}{commits} commit{'' if commits == 1 else 's'}, {plan.mode.value}" + (
         "" if plan.table_exists else ", new table"
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from lakecat.errors import ConfigError, ParseError, SchemaError, SourceError
+from lakecat.ingest import plan_job
 from lakecat.types import DatasetName
 
 ORDERS = DatasetName.parse("raw.orders")
@@ -73,6 +74,8 @@ def test_a_file_that_is_gone_is_noted_once(project) -> None:
     project.run(job)
     before = project.catalog.dataset(ORDERS).latest
     gone.unlink()
+    (planned,) = plan_job(project.services, job).streams
+    assert [(slice_.files, slice_.gone) for slice_ in planned.slices] == [((), (f"file://{gone}",))]
     (result,) = project.run(job)
     assert (result.gone, result.version, result.rows) == ((f"file://{gone}",), None, 0)
     assert project.catalog.dataset(ORDERS).latest == before
