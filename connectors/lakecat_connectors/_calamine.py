@@ -33,8 +33,9 @@ class CalamineBook:
             ) from err
         except (self._calamine.CalamineError, OSError, ValueError) as err:
             raise self._damaged(err) from err
-        sheets = [item for item in self._book.sheets_metadata if item.typ.name == "WorkSheet"]
-        self.sheets = tuple(SheetInfo(item.name, item.visible.name == "Visible") for item in sheets)
+        kind, seen = self._calamine.SheetTypeEnum.WorkSheet, self._calamine.SheetVisibleEnum.Visible
+        sheets = [item for item in self._book.sheets_metadata if item.typ == kind]
+        self.sheets = tuple(SheetInfo(item.name, item.visible == seen) for item in sheets)
 
     def close(self) -> None:
         """Close the file."""

@@ -187,6 +187,8 @@ class JsonLinesReader:
         return lines(chunks, shown)
 
     def _batch(self, item: _File, rows: list[Row]) -> pa.RecordBatch:
+        if not self._columns:
+            raise ParseError("none of its records has a key", where=Where(item.file.shown))
         arrays = []
         for column in self._columns:
             key = item.keys.get(fold(column.name))

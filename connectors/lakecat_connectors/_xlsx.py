@@ -25,7 +25,7 @@ _CHUNK: Final = 1 << 20
 _MAX_ROW, _MAX_COLUMN = 1_048_576, 16_384
 _REFERENCE: Final = re.compile(r"([A-Z]{1,3})(\d{1,7})")
 _ESCAPED: Final = re.compile(r"_x([0-9A-Fa-f]{4})_")
-_WHOLE: Final = re.compile(r"-?\d{1,400}")
+_WHOLE: Final = re.compile(r"-?\d{1,38}")
 
 
 @dataclass(frozen=True, slots=True)

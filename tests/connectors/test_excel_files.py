@@ -257,3 +257,36 @@ def test_what_openpyxl_writes(tmp_path: Path, load) -> None:
         },
         {"n": None, "d": None, "t": None, "s": " x ", "b": None},
     ]
+
+
+def spreadsheet(path: Path, rows: str) -> None:
+    """An OpenDocument file written by hand."""
+    spaces = " ".join(
+        f'xmlns:{name}="urn:oasis:names:tc:opendocument:xmlns:{name}:1.0"' for name in ("office", "table", "text")
+    )
+    table = f'<table:table table:name="T">{rows}</table:table>'
+    with zipfile.ZipFile(path, "w") as package:
+        package.writestr("mimetype", "application/vnd.oasis.opendocument.spreadsheet")
+        package.writestr("META-INF/manifest.xml", "<manifest/>")
+        package.writestr(
+            "content.xml",
+            f"<office:document-content {spaces}><office:body><office:spreadsheet>{table}"
+            "</office:spreadsheet></office:body></office:document-content>",
+        )
+
+
+def test_opendocument(tmp_path: Path, load) -> None:
+    pytest.importorskip("python_calamine", reason="the excel extra is not installed")
+    text_cell = "<table:table-cell office:value-type='string'><text:p>{}</text:p></table:table-cell>"
+    header = "".join(text_cell.format(name) for name in "nds")
+    spreadsheet(
+        tmp_path / "a.ods",
+        "<table:table-row><table:table-cell/></table:table-row>"
+        f"<table:table-row><table:table-cell/>{header}</table:table-row>"
+        "<table:table-row><table:table-cell/><table:table-cell office:value-type='float' office:value='2'/>"
+        "<table:table-cell office:value-type='date' office:date-value='2020-01-02'/>"
+        f"{text_cell.format('x')}</table:table-row>",
+    )
+    got = load("a.ods")
+    assert got.types == {"n": "int64", "d": "date32[day]", "s": "string"}
+    assert got.rows == [{"n": 2, "d": dt.date(2020, 1, 2), "s": "x"}]
