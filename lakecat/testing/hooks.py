@@ -28,7 +28,7 @@ class ConnectorHooks:
     storage: ClassVar[Mapping[str, str]] = {}
     """``ConnectorContext.storage``."""
 
-    notices_unchanged: ClassVar[bool] = True
+    notices_unchanged: ClassVar[bool] = False
     """Whether a request for the whole source (mode replace) gives nothing while the source is as it was."""
 
     seeds: ClassVar[int] = 4

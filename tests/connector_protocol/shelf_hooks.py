@@ -16,7 +16,6 @@ from lakecat.types import Json
 
 class ShelfSuite(ConnectorSuite):
     connector: ClassVar[type[Any]] = shelf_connector.Shelf
-    notices_unchanged = False
 
     def options(self, root: Path) -> Mapping[str, Json]:
         return {"folder": ".", "splits": 3}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +10,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import desk_connector as desk
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -32,14 +31,10 @@ from lakecat.testing import ConnectorSuite
 from lakecat.testing.lab import Landing, MemoryState, counted, read
 from lakecat.types import Json, Position, WriteMode
 
-sys.path.insert(0, str(Path(__file__).parent))
-desk = importlib.import_module("desk_connector")
-
 
 class DeskSuite(ConnectorSuite):
     connector = desk.Desk
     secrets = {"env:TOKEN": "s3cret-token"}  # noqa: RUF012 - as an author writes it
-    notices_unchanged = False
 
     def options(self, root: Path) -> Mapping[str, Json]:
         return {"folder": ".", "token": "env:TOKEN"}

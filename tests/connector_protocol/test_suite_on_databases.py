@@ -82,14 +82,11 @@ class SqlSuite(ConnectorSuite):
 
 
 class TestSqlite(SqlSuite):
-    notices_unchanged = False
-
     def url(self, root: Path) -> URL:
         return URL.create("sqlite", database=str(root / "shop.db"))
 
 
 class TestPostgres(SqlSuite):
-    notices_unchanged = False
     server: URL
 
     @pytest.fixture(autouse=True)

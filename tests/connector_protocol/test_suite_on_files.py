@@ -24,6 +24,7 @@ def some(first: int, count: int) -> list[dict[str, Any]]:
 
 class FilesSuite(ConnectorSuite):
     connector = Files
+    notices_unchanged = True
     suffix = ""
 
     def options(self, root: Path) -> Mapping[str, Json]:
