@@ -1,8 +1,8 @@
 """Planning where nearly everything is loaded: ``--files`` local files in the ledger (SQLite), 10 new ones.
 
 What is timed is ``ingest.plan_job``, in a process of its own: it lists the folders, asks the ledger of every file,
-finds the new ones, and looks for files that are gone. Memory is the process's peak, and how much planning raised it. What no
-planning can beat is printed beside it: ``os.scandir`` with a ``stat`` of every file.
+finds the new ones, and looks for files that are gone. Memory is the process's peak, and how much planning raised it.
+What no planning can beat is printed beside it: ``os.scandir`` with a ``stat`` of every file.
 
 Run: ``python benchmarks/many_files.py [--files 100000] [--folder DIR]``. It fails beyond ``--limit`` CPU seconds (5)
 for each 100,000 files: planning is one thread, so on an idle machine they are seconds.

@@ -251,6 +251,15 @@ def castable(source: pa.DataType, target: pa.DataType, *, declared: bool) -> boo
 
 def exact(values: pa.Array, column: Column, shown: str) -> pa.Array:
     """The values in the column's type. Raises ParseError when the type or a value is not to be had in it exactly."""
+    try:
+        values.validate(full=True)  # readers of Parquet, ORC and Arrow take any bytes for text
+    except pa.ArrowInvalid as err:
+        text = "UTF8" in str(err)
+        raise ParseError(
+            "holds text that is not UTF-8" if text else f"is damaged ({str(err)[:80]})",
+            where=Where(shown, column=column.name),
+            hint="whoever writes the file must write such bytes as binary" if text else "get the file again",
+        ) from err
     if values.type == column.type:
         return values
     where = Where(shown, column=column.name)

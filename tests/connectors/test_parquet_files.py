@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from lakecat.errors import ParseError
+from lakecat.errors import ParseError, Where
 
 
 def test_values_and_types_come_as_they_are(tmp_path: Path, load) -> None:
@@ -110,3 +110,13 @@ def test_batches_are_bounded(tmp_path: Path, connectors, ledger_type) -> None:
     sizes = [batch.nbytes for batch in reader]
     assert sum(sizes) >= 200_000_000
     assert max(sizes) < 64 << 20
+
+
+def test_text_that_is_not_utf8_is_refused(tmp_path: Path, load) -> None:
+    offsets, data = pa.array([0, 1, 2], pa.int32()).buffers()[1], pa.py_buffer(b"a\xff")
+    broken = pa.Array.from_buffers(pa.string(), 2, [None, offsets, data])
+    for name, values in {"plain": broken, "nested": pa.ListArray.from_arrays([0, 1, 2], broken)}.items():
+        pq.write_table(pa.table({"ok": [1, 2], "text": values}), tmp_path / f"{name}.parquet")
+        with pytest.raises(ParseError, match="not UTF-8") as error:
+            load(f"{name}.parquet")
+        assert error.value.where == Where(str(tmp_path / f"{name}.parquet"), column="text")
