@@ -12,8 +12,9 @@ from typing import Any, Final
 
 from fsspec.core import url_to_fs
 
-from lakecat.errors import ConfigError, SourceChangedError, SourceError, Where
+from lakecat.errors import ConfigError, LakecatError, SourceChangedError, SourceError, Where
 from lakecat.types import FileVersion, Json
+from lakecat_connectors._http_files import HttpFiles
 from lakecat_connectors._periods import has_time, newest, without_times
 from lakecat_connectors._walking import (
     MissingError,
@@ -25,7 +26,7 @@ from lakecat_connectors._walking import (
     s3_files,
 )
 
-_PROTOCOLS: Final = ("file", "s3", "gs", "gcs", "az", "abfs", "abfss", "memory")
+_PROTOCOLS: Final = ("file", "s3", "gs", "gcs", "az", "abfs", "abfss", "http", "https", "memory")
 _COPY_BYTES: Final = 4 << 20
 
 
@@ -47,13 +48,18 @@ class Listing:
         *,
         base: str,
         storage: Mapping[str, str],
+        allow_private: bool = False,
         since: timedelta | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         """Check the URLs. ``since``: only so old periods of a path with times are listed.
 
+        ``allow_private``: http(s) URLs may lead into private networks.
+
         Raises ConfigError for a scheme that is not supported.
         """
+        self._allow_private = allow_private
+        self._http: HttpFiles | None = None
         self._since = since
         self._clock = clock
         self._patterns: list[re.Pattern[str]] = []
@@ -131,6 +137,8 @@ class Listing:
             return _remote(filesystem, filesystem.info(path))
         except FileNotFoundError as err:
             raise SourceChangedError("the file is gone", where=Where(shown(uri))) from err
+        except LakecatError:
+            raise
         except Exception as err:  # every fsspec driver has exceptions of its own
             raise _unreadable(uri, err) from err
 
@@ -146,6 +154,8 @@ class Listing:
                     sink.write(data)
         except FileNotFoundError as err:
             raise SourceChangedError("the file is gone", where=Where(listed.shown)) from err
+        except LakecatError:
+            raise
         except Exception as err:  # every fsspec driver has exceptions of its own
             raise _unreadable(listed.version.uri, err) from err
         return target
@@ -160,6 +170,9 @@ class Listing:
 
     def _filesystem(self, url: str) -> tuple[Any, str]:
         scheme = url.partition("://")[0]
+        if scheme in ("http", "https"):
+            self._http = self._http or HttpFiles(allow_private=self._allow_private)
+            return self._http, url
         options = s3_options(self._storage) if scheme == "s3" else {}
         try:
             filesystem, path = url_to_fs(url, **options)
@@ -180,13 +193,13 @@ class Listing:
             raise MissingError(
                 "no such file", where=Where(url), hint="mend path: in the job, or deliver the file"
             ) from err
-        except SourceError:
+        except LakecatError:
             raise
         except Exception as err:  # every fsspec driver has exceptions of its own
             raise _unreadable(url, err) from err
 
     def _infos(self, filesystem: Any, url: str, path: str) -> Iterable[Mapping[str, Any]]:
-        if not has_magic(path):
+        if not has_magic(path) or url.startswith(("http://", "https://")):  # whose ? is no wildcard
             info = filesystem.info(path)
             if info["type"] != "file":
                 raise is_folder(url)

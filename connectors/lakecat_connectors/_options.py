@@ -100,6 +100,7 @@ class FilesOptions(BaseModel):
     attribute_prefix: str = ""
     sheet: str | int | None = None
     range: str | None = None
+    allow_private: bool = False
 
     @property
     def paths(self) -> tuple[str, ...]:

@@ -58,6 +58,7 @@ class Files:
             parsed.paths,
             base=str(context.root),
             storage=context.storage,
+            allow_private=parsed.allow_private,
             since=None if parsed.since is None else parse_span(parsed.since),
             clock=context.clock,
         )
