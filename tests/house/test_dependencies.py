@@ -12,7 +12,7 @@ MODULES = {"pyyaml": "yaml", "pydantic-core": "pydantic_core"}
 # Used without an import of ours: drivers and filesystems that libraries load by name, data files.
 BY_NAME = {"boto3", "s3fs", "psycopg", "pymysql", "tzdata", "zstandard"}
 # Come with what is declared, and are part of its interface.
-COME_WITH = {"pydantic_core": "pydantic"}
+COME_WITH = {"pydantic_core": "pydantic", "botocore": "boto3"}
 
 
 def declared() -> set[str]:
