@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lakecat.errors import ParseError
-from lakecat_connectors._records import Dialect
+from lakecat_connectors._records import Cutter, Dialect
 from lakecat_connectors._salvage import SalvagingCutter
 
 DECLARED = {"a": pa.int64()}
@@ -84,14 +84,39 @@ def test_where_a_file_is_cut_into_chunks_makes_no_difference(parts: list[bytes],
         )
         return b"".join(block.data for block in blocks), aside
 
-    def pieces() -> Iterator[bytes]:
-        at = number = 0
-        while at < len(text):
-            size = sizes[number % len(sizes)]
-            yield text[at : at + size]
-            at, number = at + size, number + 1
+    assert salvaged(chunks_of(text, sizes)) == salvaged(iter([text]))
 
-    assert salvaged(pieces()) == salvaged(iter([text]))
+
+@given(
+    text=st.text('ab,"\n\r\\\0', max_size=60).map(str.encode),
+    sizes=st.lists(st.integers(1, 30), min_size=1, max_size=6),
+    dialect=st.sampled_from([Dialect(",", '"', None), Dialect(",", '"', "\\"), Dialect(",", None, None)]),
+)
+@settings(max_examples=400, deadline=None)
+def test_every_byte_is_in_one_block_or_set_aside(text: bytes, sizes: list[int], dialect: Dialect) -> None:
+    whole = b"h\n" + text
+    aside: list[tuple[int, bytes]] = []
+    cutter = SalvagingCutter(
+        dialect, "f", set_aside=lambda data, error: aside.append((error.where.line, data)), header=False
+    )
+    blocks = [(block.line, block.data) for block in cutter.blocks(chunks_of(whole, sizes))]
+    found = b"".join(data for _, data in sorted([*blocks, *aside], key=lambda piece: piece[0]))
+    assert found == (whole if whole[-1:] in (b"\n", b"\r") else whole + b"\n")
+    try:
+        sound = [block.data for block in Cutter(dialect, "f").blocks(chunks_of(whole, sizes))]
+    except ParseError:
+        assert aside
+    else:
+        assert b"".join(sound) == found
+        assert not aside
+
+
+def chunks_of(text: bytes, sizes: list[int]) -> Iterator[bytes]:
+    at = number = 0
+    while at < len(text):
+        size = sizes[number % len(sizes)]
+        yield text[at : at + size]
+        at, number = at + size, number + 1
 
 
 JSON_DAMAGED = (
