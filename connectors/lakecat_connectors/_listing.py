@@ -16,6 +16,7 @@ from lakecat.errors import ConfigError, LakecatError, SourceChangedError, Source
 from lakecat.types import FileVersion, Json
 from lakecat_connectors._http_files import HttpFiles
 from lakecat_connectors._periods import has_time, newest, without_times
+from lakecat_connectors._sftp_files import Login, SftpFiles, sftp_path
 from lakecat_connectors._walking import (
     MissingError,
     has_magic,
@@ -26,7 +27,7 @@ from lakecat_connectors._walking import (
     s3_files,
 )
 
-_PROTOCOLS: Final = ("file", "s3", "gs", "gcs", "az", "abfs", "abfss", "http", "https", "memory")
+_PROTOCOLS: Final = ("file", "s3", "gs", "gcs", "az", "abfs", "abfss", "http", "https", "sftp", "memory")
 _COPY_BYTES: Final = 4 << 20
 
 
@@ -49,17 +50,20 @@ class Listing:
         base: str,
         storage: Mapping[str, str],
         allow_private: bool = False,
+        login: Login | None = None,
         since: timedelta | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         """Check the URLs. ``since``: only so old periods of a path with times are listed.
 
-        ``allow_private``: http(s) URLs may lead into private networks.
+        ``allow_private``: http(s) URLs may lead into private networks. ``login``: how to log in to sftp servers.
 
         Raises ConfigError for a scheme that is not supported.
         """
         self._allow_private = allow_private
         self._http: HttpFiles | None = None
+        self._login = login or Login(root=Path(base), secret=_no_secret)
+        self._servers: dict[str, SftpFiles] = {}
         self._since = since
         self._clock = clock
         self._patterns: list[re.Pattern[str]] = []
@@ -160,6 +164,12 @@ class Listing:
             raise _unreadable(listed.version.uri, err) from err
         return target
 
+    def close(self) -> None:
+        """Close what connections there are; safe to call twice."""
+        servers, self._servers = self._servers, {}
+        for server in servers.values():
+            server.close()
+
     def _local_pattern(self, path: str) -> str | None:
         scheme, separator, rest = path.partition("://")
         if not separator:
@@ -173,6 +183,11 @@ class Listing:
         if scheme in ("http", "https"):
             self._http = self._http or HttpFiles(allow_private=self._allow_private)
             return self._http, url
+        if scheme == "sftp":
+            server = url.removeprefix("sftp://").partition("/")[0]
+            if server not in self._servers:
+                self._servers[server] = SftpFiles(url, self._login)
+            return self._servers[server], sftp_path(url)
         options = s3_options(self._storage) if scheme == "s3" else {}
         try:
             filesystem, path = url_to_fs(url, **options)
@@ -213,6 +228,10 @@ class Listing:
         listed = _remote(filesystem, info)
         known = listed.version.etag or listed.version.mtime
         return listed if known else _remote(filesystem, filesystem.info(info["name"]))
+
+
+def _no_secret(_reference: str) -> str:
+    raise ConfigError("files connector: no secrets are to be had here")
 
 
 def shown(uri: str) -> str:

@@ -62,6 +62,25 @@ class EventsOptions(BaseModel):
     wait: int = Field(default=1, ge=0, le=20)
 
 
+class SftpLogin(BaseModel):
+    """How to log in to an sftp server; password and passphrase by reference."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    user: str | None = None
+    password: str | None = None
+    key_file: str | None = None
+    passphrase: str | None = None
+    known_hosts: str | None = None
+
+    @field_validator("password", "passphrase")
+    @classmethod
+    def _by_reference(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("env:", "file:")):
+            raise ValueError("must be a reference: env:NAME or file:PATH")
+        return value
+
+
 class FilesOptions(BaseModel):
     """What a job may say to the files connector; the defaults are RFC 4180 CSV in UTF-8."""
 
@@ -101,6 +120,7 @@ class FilesOptions(BaseModel):
     sheet: str | int | None = None
     range: str | None = None
     allow_private: bool = False
+    sftp: SftpLogin | None = None
 
     @property
     def paths(self) -> tuple[str, ...]:

@@ -33,6 +33,7 @@ from lakecat_connectors._news import news
 from lakecat_connectors._options import FilesOptions, Format, file_archive, file_format, parse_options
 from lakecat_connectors._periods import parse_span
 from lakecat_connectors._rejects import Rejects, to_table
+from lakecat_connectors._sftp_files import Login
 from lakecat_connectors._worker import Worker, dismiss, hire
 
 _FINGERPRINT = "files"
@@ -59,6 +60,7 @@ class Files:
             base=str(context.root),
             storage=context.storage,
             allow_private=parsed.allow_private,
+            login=_login(parsed, context),
             since=None if parsed.since is None else parse_span(parsed.since),
             clock=context.clock,
         )
@@ -110,6 +112,7 @@ class Files:
 
     def close(self) -> None:
         """Give the parser process back, for the next connector of this process, and the queue what was not loaded."""
+        self._listing.close()
         if self._queue is not None:
             self._queue.close()
         if self._worker is not None:
@@ -264,6 +267,11 @@ class FilesReader:
         folder, self._folder = self._folder, None
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _login(options: FilesOptions, context: ConnectorContext) -> Login:
+    said = {} if options.sftp is None else options.sftp.model_dump()
+    return Login(root=context.root, secret=context.secret, **said)
 
 
 def _one_format(options: FilesOptions, listed: Sequence[Listed]) -> Format:
