@@ -78,10 +78,9 @@ def server(tmp_path: Path, host_key: Any) -> Iterator[str]:
     (Folder.root / "in").mkdir(parents=True)
     transports: list[Any] = []
     listener = socket.create_server(("127.0.0.1", 0))
-    place = f"127.0.0.1:{listener.getsockname()[1]}"
-    (tmp_path / "known").write_text(
-        f"[127.0.0.1]:{place.partition(':')[2]} {host_key.get_name()} {host_key.get_base64()}\n"
-    )
+    port = listener.getsockname()[1]
+    line = f"[127.0.0.1]:{port} {host_key.get_name()} {host_key.get_base64()}\n"
+    (tmp_path / "known").write_text(line)
 
     def serve() -> None:
         while True:
@@ -156,6 +155,6 @@ def test_a_server_that_is_not_known_is_refused(tmp_path: Path, server: str, ledg
 
 def test_passwords_come_by_reference(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="reference"):
-        opened(tmp_path, "sftp://me@h/a.csv", password="secret")
+        Files.open({"path": "sftp://me@h/a.csv", "sftp": {"password": "secret"}}, ConnectorContext(root=tmp_path))
     with pytest.raises(ConfigError, match="credentials"):
         opened(tmp_path, "sftp://me:secret@h/a.csv")
