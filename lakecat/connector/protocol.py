@@ -109,7 +109,7 @@ class Slice:
     ``splits`` are parts that can be read at the same time, each by a reader of its own: ``read`` of the slice with
     one split reads that part only; with all of them, or none, everything. A slice that has splits knows its position.
     ``uri`` is what lineage calls the source.
-    ``gone`` are files that were loaded once and are no longer there.
+    ``gone`` are files that were loaded once and are no longer there; a slice of nothing else is not read.
     """
 
     key: str
@@ -133,7 +133,7 @@ class StreamState(Protocol):
         """Those of the file versions that a commit already holds."""
 
     def ledger(self) -> Iterator[FileVersion]:
-        """The newest loaded version of every file, by URI in the order of their UTF-8 bytes; files gone are left out.
+        """The newest loaded version of every file, in no particular order; files that are gone are left out.
 
         Comes in pages: memory does not grow with the number of files.
         """
