@@ -179,7 +179,7 @@ def as_text(value: Any) -> str:
         return str(value)
     if isinstance(value, bytes):
         raise MisfitError("bytes are no text")
-    if isinstance(value, float) and not math.isfinite(value):
+    if type(value) is int or (isinstance(value, float) and not math.isfinite(value)):
         return str(value)
     return as_json(value)
 
