@@ -14,7 +14,7 @@ from lakecat_connectors._options import Format, file_archive
 _READERS: Final[Mapping[Format, tuple[str, str]]] = {
     "csv": ("_csv", "CsvReader"),
     "fixed": ("_fixed", "FixedWidthReader"),
-    "jsonl": ("_jsonl", "JsonLinesReader"),
+    "jsonl": ("_jsonl_fast", "FastJsonLinesReader"),
     "json": ("_json", "JsonReader"),
     "parquet": ("_parquet", "ParquetReader"),
     "avro": ("_avro", "AvroReader"),

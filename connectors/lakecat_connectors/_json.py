@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import codecs
 import json
+import re
 from collections.abc import Iterator
 from itertools import chain
 from typing import Final
 
 from lakecat.errors import ParseError, Where
 from lakecat_connectors._faults import excerpt
-from lakecat_connectors._jsonl import JsonLinesReader, lines
+from lakecat_connectors._jsonl import lines
+from lakecat_connectors._jsonl_fast import FastJsonLinesReader
 
 _MAX_VALUE: Final = 64 << 20
+_OPEN_NUMBER: Final = re.compile(r"[-+.eE0-9]*")
 _BLANKS: Final = " \t\r\n"
 # Only finds where values end; each record's text is read again by the strict parser of JSON lines.
 _SCANNER: Final = json.JSONDecoder(strict=False)
@@ -23,7 +26,7 @@ _SCANNER: Final = json.JSONDecoder(strict=False)
 Piece = tuple[int, bytes]
 
 
-class JsonReader(JsonLinesReader):
+class JsonReader(FastJsonLinesReader):
     """Reads one slice of JSON documents; a file with one object on each line is read as JSON lines."""
 
     def _pieces(self, chunks: Iterator[bytes], shown: str) -> Iterator[Piece]:
@@ -177,8 +180,8 @@ class _Document:
             except ValueError:
                 raise self._error("a number has too many digits") from None
             else:
-                # A number may go on in what was not read yet.
-                if end < len(self._text) or self._ended or first in '{["':
+                # A number may go on in what was not read yet: 0 and 0. are the beginning of 0.5.
+                if self._ended or first in '{["' or not _OPEN_NUMBER.fullmatch(self._text, end):
                     start, self._at = self._at, end
                     return start, end
             pending = len(self._text) - self._at

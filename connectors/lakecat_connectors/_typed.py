@@ -272,7 +272,7 @@ def exact(values: pa.Array, column: Column, shown: str) -> pa.Array:
             hint=f"mend the file, or load it into a table whose column {column.name} has that type",
         )
     try:
-        return _cast(values, column.type)
+        return cast(values, column.type)
     except pa.ArrowException as err:
         raise ParseError(
             f"holds a {type_name(values.type)} value that {column.shown} cannot hold exactly ({str(err)[:80]})",
@@ -281,7 +281,7 @@ def exact(values: pa.Array, column: Column, shown: str) -> pa.Array:
         ) from err
 
 
-def _cast(values: pa.Array, kind: pa.DataType) -> pa.Array:
+def cast(values: pa.Array, kind: pa.DataType) -> pa.Array:
     """A checked cast that takes a struct's fields by name, whatever their order; a field not there is NULL."""
     if values.type == kind:
         return values
@@ -290,12 +290,12 @@ def _cast(values: pa.Array, kind: pa.DataType) -> pa.Array:
     if pa.types.is_struct(values.type) and pa.types.is_struct(kind):
         parts = dict(zip((fold(part.name) for part in values.type), values.flatten(), strict=True))
         children = [
-            _cast(parts[fold(part.name)], part.type) if fold(part.name) in parts else pa.nulls(len(values), part.type)
+            cast(parts[fold(part.name)], part.type) if fold(part.name) in parts else pa.nulls(len(values), part.type)
             for part in kind
         ]
         return pa.StructArray.from_arrays(children, fields=list(kind), mask=values.is_null())
     if pa.types.is_list(values.type) and pa.types.is_list(kind):
         offsets = pc.subtract(values.offsets, values.offsets[0])
-        inner = _cast(values.values.slice(values.offsets[0].as_py(), offsets[-1].as_py()), kind.value_type)
+        inner = cast(values.values.slice(values.offsets[0].as_py(), offsets[-1].as_py()), kind.value_type)
         return pa.ListArray.from_arrays(offsets, inner, kind, mask=values.is_null() if values.null_count else None)
     return pc.cast(values, kind, safe=True)

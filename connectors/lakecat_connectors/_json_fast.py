@@ -1,0 +1,208 @@
+"""JSON lines by pyarrow's parser, for as long as nothing in them could be read otherwise than exactly.
+
+Each block of lines is looked over first: numbers that a double may not hold, exponents, lone surrogates, deep nesting,
+bytes that are no text, lines that are no single object. Whatever is in doubt is left to the exact, slow reader.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow import json as pajson
+
+from lakecat.connector.columns import fold
+from lakecat.connector.shapes import MAX_FIELDS
+from lakecat_connectors._typed import leaf_count, wider
+
+MAX_DEPTH: Final = 64
+_LONG_LINE: Final = 512
+_STEPS: Final = np.array([(chr(c) in "[{") - (chr(c) in "]}") for c in range(256)], dtype=np.int8)
+_MAX_LINE: Final = 32 << 20
+# Digits and points become 0, exponent letters e: so a number that is long or has an exponent is found by plain search.
+_NUMBERS: Final = bytes(48 if chr(c) in "0123456789." else 101 if chr(c) in "eE" else 32 for c in range(256))
+_LONG: Final = b"0" * 16
+# pyarrow takes NaN and infinities for numbers, and a whole -0 among fractions for -0.0.
+_SUSPECTS: Final = (b"NaN", b"nan", b"Inf", b"inf", b"-0,", b"-0}", b"-0]", b"-0 ", b"-0\t", b"-0\r")
+_NUMBER: Final = r"[:,\[]\s*(?:-?(?:[0-9.]{16,}|[0-9.]+[eE])|[-+]?[NnIi][aAnN]|-0\s*[,}\]])"
+_CONTROL: Final = re.compile(r"[\x00-\x1f]")
+
+
+class DoubtError(Exception):
+    """The lines are not to be read this way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """Whole lines of a file, the first of them with its number."""
+
+    data: bytes
+    line: int
+    count: int
+
+
+def blocks(chunks: Iterator[bytes]) -> Iterator[Lines]:
+    """The text in blocks of whole lines. Raises DoubtError for a very long line."""
+    carry = b""
+    line = 1
+    for chunk in chunks:
+        whole, feed, rest = (carry + chunk).rpartition(b"\n")
+        carry = rest
+        if len(carry) > _MAX_LINE:
+            raise DoubtError
+        if feed:
+            count = whole.count(b"\n") + 1
+            yield Lines(whole + b"\n", line, count)
+            line += count
+    if carry:
+        yield Lines(carry + b"\n", line, 1)
+
+
+def look_over(block: Lines) -> None:
+    """Raises DoubtError for a block that pyarrow might read otherwise than exactly, or that is in error."""
+    data = block.data
+    view = np.frombuffer(data, dtype=np.uint8)
+    ends = np.flatnonzero(view == 10)
+    starts = np.concatenate((np.zeros(1, dtype=np.int64), ends[:-1] + 1))
+    last = ends - 1 - (view[np.maximum(ends - 1, 0)] == 13)
+    if (last < starts).any() or (view[starts] != 123).any() or (view[last] != 125).any():
+        raise DoubtError
+    if (ends - starts > _LONG_LINE).any() and _depth(view, starts) > MAX_DEPTH:
+        raise DoubtError
+    if b"\\ud" in data or b"\\uD" in data:
+        raise DoubtError
+    if not data.isascii():
+        try:
+            data.decode()
+        except UnicodeDecodeError as err:
+            raise DoubtError from err
+    numbers = data.translate(_NUMBERS)
+    if _LONG in numbers or b"0e" in numbers or any(token in data for token in _SUSPECTS):
+        text = pa.array([data], pa.large_binary()).cast(pa.large_string())
+        if pc.match_substring_regex(text, _NUMBER)[0].as_py():
+            raise DoubtError
+
+
+def _depth(view: npt.NDArray[np.uint8], starts: npt.NDArray[np.int64]) -> int:
+    """How deep the deepest line is nested, brackets in texts counted too."""
+    steps = _STEPS[view].astype(np.int32)
+    levels = np.cumsum(steps, dtype=np.int32)
+    return int((np.maximum.reduceat(levels, starts) - (levels[starts] - steps[starts])).max())
+
+
+def parse(block: Lines, known: pa.Schema | None, *, strict: bool = False) -> pa.Table:
+    """The rows. ``known``: types that are not to be guessed; ``strict``: and there are no other fields.
+
+    Raises DoubtError.
+    """
+    options = pajson.ParseOptions(
+        explicit_schema=known,
+        unexpected_field_behavior="error" if strict else "infer",
+    )
+    read = pajson.ReadOptions(use_threads=False, block_size=len(block.data) + 1)
+    try:
+        table = pajson.read_json(pa.BufferReader(block.data), read_options=read, parse_options=options)
+    except (pa.ArrowException, OverflowError) as err:
+        raise DoubtError from err
+    if table.num_rows != block.count:
+        raise DoubtError
+    return table
+
+
+def observed(block: Lines, natural: pa.Schema | None) -> tuple[pa.Schema, pa.Table]:
+    """The schema of all blocks so far, and this block's rows. Raises DoubtError."""
+    known = None if natural is None else _explicit(natural)
+    try:
+        table = parse(block, known)
+    except DoubtError:
+        if known is None:
+            raise
+        table = parse(block, None)  # a number that was whole until now
+    found = pa.struct([pa.field(field.name, as_text(field.type)) for field in table.schema])
+    if _has_moments(table.schema):  # texts that look like times stay texts
+        table = parse(block, _explicit(pa.schema(list(found))))
+        if _has_moments(table.schema):
+            raise DoubtError
+    # The order is that of the first appearance: pyarrow puts fields that it was told of first.
+    check(pa.schema(list(found)))
+    if natural is not None:
+        _refuse_spellings(pa.struct(list(natural)), found)
+    both = found if natural is None else wider(pa.struct(list(natural)), found)
+    if both is None:
+        raise DoubtError
+    return pa.schema(list(both)), table
+
+
+def _refuse_spellings(one: pa.DataType, other: pa.DataType) -> None:
+    """Raises DoubtError for a field that two blocks spell in different ways: they are one column."""
+    if pa.types.is_struct(one) and pa.types.is_struct(other):
+        own = {fold(part.name): part for part in one}
+        for part in other:
+            same = own.get(fold(part.name), part)
+            if same.name != part.name:
+                raise DoubtError
+            _refuse_spellings(same.type, part.type)
+    elif pa.types.is_list(one) and pa.types.is_list(other):
+        _refuse_spellings(one.value_type, other.value_type)
+
+
+def check(schema: pa.Schema) -> None:
+    """Raises DoubtError for names and types that the exact reader has to judge."""
+    if sum(leaf_count(field.type) for field in schema) > MAX_FIELDS // 2:
+        raise DoubtError
+    _check(pa.struct(list(schema)), 0)
+
+
+def _check(kind: pa.DataType, depth: int) -> None:
+    if depth > MAX_DEPTH // 2:
+        raise DoubtError
+    if pa.types.is_list(kind):
+        _check(kind.value_type, depth + 1)
+    elif pa.types.is_struct(kind):
+        names = [part.name for part in kind]
+        if not names or len(set(map(fold, names))) != len(names):
+            raise DoubtError
+        if any(not name.strip() or _CONTROL.search(name) for name in names):
+            raise DoubtError
+        for part in kind:
+            _check(part.type, depth + 1)
+    elif kind not in (pa.null(), pa.bool_(), pa.int64(), pa.float64(), pa.string()):
+        raise DoubtError
+
+
+def as_text(kind: pa.DataType) -> pa.DataType:
+    """The type with text where pyarrow saw times."""
+    if pa.types.is_temporal(kind):
+        return pa.string()
+    if pa.types.is_struct(kind):
+        return pa.struct([pa.field(part.name, as_text(part.type)) for part in kind])
+    return pa.list_(as_text(kind.value_type)) if pa.types.is_list(kind) else kind
+
+
+def _has_moments(schema: pa.Schema) -> bool:
+    return any(as_text(field.type) != field.type for field in schema)
+
+
+def _explicit(schema: pa.Schema) -> pa.Schema:
+    """Without what was NULL until now, whose type is still open."""
+    fields = ((field.name, _settled(field.type)) for field in schema)
+    return pa.schema([pa.field(name, kind) for name, kind in fields if kind is not None])
+
+
+def _settled(kind: pa.DataType) -> pa.DataType | None:
+    if pa.types.is_null(kind):
+        return None
+    if pa.types.is_list(kind):
+        item = _settled(kind.value_type)
+        return None if item is None else pa.list_(item)
+    if pa.types.is_struct(kind):
+        parts = [(part.name, _settled(part.type)) for part in kind]
+        settled = [pa.field(name, part) for name, part in parts if part is not None]
+        return pa.struct(settled) if settled else None
+    return kind
