@@ -26,6 +26,7 @@ MAX_EDGE: Final = 2_000
 """How many rows a position can hold: 64 KiB at most."""
 
 _DAY: Final = 86_400
+_KEPT_ROWS: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,7 @@ class Watermark:
     limit: int | None = None
     like: Any = None
     _greatest: Any = None
-    _edge: list[tuple[Any, Mapping[str, object]]] = field(default_factory=list)
+    _edge: list[tuple[Any, Mapping[str, object] | str]] = field(default_factory=list)
     _forgotten: Any = None
     _known: Counter[str] = field(default_factory=Counter)
     _stopped: bool = False
@@ -127,7 +128,7 @@ class Watermark:
         if self._greatest is None:
             return Mark(None, {}, self.mark.commits + 1).position(self.cursor.column)
         low = _less(self._greatest, self.cursor.lag)
-        edge = Counter(_identity(row) for value, row in self._edge if value >= low)
+        edge = Counter(who if isinstance(who, str) else _identity(who) for value, who in self._edge if value >= low)
         if self.mark.cursor is not None and self.mark.cursor >= low and (not self.cursor.lag or self._stopped):
             edge += self._known
         overflow = len(edge) > MAX_EDGE or (self._forgotten is not None and self._forgotten >= low)
@@ -166,7 +167,7 @@ class Watermark:
         if not self._known[name]:
             return False
         self._known[name] -= 1
-        self._edge.append((value, row))
+        self._keep(value, row)
         return True
 
     def _learn(self, value: Any, row: Mapping[str, object], line: int) -> None:
@@ -181,9 +182,13 @@ class Watermark:
                 hint="sort them, or do not say ordered=True",
             )
         if self.cursor.lag or value == self._greatest:
-            self._edge.append((value, row))
+            self._keep(value, row)
         if len(self._edge) > 2 * MAX_EDGE:
             self._shorten()
+
+    def _keep(self, value: Any, row: Mapping[str, object]) -> None:
+        """Remember a row at the edge: a few as they are, which most often never need a name; others by their name."""
+        self._edge.append((value, row if len(self._edge) < _KEPT_ROWS else _identity(row)))
 
     def _shorten(self) -> None:
         low = _less(self._greatest, self.cursor.lag)

@@ -233,6 +233,21 @@ def test_keys_of_one_process_are_found_by_another(tmp_path: Path) -> None:
         suite.test_slice_keys_are_the_same_in_any_process(tmp_path)
 
 
+class Talkative(Broken):
+    """Its streams' addresses hold the password."""
+
+    def discover(self) -> Any:
+        return tuple(replace(one, uri=f"{one.uri}?password=hunter2") for one in super().discover())
+
+
+def test_a_secret_that_is_shown_is_found(tmp_path: Path) -> None:
+    suite = type("Suite", (ShelfSuite,), {"connector": Talkative, "secrets": {"env:PASSWORD": "hunter2"}})()
+    suite.fill(tmp_path)
+    for test in (suite.test_secrets_are_shown_nowhere, suite.test_discovery_is_the_same_each_time):
+        with pytest.raises(AssertionError, match="a secret is shown"):
+            test(tmp_path)
+
+
 def test_the_suite_has_some_twenty_tests_and_each_says_what_it_is_for() -> None:
     tests = {name: test for name, test in vars(ShelfSuite.__mro__[1]).items() if name.startswith("test_")}
     assert len(tests) >= 20
