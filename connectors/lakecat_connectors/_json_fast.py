@@ -1,6 +1,6 @@
 """JSON lines by pyarrow's parser, for as long as nothing in them could be read otherwise than exactly.
 
-Each block of lines is looked over first: numbers that a double may not hold, exponents, lone surrogates, deep nesting,
+Each block of lines is looked over first: numbers that a double may not hold, large exponents, lone surrogates, deep nesting,
 bytes that are no text, lines that are no single object. Whatever is in doubt is left to the exact, slow reader.
 """
 
@@ -30,7 +30,7 @@ _NUMBERS: Final = bytes(48 if chr(c) in "0123456789." else 101 if chr(c) in "eE"
 _LONG: Final = b"0" * 16
 # pyarrow takes NaN and infinities for numbers, and a whole -0 among fractions for -0.0.
 _SUSPECTS: Final = (b"NaN", b"nan", b"Inf", b"inf", b"-0,", b"-0}", b"-0]", b"-0 ", b"-0\t", b"-0\r")
-_NUMBER: Final = r"[:,\[]\s*(?:-?(?:[0-9.]{16,}|[0-9.]+[eE])|[-+]?[NnIi][aAnN]|-0\s*[,}\]])"
+_NUMBER: Final = r"[:,\[]\s*(?:-?(?:[0-9.eE+\-]{16,}|[0-9.]+[eE][-+]?[0-9]{3,})|[-+]?[NnIi][aAnN]|-0\s*[,}\]])"
 _CONTROL: Final = re.compile(r"[\x00-\x1f]")
 
 
