@@ -1,7 +1,7 @@
 """JSON lines by pyarrow's parser, for as long as nothing in them could be read otherwise than exactly.
 
 Each block of lines is looked over first: numbers that a double may not hold, large exponents, lone surrogates, deep
-nesting, bytes that are no text, lines that are no single object. Whatever is in doubt is left to the exact, slow reader.
+nesting, bytes that are no text, lines that are no single object. Whatever is in doubt is left to the exact reader.
 """
 
 from __future__ import annotations
