@@ -1,8 +1,9 @@
 """The rows at the edge of what was read: known again by a hash of what identifies them.
 
 Rows with a cursor that equals the last one read, or that lies within ``lag`` below it, may still get company: they are
-read again at the next run, and those that were there before are dropped. What is remembered of a row is 12 bytes of
-BLAKE2b over its key (else all of its columns) and its cursor, so that a position stays below its limit.
+read again at the next run, and those that were there before are dropped. What is remembered of a row is 8 bytes of
+BLAKE2b over its key (else all of its columns) and its cursor, so that a position stays below its limit. That a new row
+at the edge is taken for one of 5,000 others has a chance of 1 in 3 * 10^15.
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ import pyarrow as pa
 
 from lakecat.types import Json
 
-MAX_HASHES: Final = 2_500
-"""So many hashes of 16 characters stay well below the 64 KiB that a position may have."""
+MAX_HASHES: Final = 5_000
+"""So many hashes are 53 KiB of base64; a position may have 64 KiB."""
 
-_HASH_BYTES: Final = 12
+_HASH_BYTES: Final = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,7 +38,7 @@ class Edge:
     low: str | None
     columns: tuple[str, ...]
     rows: int
-    hashes: tuple[str, ...] | None
+    hashes: tuple[bytes, ...] | None
 
     def to_json(self) -> dict[str, Json]:
         """For the position."""
@@ -45,7 +46,7 @@ class Edge:
             "low": self.low,
             "columns": list(self.columns),
             "rows": self.rows,
-            "hashes": None if self.hashes is None else list(self.hashes),
+            "hashes": None if self.hashes is None else packed(self.hashes),
         }
 
     @classmethod
@@ -56,7 +57,7 @@ class Edge:
             low=value["low"],
             columns=tuple(value["columns"]),
             rows=value["rows"],
-            hashes=None if hashes is None else tuple(hashes),
+            hashes=None if hashes is None else tuple(unpacked(hashes)),
         )
 
     def has_all(self, other: Edge) -> bool:
@@ -66,9 +67,21 @@ class Edge:
         return not Counter(other.hashes) - Counter(self.hashes)
 
 
+def packed(hashes: Sequence[bytes]) -> str:
+    """Hashes as one text."""
+    return base64.b64encode(b"".join(hashes)).decode()
+
+
+def unpacked(text: str) -> list[bytes]:
+    """The hashes that ``packed`` put together."""
+    whole = base64.b64decode(text)
+    return [whole[start : start + _HASH_BYTES] for start in range(0, len(whole), _HASH_BYTES)]
+
+
 def gather(batches: Iterable[pa.RecordBatch], low: str | None, columns: Sequence[str]) -> Edge:
     """The edge of rows that hold ``columns``; hashes are given up beyond :data:`MAX_HASHES`."""
-    rows, found = 0, []
+    rows = 0
+    found: list[bytes] = []
     for batch in batches:
         rows += batch.num_rows
         if rows <= MAX_HASHES:
@@ -80,7 +93,7 @@ def gather(batches: Iterable[pa.RecordBatch], low: str | None, columns: Sequence
 class Known:
     """Rows to drop, each as often as it was there."""
 
-    def __init__(self, hashes: Iterable[str], columns: Sequence[str]) -> None:
+    def __init__(self, hashes: Iterable[bytes], columns: Sequence[str]) -> None:
         self._left = Counter(hashes)
         self._columns = columns
 
@@ -89,26 +102,26 @@ class Known:
         keep = [not self._take(one) for one in row_hashes(batch, self._columns)]
         return batch if all(keep) else batch.filter(pa.array(keep, pa.bool_()))
 
-    def _take(self, one: str) -> bool:
+    def _take(self, one: bytes) -> bool:
         if not self._left[one]:
             return False
         self._left[one] -= 1
         return True
 
 
-def row_hashes(batch: pa.RecordBatch, columns: Sequence[str]) -> list[str]:
+def row_hashes(batch: pa.RecordBatch, columns: Sequence[str]) -> list[bytes]:
     """A hash of each row's values in ``columns``; the same for equal values, however wide their column's type is."""
     values = [batch.column(name).to_pylist() for name in columns]
     return [_hash(row) for row in zip(*values, strict=True)]
 
 
-def _hash(row: Sequence[Any]) -> str:
+def _hash(row: Sequence[Any]) -> bytes:
     digest = hashlib.blake2b(digest_size=_HASH_BYTES)
     for value in row:
         text = _canonical(value).encode("utf-8", "surrogatepass")
         digest.update(f"{len(text)}:".encode())
         digest.update(text)
-    return base64.urlsafe_b64encode(digest.digest()).decode()
+    return digest.digest()
 
 
 def _canonical(value: Any) -> str:

@@ -20,7 +20,7 @@ from lakecat.connector import Cursor, Nulls, ReadOptions, Slice, StreamRequest, 
 from lakecat.errors import ConfigError, SourceChangedError, SourceError, Where
 from lakecat.types import Json, Position, WriteMode
 from lakecat_connectors._sql_cursor import Scale
-from lakecat_connectors._sql_edge import MAX_HASHES, Edge, gather
+from lakecat_connectors._sql_edge import MAX_HASHES, Edge, gather, packed
 from lakecat_connectors._sql_options import StreamOptions
 from lakecat_connectors._sql_source import XMIN, Bounds, Column, Scan, SqlSource, Table, Window
 
@@ -282,7 +282,7 @@ class Incremental:
         if left.edge is not None and not bounds.open_top:
             payload["edge"] = self._edge_window(left.edge.low, left.cursor, closed=left.closed).to_json()
         if known is not None and known.hashes:
-            payload |= {"known": list(known.hashes), "identity": list(known.columns)}
+            payload |= {"known": packed(known.hashes), "identity": list(known.columns)}
         before = None if reached is None else reached.to_position().value
         return Slice(
             key=f"sql:{_digest(self._asked.name, before, json.dumps(window.to_json()))}",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
+from typing import Final
 
 import pyarrow as pa
 
@@ -22,13 +24,14 @@ from lakecat.connector import (
 from lakecat.connector.columns import check_names
 from lakecat.errors import ConfigError, SourceChangedError, SourceError, UsageError, Where
 from lakecat.types import Json, SourceRead
-from lakecat_connectors._sql_edge import Known
+from lakecat_connectors._sql_edge import Known, unpacked
 from lakecat_connectors._sql_options import SqlOptions, connection_options, parse_options, stream_options
 from lakecat_connectors._sql_plan import Asked, plan, refuse_grown
 from lakecat_connectors._sql_registry import open_source
 from lakecat_connectors._sql_source import Column, Relation, Scan, SqlSource, Table, Window, cursor_kind
 
-_SHOWN = 2_000
+_SHOWN: Final = 2_000
+_NAME: Final = re.compile(r'(?:("(?:[^"]|"")+"|[^".][^.]*)\.)?("(?:[^"]|"")+"|[^"].*)')
 
 
 class Sql:
@@ -38,6 +41,7 @@ class Sql:
         self._options = options
         self._source = source
         self._asked: dict[str, Asked] = {}
+        self._found: dict[str, Relation] = {}
         self._lock = threading.Lock()
 
     @classmethod
@@ -48,7 +52,10 @@ class Sql:
 
     def discover(self) -> Sequence[Stream]:
         """The tables and views that ``schemas`` and ``tables`` leave and this user may read. Raises SourceError."""
-        return tuple(_stream(table) for table in self._source.tables(self._options) if self._is_wanted(table))
+        tables = [table for table in self._source.tables(self._options) if self._is_wanted(table)]
+        with self._lock:
+            self._found = {table.relation.shown: table.relation for table in tables}
+        return tuple(map(_stream, tables))
 
     def plan(self, request: StreamRequest, state: StreamState) -> Iterable[Slice]:
         """The windows that are due, one slice each; the whole without a cursor. Raises ConfigError, SourceError."""
@@ -96,9 +103,21 @@ class Sql:
         return Asked(name=name, table=table, columns=columns, options=options, request=request)
 
     def _relation(self, named: str) -> Relation:
-        """``schema.table``; a name without a dot is a table of the default schema."""
-        schema, dot, name = named.partition(".")
-        return Relation(schema, name) if dot else Relation(self._source.default_schema(), schema)
+        """A name as ``discover`` gives it, else ``schema.table``, each in double quotes where it has a dot itself.
+
+        A name without a dot is a table of the default schema. Raises ConfigError.
+        """
+        with self._lock:
+            if (found := self._found.get(named)) is not None:
+                return found
+        match = _NAME.fullmatch(named)
+        if match is None:
+            raise ConfigError(
+                f"sql connector: {named!r} is no name of a table",
+                hint='write schema.table, and names that hold dots in double quotes: "odd.schema".table',
+            )
+        schema, name = (None if part is None else _unquoted(part) for part in match.groups())
+        return Relation(self._source.default_schema() if schema is None else schema, name)
 
 
 class SqlReader:
@@ -187,9 +206,9 @@ class SqlReader:
 
     def _known(self, part: Mapping[str, Json]) -> Known | None:
         hashes, names = self._payload.get("known"), self._payload.get("identity")
-        if not part.get("known") or not isinstance(hashes, list) or not isinstance(names, list):
+        if not part.get("known") or not isinstance(hashes, str) or not isinstance(names, list):
             return None
-        return Known(map(str, hashes), [str(name) for name in names])
+        return Known(unpacked(hashes), [str(name) for name in names])
 
     def _account(self) -> None:
         if (rejected := self._current.rejected) is not None:
@@ -215,6 +234,10 @@ class SqlReader:
             window=Window.from_json(window) if isinstance(window, dict) else None,
             split=split if isinstance(split, dict) else None,
         )
+
+
+def _unquoted(name: str) -> str:
+    return name[1:-1].replace('""', '"') if name.startswith('"') else name
 
 
 def _parts(slice_: Slice) -> Sequence[Mapping[str, Json]]:

@@ -92,29 +92,37 @@ def test_a_lag_finds_what_was_committed_late(pg, landed, pg_connect) -> None:
 
 
 def test_more_rows_at_the_edge_than_are_remembered(pg, landed) -> None:
-    pg.execute("INSERT INTO t (at) SELECT 1 FROM generate_series(1, 3000)")
-    with pytest.raises(SourceError, match=r"3000 rows of public\.t stand at the edge"):
+    pg.execute("INSERT INTO t (at) SELECT 1 FROM generate_series(1, 5001)")
+    with pytest.raises(SourceError, match=r"5001 rows of public\.t stand at the edge"):
         landed.run(asked())
     assert landed.position is None
     merge = asked(mode=WriteMode.MERGE, key=("id",))
-    assert landed.run(merge) == 3000
+    assert landed.run(merge) == 5001
     assert landed.run(merge) == 0
     add(pg, 1)
     landed.run(merge)
-    assert len(landed.keyed) == 3001
+    assert len(landed.keyed) == 5002
+
+
+def test_as_many_rows_at_the_edge_as_are_remembered(pg, landed) -> None:
+    pg.execute("INSERT INTO t (at) SELECT 1 FROM generate_series(1, 4999)")
+    assert landed.run(asked()) == 4999
+    add(pg, 1)
+    assert landed.run(asked()) == 1
+    assert landed.run(asked()) == 0
 
 
 def test_holding_back_the_greatest_value(pg, postgres_url, make_landed, landed) -> None:
     holding = make_landed(postgres_url, edge="hold")
-    pg.execute("INSERT INTO t (at) SELECT 1 FROM generate_series(1, 3000)")
+    pg.execute("INSERT INTO t (at) SELECT 1 FROM generate_series(1, 5001)")
     assert holding.run(asked()) == 0
     add(pg, 2, 2)
-    assert holding.run(asked()) == 3000
+    assert holding.run(asked()) == 5001
     add(pg, 2)
     assert holding.run(asked()) == 0
     add(pg, 3)
     assert holding.run(asked()) == 3
-    assert len({row["id"] for row in holding.rows}) == len(holding.rows) == 3003
+    assert len({row["id"] for row in holding.rows}) == len(holding.rows) == 5004
 
 
 @pytest.mark.parametrize("mode", [WriteMode.APPEND, WriteMode.MERGE])

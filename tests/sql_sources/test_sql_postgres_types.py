@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+from contextlib import closing
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from uuid import UUID
@@ -14,7 +15,10 @@ import psycopg
 import pyarrow as pa
 import pytest
 
+from lakecat.connector import ConnectorContext, ReadOptions, StreamRequest
 from lakecat.errors import ParseError
+from lakecat.types import WriteMode
+from lakecat_connectors.sql import Sql
 
 STRING = pa.large_string()
 D = Decimal
@@ -195,23 +199,37 @@ def test_every_type_survives_a_merge(pg, pg_project, cases) -> None:
         ("numeric(10,2)[]", "{NaN}"),
     ],
 )
-def test_a_value_that_no_column_holds_is_an_error_that_names_the_row_or_is_set_aside(
-    pg, pg_project, type_, text
-) -> None:
+def test_a_value_that_no_column_holds_is_an_error_that_names_the_row(pg, pg_project, type_, text) -> None:
     pg.execute(f"CREATE TABLE t (id integer PRIMARY KEY, v {type_})")
     pg.execute("INSERT INTO t VALUES (1, NULL), (7, %s), (9, NULL)", [text])
+    connector = Sql.open({"connection": pg_project.connection}, ConnectorContext(root=pg_project.root))
+    with closing(connector):
+        (slice_,) = connector.plan(StreamRequest(name="public.t", mode=WriteMode.REPLACE), None)
+        with pytest.raises(ParseError) as caught:
+            list(connector.read(slice_, ReadOptions()))
+        assert "the row with id = '7'" in caught.value.what
+        assert caught.value.where is not None
+        assert caught.value.where.column == "v"
+        reader = connector.read(slice_, ReadOptions(rejects=1))
+        assert [row["id"] for batch in reader for row in batch.to_pylist()] == [1, 9]
+        assert reader.summary().rejected.num_rows == 1
+
+
+def test_rows_that_no_column_holds_are_set_aside(pg, pg_project) -> None:
+    pg.execute("CREATE TABLE t (id integer PRIMARY KEY, v numeric(9,2), w date)")
+    pg.execute("INSERT INTO t VALUES (1, 'NaN', 'infinity'), (2, 2, '2024-01-01'), (3, 3, '-infinity')")
     keys = {"mode": "replace", "target": "raw.t", "stream": "public.t"}
-    with pytest.raises(ParseError) as caught:
+    with pytest.raises(ParseError):
         pg_project.run(pg_project.job(**keys))
-    assert "the row with id = '7'" in caught.value.what
-    assert caught.value.where is not None
-    assert caught.value.where.column == "v"
     assert not pg_project.exists("raw.t")
     (result,) = pg_project.run(pg_project.job(**keys, quarantine=True))
-    assert (result.rows, result.rejected) == (2, 1)
-    assert pg_project.table("raw.t")["id"].to_pylist() == [1, 9]
-    (aside,) = pg_project.table("raw.t_quarantine").to_pylist()
-    assert (aside["column"], '"id": "7"' in aside["text"]) == ("v", True)
+    assert (result.rows, result.rejected) == (1, 2)
+    assert pg_project.rows("raw.t") == {(2, D("2.00"), date(2024, 1, 1)): 1}
+    aside = pg_project.table("raw.t_quarantine").sort_by("text").to_pylist()
+    assert [(row["column"], row["text"]) for row in aside] == [
+        ("v", '{"id": "1", "v": "NaN", "w": "infinity"}'),
+        ("w", '{"id": "3", "v": "3.00", "w": "-infinity"}'),
+    ]
 
 
 def test_dates_beyond_the_calendar_are_null_where_the_job_says_so(pg, pg_project) -> None:

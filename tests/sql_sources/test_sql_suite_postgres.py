@@ -25,6 +25,7 @@ class TestPostgres(ConnectorSuite):
     connector = Sql
     secrets: Mapping[str, str] = {"env:PG_PASSWORD": "s3cret-t0ken"}
     notices_unchanged = False
+    seeds = 2
 
     @pytest.fixture(autouse=True)
     def _server(self, postgres_server) -> Iterator[None]:
