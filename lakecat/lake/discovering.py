@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Protocol
 
-from lakecat.errors import ConfigError, NotFoundError
+from lakecat.errors import ConfigError, NotFoundError, SourceError, UsageError, Where
 
 if TYPE_CHECKING:
     from lakecat.config import IngestJob
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
     from lakecat.lake.project import Project
     from lakecat.landing import Services
     from lakecat.types import DatasetName
+
+DRAFTS: Final = "lakecat.drafts"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +73,28 @@ class Discovering:
             streams = sorted(connector.discover(), key=lambda stream: stream.name)
             targets = _targets(jobs[job], connector, streams)
         return tuple(_described(stream, targets.get(stream.name)) for stream in streams)
+
+    def draft(self, kind: str, document: str | Path, *, target: str = "raw.*") -> str:
+        """The text of an ingest job for what a document describes, to be checked and completed by a person.
+
+        Args:
+            kind: what the document is, ``openapi``: there are as many as are installed (group ``lakecat.drafts``).
+            document: its file.
+            target: where the streams are to go; a ``*`` stands for each stream's name.
+
+        Raises:
+            UsageError: there is no such kind.
+            ConfigError, SourceError: the file cannot be read, or is no such document.
+        """
+        drafts = {point.name: point for point in entry_points(group=DRAFTS)}
+        if kind not in drafts:
+            raise UsageError(f"{kind!r} is nothing to draft from", hint=f"there are: {', '.join(sorted(drafts))}")
+        try:
+            text = Path(document).read_bytes()
+        except OSError as err:
+            raise SourceError(f"cannot be read ({err.strerror})", where=Where(str(document))) from err
+        made: str = drafts[kind].load()(text, name=str(document), target=target)
+        return made
 
 
 def _targets(job: IngestJob, connector: Connector, streams: Sequence[Stream]) -> dict[str, DatasetName]:

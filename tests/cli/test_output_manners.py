@@ -20,6 +20,7 @@ from lakecat.cli.commands import leaves
 from lakecat.cli.text import age, count, escape, seconds, size
 
 ESCAPE = "\x1b"
+OPENAPI = Path(__file__).with_name("openapi") / "shop.yaml"
 
 EVERY_COMMAND = [
     ["ingest"],
@@ -45,6 +46,7 @@ EVERY_COMMAND = [
     ["history", "mart.revenue_by_day.revenue"],
     ["impact", "raw.orders.amount"],
     ["streams", "orders", "--columns"],
+    ["draft", "openapi", str(OPENAPI)],
     ["where", "landing/orders-2026-11-01.csv"],
     ["executions"],
     ["execution", "1"],

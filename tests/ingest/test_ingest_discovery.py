@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
 import lakecat
-from lakecat.errors import NotFoundError
+from lakecat.config import load_jobs
+from lakecat.errors import NotFoundError, SourceError, UsageError
+from lakecat.types import DatasetName
 
 FILES = {"orders": {"rows": [[1, "x"]], "key": ["id"]}, "lines": {"rows": []}}
 
@@ -41,3 +44,19 @@ def test_a_job_that_names_what_is_not_there_can_still_ask(lake) -> None:
 def test_an_unknown_job_is_named(lake) -> None:
     with pytest.raises(NotFoundError, match="no ingest job 'shp'"):
         lake.streams("shp")
+
+
+def test_a_job_is_drafted_out_of_a_document_and_can_be_read(lake, tmp_path) -> None:
+    document = Path(__file__).parents[1] / "cli" / "openapi" / "shop.yaml"
+    text = lake.draft("openapi", document, target="api.*")
+    (lake.settings.root / "ingest" / "drafted.yaml").write_text(text)
+    job = next(job for job in load_jobs(lake.settings) if job.name == "drafted")
+    assert job.connector == "rest"
+    assert job.targets == (DatasetName("api", "orders"),)
+
+
+def test_what_cannot_be_drafted_is_refused(lake, tmp_path) -> None:
+    with pytest.raises(UsageError, match="nothing to draft from"):
+        lake.draft("wsdl", "x")
+    with pytest.raises(SourceError, match="cannot be read"):
+        lake.draft("openapi", tmp_path / "absent.yaml")

@@ -10,6 +10,7 @@ from lakecat.cli.commands.catalog import catalog
 from lakecat.cli.commands.compare import compare
 from lakecat.cli.commands.diff import diff
 from lakecat.cli.commands.doctor import doctor
+from lakecat.cli.commands.draft import draft
 from lakecat.cli.commands.execution import execution
 from lakecat.cli.commands.executions import executions
 from lakecat.cli.commands.gc import gc
@@ -35,6 +36,7 @@ COMMANDS: Final[list[click.Command]] = [
     run,
     plan,
     streams,
+    draft,
     ls,
     search,
     show,
