@@ -13,6 +13,7 @@ import yaml
 from lakecat.errors import ConfigError, ParseError, Where
 
 MAX_BYTES: Final = 32 << 20
+_LOADER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _MAX_HOPS: Final = 32
 _MAX_PROPERTIES: Final = 2_000
 
@@ -174,7 +175,9 @@ def read_document(text: str | bytes | Mapping[str, Any], name: str) -> Document:
 def _parsed(text: str | bytes, where: Where) -> Any:
     try:
         decoded = text.decode("utf-8-sig") if isinstance(text, bytes) else text
-        return json.loads(decoded) if decoded.lstrip().startswith("{") else yaml.safe_load(decoded)
+        if decoded.lstrip().startswith("{"):
+            return json.loads(decoded)
+        return yaml.load(decoded, _LOADER)  # noqa: S506 - a safe loader
     except (ValueError, yaml.YAMLError, RecursionError) as err:
         mark = getattr(err, "problem_mark", None)
         line = getattr(err, "lineno", None) or (None if mark is None else mark.line + 1)
