@@ -128,12 +128,16 @@ def run_job(
             plans = _Plans(run, streams)
         failpoint("ingest.planned")
         results: list[IngestResult] = []
-        while parts := _next_round(run, plans):
-            for result in run.commit(parts):
-                results.append(result)
-                if on_result is not None:
-                    on_result(result)
-        _end(run)
+        try:
+            while parts := _next_round(run, plans):
+                for result in run.commit(parts):
+                    results.append(result)
+                    if on_result is not None:
+                        on_result(result)
+        finally:
+            _record_failures(run)
+        if run.failures:
+            raise StreamsFailedError(run.failures)
         return tuple(results)
 
 
@@ -142,12 +146,11 @@ def _next_round(run: Run, plans: _Plans) -> tuple[Part, ...]:
         return plans.next_round()
 
 
-def _end(run: Run) -> None:
-    """Raise StreamsFailedError when streams failed; those of which no execution tells yet get one of their own."""
+def _record_failures(run: Run) -> None:
+    """Record streams that failed where others were committed, so that their datasets show a failed run, not theirs."""
     if untold := {name: err for name, err in run.failures.items() if name not in run.told}:
-        record_refusal(run.services, run.job, run.held, StreamsFailedError(untold))
-    if run.failures:
-        raise StreamsFailedError(run.failures)
+        targets = tuple(map(DatasetName.parse, untold))
+        record_refusal(run.services, run.job, run.held, StreamsFailedError(untold), targets)
 
 
 @contextmanager
@@ -160,16 +163,23 @@ def _recorded(services: Services, job: IngestJob, held: Held) -> Iterator[None]:
         raise
 
 
-def record_refusal(services: Services, job: IngestJob, held: Held, problem: Exception) -> None:
-    """Record a run that could not even begin as a failed execution, for those who ask later what failed.
+def record_refusal(
+    services: Services,
+    job: IngestJob,
+    held: Held,
+    problem: Exception,
+    targets: tuple[DatasetName, ...] | None = None,
+) -> None:
+    """Record what could not even begin as a failed execution, for those who ask later what failed.
 
-    Where the catalog takes no more, ``problem`` is the error to show.
+    ``targets``: the datasets that were to be written, by default all that the job names. Where the catalog takes no
+    more, ``problem`` is the error to show.
     """
     start = ExecutionStart(
         type=ExecutionType.INGEST,
         job=job.name,
         run_key=None,
-        targets=_known_targets(job),
+        targets=_known_targets(job) if targets is None else targets,
         properties={**provenance(services.settings.root), "parameters": parameters_of(job)},
         project=services.settings.project,
     )

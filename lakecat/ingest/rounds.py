@@ -106,7 +106,7 @@ class _Gathered:
 class Run:
     """One run of one job. ``alone``: the job has one stream, whose errors are the run's own.
 
-    ``failures`` are the errors of streams by their datasets; the catalog knows already of those that are ``told``.
+    ``failures`` are the errors of streams by their datasets; those ``told`` are shown by an execution that failed.
     """
 
     services: Services
@@ -148,8 +148,9 @@ class Run:
         )
         try:
             landed = land(self.services, self.held, start, produce, on_progress=self.on_progress)
-        finally:
-            self.told |= self.failures.keys()
+        except BaseException:
+            self.told |= {str(part.stream.target) for part in parts}  # the execution failed, and says why
+            raise
         loads = gathered[-1].loads if gathered else {}
         seconds = time.monotonic() - started
         return tuple(

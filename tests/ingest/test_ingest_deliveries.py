@@ -235,12 +235,35 @@ def test_an_execution_tells_which_streams_failed_and_why(project) -> None:
     fill(project, "c", "z", "w", fail="midway")
     with pytest.raises(StreamsFailedError, match="2 streams failed"):
         project.run(shop(project, streams=["a", "b", "c"]))
-    (execution,) = project.catalog.executions(job="shop")
-    assert execution.state is ExecutionState.COMPLETE
-    assert report(project.catalog, execution.execution_id).failed_streams == {
+    failed, complete = project.catalog.executions(job="shop")
+    assert (failed.state, complete.state) == (ExecutionState.FAILED, ExecutionState.COMPLETE)
+    assert report(project.catalog, complete.execution_id).failed_streams == {
         "raw.a": "SourceError: a cannot be planned",
         "raw.c": "SourceError: the shelf fell down midway",
     }
+    assert "raw.a, raw.c; raw.a: a cannot be planned" in (failed.error or "")
+    runs = {str(name): run.state.value for name, run in project.catalog.last_runs().items()}
+    assert runs == {"raw.a": "FAILED", "raw.b": "COMPLETE", "raw.c": "FAILED"}
+    project.clean()
+
+
+def test_streams_that_fail_in_different_rounds_are_all_recorded(project) -> None:
+    fill(project, "a", "x", fail="read")
+    fill(project, "b", *"yzw")
+    original = shelf_connector.Shelf.read
+
+    def breaking(self: Any, slice_: Any, options: Any) -> Any:
+        if slice_.payload["stream"] == "b" and slice_.payload["start"] == 2:
+            raise SourceError("the line is cut")
+        return original(self, slice_, options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shelf_connector.Shelf, "read", breaking)
+        with pytest.raises(StreamsFailedError, match="2 streams failed"):
+            project.run(shop(project, checkpoint=2))
+    runs = {str(name): run.state.value for name, run in project.catalog.last_runs().items()}
+    assert runs == {"raw.a": "FAILED", "raw.b": "FAILED"}
+    assert found(project, "raw.b") == [(0, "y"), (1, "z")]
 
 
 def test_an_execution_keeps_what_the_job_said_but_no_secrets(project) -> None:
@@ -252,7 +275,8 @@ def test_an_execution_keeps_what_the_job_said_but_no_secrets(project) -> None:
         "password": "hunter2",
         "auth": {"client_secret": "env:SHOP_SECRET", "headers": [{"Authorization": "Bearer hunter2"}]},
     }
-    project.run(shop(project, streams=["a"], options=options, checkpoint=5))
+    with pytest.raises(ConfigError, match="unknown option"):  # what was refused is kept as well
+        project.run(shop(project, streams=["a"], options=options, checkpoint=5))
     (execution,) = project.catalog.executions(job="shop")
     told = report(project.catalog, execution.execution_id).parameters
     assert isinstance(told, dict)
@@ -269,7 +293,8 @@ def test_an_execution_keeps_what_the_job_said_but_no_secrets(project) -> None:
 
 def test_parameters_that_are_too_long_are_a_digest(project) -> None:
     fill(project, "a", "x")
-    project.run(shop(project, streams=["a"], options={"folder": "shelf", "note": "x" * 20_000}))
+    with pytest.raises(ConfigError, match="unknown option"):
+        project.run(shop(project, streams=["a"], options={"folder": "shelf", "note": "x" * 20_000}))
     (execution,) = project.catalog.executions(job="shop")
     told = report(project.catalog, execution.execution_id).parameters
     assert isinstance(told, str)
