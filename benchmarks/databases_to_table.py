@@ -150,7 +150,7 @@ def fill(kind: str, url: URL, password: str, rows: int) -> None:
         engine = sa.create_engine(url.set(password=password or None))
         with engine.begin() as connection:
             connection.exec_driver_sql(f"DROP TABLE IF EXISTS {TABLE}")
-            made = _columns("generic", "i").replace("%", "%%")
+            made = _columns("generic", "i")
             connection.exec_driver_sql(
                 f"CREATE UNLOGGED TABLE {TABLE} AS SELECT {made} FROM generate_series(1, {rows}::bigint) AS r(i)"
             )
@@ -186,7 +186,13 @@ def mariadb(folder: Path) -> Iterator[tuple[URL, str]]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     places = [f"--datadir={folder}/data", f"--tmpdir={folder}", *(["--user=root"] if os.geteuid() == 0 else [])]
-    install = ["mariadb-install-db", "--no-defaults", *places, "--auth-root-authentication-method=normal"]
+    install = [
+        "mariadb-install-db",
+        "--no-defaults",
+        *places,
+        "--auth-root-authentication-method=normal",
+        "--skip-test-db",
+    ]
     subprocess.run(install, check=True, capture_output=True)
     init = folder / "init.sql"
     init.write_text(
@@ -196,11 +202,16 @@ def mariadb(folder: Path) -> Iterator[tuple[URL, str]]:
     command += [f"--port={port}", f"--init-file={init}", "--skip-log-bin", "--innodb-buffer-pool-size=512M"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
+        deadline = time.monotonic() + 60
         while True:
-            with contextlib.suppress(pymysql.Error):
+            try:
                 pymysql.connect(host="127.0.0.1", port=port, user="bench", password="bench").close()
+            except pymysql.Error:
+                if process.poll() is not None or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.2)
+            else:
                 break
-            time.sleep(0.2)
         yield URL.create("mysql", "bench", None, "127.0.0.1", port, "b"), "bench"
     finally:
         process.terminate()

@@ -110,6 +110,8 @@ def _outer(type_: Any, policy: StreamOptions) -> _Reading:
         return _Reading(pa.string(), _same, _as_json)
     if type_.id == "bignum" or (type_.id in ("hugeint", "uhugeint") and policy.numeric_scale is None):
         return _wide_number(policy, as_text)
+    if type_.id == "uuid" and policy.uuid == "uuid":
+        return _Reading(pa.uuid(), _same)
     return _inner(type_, policy)
 
 
@@ -131,7 +133,8 @@ def _inner(type_: Any, policy: StreamOptions) -> _Reading:
     if kind in ("hugeint", "uhugeint"):
         return _huge(policy, signed=kind == "hugeint")
     if kind == "uuid":
-        return _Reading(pa.uuid(), _same) if policy.uuid == "uuid" else _Reading(pa.string(), _to_uuid_text)
+        # DuckDB, which merges rows, has no lists and structs of Arrow's UUID.
+        return _Reading(pa.string(), _to_uuid_text)
     if kind == "interval":
         as_struct = policy.interval == "struct"
         return _Reading(INTERVAL, _to_interval) if as_struct else _Reading(pa.string(), _to_interval_text)

@@ -25,6 +25,7 @@ SOURCES: Final[Mapping[str, tuple[str, str]]] = {
     "sqlite": ("_sql_sqlite", "SqliteSource"),
     "duckdb": ("_sql_duckdb", "DuckDbSource"),
 }
+_EXTRAS: Final = {"psycopg": "postgres", "pymysql": "mysql"}
 _OTHERS: Final = ("_sql_generic", "GenericSource")
 
 
@@ -38,7 +39,16 @@ def open_source(options: ConnectionOptions, context: ConnectorContext) -> SqlSou
             hint=f"did you mean {close[0]}://?" if close else f"there are {', '.join(sorted(SOURCES))}",
         )
     module, name = SOURCES.get(scheme, _OTHERS)
-    kind: type[SqlSource] = getattr(importlib.import_module(f"lakecat_connectors.{module}"), name)
+    try:
+        kind: type[SqlSource] = getattr(importlib.import_module(f"lakecat_connectors.{module}"), name)
+    except ModuleNotFoundError as err:
+        extra = _EXTRAS.get(err.name or "")
+        if extra is None:
+            raise
+        raise ConfigError(
+            f"sql connector: the driver for {scheme}:// URLs, {err.name}, is not installed",
+            hint=f"pip install 'lakecat[{extra}]'",
+        ) from err
     return kind.open(options, context)
 
 

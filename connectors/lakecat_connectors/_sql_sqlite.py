@@ -6,7 +6,8 @@ import contextlib
 import difflib
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
@@ -25,6 +26,7 @@ from lakecat_connectors._sql_source import Column, Relation, Scan, Table
 from lakecat_connectors._sql_sqlite_types import LiteColumn, column_by_values, declared_column, is_by_values, target_of
 
 _CHUNK: Final = 64
+_PIECE: Final = 2_048
 _BLOCK_BYTES: Final = 16 * 2**20
 _KINDS: Final = ("integer", "real", "text", "blob")
 _LISTED: Final = (
@@ -35,7 +37,6 @@ _INFO: Final = 'SELECT name, type, "notnull", pk, hidden FROM pragma_table_xinfo
 _KIND: Final = "SELECT type FROM pragma_table_list WHERE schema = 'main' AND name = ? COLLATE NOCASE"
 _HIDDEN: Final = 1
 _INT64: Final = 2**63
-_SIZED: Final = (str, bytes)
 
 Decode = Callable[[bytes], str] | type[str]
 
@@ -264,6 +265,7 @@ class SqliteRows:
             targets_of(columns, options, target_of), scan.table, scan.policy.out_of_range == "null", options.rejects
         )
         self._batch_rows = options.batch_rows
+        self._piece_rows = min(options.batch_rows, _PIECE)
         self._cursor: sqlite3.Cursor | None = None
 
     @property
@@ -281,6 +283,19 @@ class SqliteRows:
         """Not known: SQLite does not tell what it read."""
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
+        waiting: list[pa.RecordBatch] = []
+        rows = size = 0
+        for piece in self._pieces():
+            waiting.append(piece)
+            rows, size = rows + piece.num_rows, size + piece.nbytes
+            if rows + self._piece_rows > self._batch_rows or size > _BLOCK_BYTES:
+                yield pa.concat_batches(waiting)
+                waiting, rows, size = [], 0, 0
+        if rows:
+            yield pa.concat_batches(waiting)
+
+    def _pieces(self) -> Iterator[pa.RecordBatch]:
+        """Rows as they come, converted; only few are Python's objects at a time, which its collector looks through."""
         given = 0
         try:
             for rows in self._blocks(str):
@@ -316,7 +331,7 @@ class SqliteRows:
                 chunk = cursor.fetchmany(_CHUNK)
             rows += chunk
             size += self._size(chunk)
-            if rows and (not chunk or len(rows) + _CHUNK > self._batch_rows or size > _BLOCK_BYTES):
+            if rows and (not chunk or len(rows) + _CHUNK > self._piece_rows or size > _BLOCK_BYTES):
                 yield rows
                 rows, size = [], 0
             if not chunk:
@@ -324,7 +339,7 @@ class SqliteRows:
 
     def _size(self, rows: Sequence[Any]) -> int:
         """About the bytes of texts and blobs."""
-        return sum(len(row[n]) if isinstance(row[n], _SIZED) else 8 for n in self._wide for row in rows)
+        return sum(map(_length, (map(itemgetter(n), rows) for n in self._wide)))
 
 
 def file_of(options: ConnectionOptions, context: ConnectorContext, scheme: str) -> Path:
@@ -351,3 +366,12 @@ def _number(text: str) -> Any:
         except ValueError:
             return text
     return value if -_INT64 <= value < _INT64 else float(value)
+
+
+def _length(cells: Iterable[Any]) -> int:
+    """Of all texts and blobs; numbers among them count nothing."""
+    found = list(filter(None, cells))
+    try:
+        return sum(map(len, found))
+    except TypeError:
+        return sum(len(cell) for cell in found if isinstance(cell, str | bytes))

@@ -68,6 +68,7 @@ CASES: dict[str, tuple[str, list[str], pa.DataType, list[Any]]] = {
     "either": ("UNION(num INTEGER, str VARCHAR)", ["union_value(num := 2)", "union_value(str := 'a')"], STRING, ['{"num":2}', '{"str":"a"}']),
     "list_": ("INTEGER[]", ["[1, NULL, 3]", "[]"], pa.large_list(pa.int32()), [[1, None, 3], []]),
     "nested": ("VARCHAR[][]", ["[['a'], [], NULL]", "[['b', 'c']]"], pa.large_list(pa.large_list(STRING)), [[["a"], [], None], [["b", "c"]]]),
+    "idents": ("UUID[]", [f"['{ID}', NULL]", "[]"], pa.large_list(STRING), [[ID, None], []]),
     "array_": ("DOUBLE[2]", ["[1.5, 2.5]", "[NULL, 0]"], pa.large_list(pa.float64()), [[1.5, 2.5], [None, 0.0]]),
     "struct_": ("STRUCT(a HUGEINT, b INTERVAL[])", ["{'a': 170141183460469231731687303715884105727::HUGEINT, 'b': [INTERVAL '1 day', NULL]}", "{'a': NULL, 'b': NULL}"], pa.struct([("a", STRING), ("b", pa.large_list(STRING))]), [{"a": str(2**127 - 1), "b": ["P1D", None]}, {"a": None, "b": None}]),
     "map_": ("MAP(VARCHAR, DATE)", ["MAP {'x': '2024-02-29'::DATE, 'y': NULL}", "MAP {}"], pa.map_(STRING, pa.date32()), [[("x", date(2024, 2, 29)), ("y", None)], []]),

@@ -371,3 +371,13 @@ def test_moments_with_zone_are_in_utc(db, make) -> None:
     landed.run(asked(Cursor(column="seq", start="2024-07-01T02:00:00+02:00", lag=60)))
     assert landed.rows == [{"id": 1, "seq": datetime(2024, 7, 1, tzinfo=UTC)}]
     assert landed.run(asked(Cursor(column="seq", start="2024-07-01T02:00:00+02:00", lag=60))) == 0
+
+
+def test_a_driver_of_sqlalchemy_that_is_not_installed_is_told(tmp_path, make_landed) -> None:
+    other = make_landed(URL.create("mssql+pyodbc", "reader", host="127.0.0.1", database="x"))
+    other.options["connection"] = "mssql+pyodbc://reader@127.0.0.1/x"
+    with pytest.raises(ConfigError, match=r"mssql\+pyodbc:// is not installed"):
+        other.run(asked())
+    other.options["connection"] = "postgre://reader@127.0.0.1/x"
+    with pytest.raises(ConfigError, match="no source reads postgre://"):
+        other.run(asked())

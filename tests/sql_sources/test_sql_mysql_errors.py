@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from contextlib import closing
@@ -63,6 +64,15 @@ def test_a_wrong_password_is_refused_and_shown_nowhere(my_project, monkeypatch) 
     with pytest.raises(SourceAccessError, match="refuses the user 'lakecat'") as caught:
         run(my_project)
     assert "geheim" not in str(caught.value)
+
+
+def test_a_driver_that_is_not_installed_is_told_with_its_extra(my_project, monkeypatch) -> None:
+    for name in [name for name in sys.modules if name.startswith("lakecat_connectors._sql_mysql")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "pymysql", None)
+    with pytest.raises(ConfigError, match=r"mysql:// URLs, pymysql, is not installed") as caught:
+        run(my_project)
+    assert "lakecat[mysql]" in str(caught.value.hint)
 
 
 def test_no_server_no_database_no_table(my, my_project) -> None:
