@@ -28,6 +28,7 @@ def main() -> int:
             ("commit_growth", []),
             ("csv_to_table", [*scale, "--folder", f"{folder}/csv", *dlt]),
             ("postgres_to_table", []),
+            ("databases_to_table", []),
             ("many_files", []),
             ("tpch_transforms", [*scale, "--folder", f"{folder}/tpch"]),
         ):
