@@ -20,8 +20,8 @@ _SECRET_NAME: Final = re.compile(
     r"|signature|\bsig\b",
     re.IGNORECASE,
 )
-# user:password@ in a URL; name=value in a query or a connection string.
-_USER_INFO: Final = re.compile(r"(?<=://)([^/?#\s@:]*):[^/?#\s]*@")
+# user:password@ and token@ in a URL; name=value in a query or a connection string.
+_USER_INFO: Final = re.compile(r"(?<=://)(?:([^/?#\s@:]*:)[^/?#\s]*|[^/?#\s]*)@")
 _PAIR: Final = re.compile(rf"\b([\w.-]*(?:{_SECRET_NAME.pattern})[\w.-]*)=('[^']*'|[^&\s;]*)", re.IGNORECASE)
 
 
@@ -51,5 +51,5 @@ def _named(name: str, value: Json) -> Json:
 
 
 def _plain(text: str) -> str:
-    text = _USER_INFO.sub(rf"\1:{_HIDDEN}@", text)
+    text = _USER_INFO.sub(lambda found: f"{found[1] or ''}{_HIDDEN}@", text)
     return _PAIR.sub(lambda found: f"{found[1]}={_HIDDEN}", text)

@@ -139,7 +139,7 @@ def test_a_missing_file_and_a_folder_are_named(load) -> None:
         ({"escape": "\\", "null": ["\\N"]}, "escape character"),
         ({"timestamp_formats": ["%Y %z"]}, "'timestamp_formats'"),
         ({"path": []}, "'path'"),
-        ({"path": "http://host/a.csv"}, "'path'"),
+        ({"path": "gopher://host/a.csv"}, "'path'"),
         ({"path": "filecache::s3://b/a.csv"}, "'path'"),
         ({"path": "simplecache::/etc/passwd"}, "'path'"),
     ],

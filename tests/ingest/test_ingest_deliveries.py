@@ -271,6 +271,7 @@ def test_an_execution_keeps_what_the_job_said_but_no_secrets(project) -> None:
     options = {
         "folder": "shelf",
         "url": "https://ann:hunter2@api.example/v1?page=1&access_token=hunter2&size=9",
+        "hook": "https://hunter2@hooks.example/in",
         "dsn": "host=db user=ann password='hunter 2' dbname=shop",
         "password": "hunter2",
         "auth": {"client_secret": "env:SHOP_SECRET", "headers": [{"Authorization": "Bearer hunter2"}]},
@@ -285,6 +286,7 @@ def test_an_execution_keeps_what_the_job_said_but_no_secrets(project) -> None:
     assert told["options"] == {
         "folder": "shelf",
         "url": "https://ann:***@api.example/v1?page=1&access_token=***&size=9",
+        "hook": "https://***@hooks.example/in",
         "dsn": "host=db user=ann password=*** dbname=shop",
         "password": "***",
         "auth": {"client_secret": "env:SHOP_SECRET", "headers": [{"Authorization": "***"}]},
