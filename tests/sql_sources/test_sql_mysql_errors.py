@@ -113,7 +113,7 @@ def test_a_connection_that_breaks_costs_a_run_and_no_row(my, my_project, mariadb
 
 
 def test_a_server_that_ends_the_connection_in_the_midst(my, landed) -> None:
-    fill(my, 20_000)
+    fill(my, 200_000)  # 40 MB: more than the sockets' buffers, so that the server is still sending
     connector = Sql.open(landed.options, landed.context)
     with closing(connector):
         (slice_,) = connector.plan(StreamRequest(name="t", mode=WriteMode.REPLACE), landed)
@@ -121,7 +121,8 @@ def test_a_server_that_ends_the_connection_in_the_midst(my, landed) -> None:
         batches = iter(reader)
         next(batches)
         my.execute("SELECT id FROM information_schema.PROCESSLIST WHERE id <> connection_id() AND db = database()")
-        my.execute(f"KILL {my.fetchone()[0]}")
+        for (number,) in my.fetchall():
+            my.execute(f"KILL {number}")
         with pytest.raises(SourceUnavailableError, match="broke off while reading rows"):
             for _ in batches:
                 pass
