@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import pyarrow as pa
@@ -14,7 +14,7 @@ from pyiceberg.schema import Schema
 
 from lakecat.config import FILE_COLUMN, KEYED, HistoryKeys
 from lakecat.errors import ConfigError, NotFoundError, SchemaError, SourceError, Where
-from lakecat.ingest.keyed import Spooled, rows_by_key
+from lakecat.ingest.keyed import rows_by_key
 from lakecat.ingest.naming import names_property
 from lakecat.ingest.shaping import EXECUTION_COLUMN
 from lakecat.landing import Services, Work
@@ -257,68 +257,48 @@ def _load_by_key(
     key = target.key if at is None or at in target.key else (*target.key, at)
     scan = None if state is None or state.current_snapshot_id is None else Scan(state)
     unique = target.mode is not WriteMode.REPLACE_KEYS
-    with rows_by_key(counted.reader, key, engine, unique=unique) as spooled, spooled.open() as rows:
+    with ExitStack() as stack:
+        spooled = stack.enter_context(rows_by_key(counted.reader, key, engine, unique=unique))
+        rows = stack.enter_context(spooled.open())
         if scan is None and target.mode is WriteMode.DELETE:
             return unchanged(counted.rows)
         if scan is None and target.deleted is None and target.validity is None:
             written = work.write(target.dataset, rows, schema=plan.schema, spec=plan.spec)
             return _loaded(work, target, plan, counted.rows, written, ())
-        with _rewrite(services, scan, target, plan, spooled, rows, keys) as rewrite:
-            written = work.write(target.dataset, rewrite.rows, schema=plan.schema, spec=plan.spec)
-            removed = tuple(file.data_file for file in rewrite.removed)
+        if target.absent and keys.present is None:
+            keys = replace(keys, present=lambda: stack.enter_context(spooled.open()))
+        rewrite = stack.enter_context(_rewrite(services, scan, target, plan.schema, rows, keys))
+        written = work.write(target.dataset, rewrite.rows, schema=plan.schema, spec=plan.spec)
+        removed = tuple(file.data_file for file in rewrite.removed)
     if not removed and not written.files and plan.change is None:
         return unchanged(counted.rows)
     base = None if state is None else state.current_snapshot_id
     return _loaded(work, target, plan, counted.rows, written, removed, base=base)
 
 
-@contextmanager
 def _rewrite(
     services: Services,
     scan: Scan | None,
     target: Target,
-    plan: _Plan,
-    spooled: Spooled,
+    schema: Schema,
     rows: pa.RecordBatchReader,
-    given: _Keys,
-) -> Iterator[Rewrite]:
+    keys: _Keys,
+) -> AbstractContextManager[Rewrite]:
     """The rewrite that the mode asks for."""
-    store, engine, key, schema = services.store, services.settings.engine, target.key, plan.schema
-    with ExitStack() as stack:
-        if target.mode is WriteMode.DELETE and scan is not None:
-            yield stack.enter_context(delete_keys(store, scan, rows, key, settings=engine))
-            return
-        if target.mode is WriteMode.APPEND_NEW:
-            yield stack.enter_context(insert_new(store, scan, rows, key, settings=engine, schema=schema))
-            return
-        if target.mode is WriteMode.REPLACE_KEYS:
-            yield stack.enter_context(
-                replace_keys(store, scan, rows, key, settings=engine, schema=schema, gone=given.gone)
-            )
-            return
-        keys = None
-        if target.absent:
-            keys = given.present() if given.present else stack.enter_context(spooled.open())
-        if target.validity is None:
-            yield stack.enter_context(
-                merge_upsert(
-                    store, scan, rows, key, settings=engine, schema=schema, deleted=target.deleted, present=keys
-                )
-            )
-            return
-        yield stack.enter_context(
-            rewrite_history(
-                store,
-                scan,
-                rows,
-                key,
-                target.validity,
-                settings=engine,
-                schema=schema,
-                deleted=target.deleted,
-                present=keys,
-            )
-        )
+    store, engine, key = services.store, services.settings.engine, target.key
+    if target.mode is WriteMode.DELETE and scan is not None:
+        return delete_keys(store, scan, rows, key, settings=engine)
+    if target.mode is WriteMode.APPEND_NEW:
+        return insert_new(store, scan, rows, key, settings=engine, schema=schema)
+    if target.mode is WriteMode.REPLACE_KEYS:
+        return replace_keys(store, scan, rows, key, settings=engine, schema=schema, gone=keys.gone)
+    deleted = target.deleted
+    present = keys.present() if target.absent and keys.present else None
+    if target.validity is None:
+        return merge_upsert(store, scan, rows, key, settings=engine, schema=schema, deleted=deleted, present=present)
+    return rewrite_history(
+        store, scan, rows, key, target.validity, settings=engine, schema=schema, deleted=deleted, present=present
+    )
 
 
 def _loaded(
