@@ -105,7 +105,7 @@ def _targets(job: IngestJob, connector: Connector, streams: Sequence[Stream]) ->
         return {stream.name: job.targets[0] for stream in streams} if len(streams) == 1 else {}
     # Discovery is also what one needs to mend a job that names what is not there.
     try:
-        return {one.stream: one.target for one in streams_of(job, connector) if one.stream is not None}
+        return {one.stream: one.target for one in streams_of(job, connector, streams) if one.stream is not None}
     except ConfigError:
         return {}
 
