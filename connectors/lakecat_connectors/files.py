@@ -83,26 +83,29 @@ class Files:
         first slice. With ``events`` the slices are of the files that the queue tells of, for as long as it does.
         Raises SourceError, and ConfigError for ``events`` where every file is asked for.
         """
+        together = (self._options.batch or request.batch) == "all"
         if self._queue is not None:
             if not request.incremental:
                 raise ConfigError("files connector: option 'events' tells of new files, which mode replace cannot take")
-            return self._from_queue(self._queue, state)
+            return self._from_queue(self._queue, state, together=together)
         if not request.incremental:
             return self._whole(self._listing.scan(), state)
         new, gone = news(self._listing.walk(), state, self._listing.covers())
-        return self._slices(new, gone)
+        return self._slices(new, gone, together=together)
 
-    def _slices(self, new: tuple[FileVersion, ...], gone: tuple[FileVersion, ...]) -> tuple[Slice, ...]:
-        parts = [new] if new and self._options.batch == "all" else [(version,) for version in new]
+    def _slices(
+        self, new: tuple[FileVersion, ...], gone: tuple[FileVersion, ...], *, together: bool
+    ) -> tuple[Slice, ...]:
+        parts = [new] if new and together else [(version,) for version in new]
         if not parts and gone:
             return (_slice((), None, gone),)
         return tuple(_slice(files, None, gone if index == 0 else ()) for index, files in enumerate(parts))
 
-    def _from_queue(self, queue: EventQueue, state: StreamState) -> Iterator[Slice]:
+    def _from_queue(self, queue: EventQueue, state: StreamState, *, together: bool) -> Iterator[Slice]:
         for uris in queue.batches():
             there, gone = self._listing.there(uri for uri in uris if self._listing.names(uri))
             new, _ = news(iter(there), state, None)
-            yield from self._slices(new, tuple(sorted(gone, key=lambda file: file.uri)))
+            yield from self._slices(new, tuple(sorted(gone, key=lambda file: file.uri)), together=together)
 
     def read(self, slice_: Slice, options: ReadOptions) -> SliceReader:
         """Open a slice in the parser process and decide its schema. Raises SourceError and its children."""

@@ -119,6 +119,7 @@ class IngestJob(JobFile):
             job=self.name,
             connector=self.connector,
             stream=actual,
+            batch=self.batch,
             target=self._target(template, actual, path),
             options=own.options if own else {},
             where_of=where_of,

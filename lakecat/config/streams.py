@@ -199,6 +199,7 @@ class StreamJob(LandingKeys):
     job: str
     connector: str
     stream: str | None
+    batch: Literal["file", "all"]
     target: DatasetName
     options: Mapping[str, object] = Field(repr=False)
     where_of: Callable[..., Where | None] = Field(repr=False)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Final, Protocol, runtime_checkable
+from typing import Final, Literal, Protocol, runtime_checkable
 
 import pyarrow as pa
 
@@ -81,7 +81,8 @@ class StreamRequest:
 
     ``name`` is None where the job names none: the source's only stream, or the one that its options describe.
     ``options`` are the stream's own. ``checkpoint`` is the number of rows after which a long load should be
-    committed, and can be resumed: a slice should hold about that many. ``absent``: rows that are no longer in the
+    committed, and can be resumed: a slice should hold about that many. ``batch`` is what of a source of files makes a
+    slice: each new one, or all of them. ``absent``: rows that are no longer in the
     source will be deleted, so a connector that can tell its keys (``KeyedReader``) gives a slice also without news.
     """
 
@@ -91,6 +92,7 @@ class StreamRequest:
     cursor: Cursor | None = None
     options: Mapping[str, Json] = field(default_factory=dict)
     checkpoint: int | None = None
+    batch: Literal["file", "all"] = "file"
     absent: bool = False
 
     @property

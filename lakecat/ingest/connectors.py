@@ -19,10 +19,10 @@ GROUP: Final = "lakecat.connectors"
 def open_connector(services: Services, job: IngestJob) -> Connector:
     """Find the job's connector by entry point name, or by ``module:Class``, and open it with the job's options.
 
-    The connector gets the job's ``batch`` among its options. Raises ConfigError with the job file's line.
+    Raises ConfigError with the job file's line.
     """
     kind = _find(job)
-    options: dict[str, Json] = {"batch": job.batch, **job.json_options}
+    options: dict[str, Json] = dict(job.json_options)
     if nulls_for_missing(job):
         options["missing_columns"] = "null"
     context = ConnectorContext(

@@ -202,14 +202,14 @@ class Run:
     def _part(self, work: Work, part: Part, gathered: _Gathered) -> None:
         stream = part.stream
         state = work.state(stream.target)
-        threads = self.services.settings.engine.threads
-        options = read_options(stream, state)
-        options = replace(options, expected=with_lists(work, stream, options.expected))
         if part.slice.gone and not part.slice.files:
             target = self._target(part, {})
             made = [(without_gone(self.services, work, target, state, part), _NO_EDGES)]
             summary = ReadSummary(0, ())
         else:
+            options = read_options(stream, state)
+            options = replace(options, expected=with_lists(work, stream, options.expected))
+            threads = self.services.settings.engine.threads
             with closing(open_slice(self.connector, part.slice, options, threads=threads)) as reader:
                 check_file_column(stream, state, reader.schema)
                 made = self._landed(work, part, reader, state)

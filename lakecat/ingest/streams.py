@@ -39,13 +39,15 @@ class CatalogState:
         return self.catalog.ledger(self.stream)
 
 
-def streams_of(job: IngestJob, connector: Connector) -> tuple[StreamJob, ...]:
-    """The job's streams; the source is asked only where the job does not say all.
+def streams_of(
+    job: IngestJob, connector: Connector, discovered: Sequence[Stream] | None = None
+) -> tuple[StreamJob, ...]:
+    """The job's streams; the source is asked only where the job does not say all, and nobody has ``discovered`` it.
 
     Raises ConfigError for a stream that is not there, for two with one target, and for a mode that needs a key where
     neither job nor source has one; SourceError.
     """
-    source = _Source(connector)
+    source = _Source(connector, discovered)
     if not job.streams:
         found = [job.stream_job(None)]
     else:
@@ -85,6 +87,7 @@ def request_of(stream: StreamJob) -> StreamRequest:
         cursor=cursor,
         options=stream.json_options,
         checkpoint=stream.checkpoint,
+        batch=stream.batch,
         absent=stream.deletes.absent if stream.deletes else False,
     )
 
@@ -97,12 +100,14 @@ def state_of(catalog: Catalog, stream: StreamJob) -> CatalogState:
 class _Source:
     """What the source has: asked once, and only where somebody wants to know."""
 
-    def __init__(self, connector: Connector) -> None:
+    def __init__(self, connector: Connector, discovered: Sequence[Stream] | None) -> None:
         self._connector = connector
+        self._discovered = discovered
 
     @cached_property
     def streams(self) -> Mapping[str, Stream]:
-        return {found.name: found for found in self._connector.discover()}
+        found = self._connector.discover() if self._discovered is None else self._discovered
+        return {stream.name: stream for stream in found}
 
 
 def _names(job: IngestJob, entry: str, source: _Source) -> Sequence[str]:
