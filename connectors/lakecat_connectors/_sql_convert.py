@@ -9,7 +9,6 @@ from decimal import InvalidOperation
 from typing import Any, Final, TypeAlias
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from lakecat.connector import REJECTED, ReadOptions, type_name
 from lakecat.connector.columns import fold
@@ -66,11 +65,6 @@ def from_texts(type_: pa.DataType) -> Conversion:
 def then_cast(before: Conversion, type_: pa.DataType) -> Conversion:
     """A conversion and what was declared instead of its type: exactly, or not at all."""
     return lambda cells: before(cells).cast(type_)
-
-
-def to_time(texts: pa.Array) -> pa.Array:
-    """Times of day from text; the hour 24 and what lies beyond are none."""
-    return pc.binary_join_element_wise("1970-01-01", texts, " ").cast(pa.timestamp("us")).cast(pa.time64("us"))
 
 
 @dataclass(slots=True)

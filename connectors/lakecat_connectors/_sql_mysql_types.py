@@ -17,10 +17,10 @@ import sqlalchemy as sa
 from pymysql.constants import FIELD_TYPE, FLAG
 
 from lakecat.connector.fit import MisfitError
-from lakecat_connectors._sql_convert import Conversion, Target, from_texts, then_cast, to_time
+from lakecat_connectors._sql_convert import Conversion, Target, from_texts, then_cast
 from lakecat_connectors._sql_options import StreamOptions
 from lakecat_connectors._sql_source import Column
-from lakecat_connectors._sql_text import to_uuid
+from lakecat_connectors._sql_text import to_time, to_uuid
 
 _BINARY_CHARSET: Final = 63
 _DIGITS: Final = 38

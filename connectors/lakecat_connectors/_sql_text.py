@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from datetime import time
 from typing import Any, Final
 
 import numpy as np
@@ -25,12 +24,13 @@ def cast(type_: pa.DataType) -> Convert:
     if pa.types.is_boolean(type_):
         return _booleans
     if pa.types.is_time(type_):
-        return lambda texts: pa.array([_time(text) for text in texts.to_pylist()], type_)
+        return lambda texts: to_time(texts).cast(type_)
     return lambda texts: texts.cast(type_)
 
 
-def _time(text: str | None) -> time | None:
-    return None if text is None else time.fromisoformat(text)
+def to_time(texts: pa.Array) -> pa.Array:
+    """Times of day; the hour 24 and what lies beyond are none."""
+    return pc.binary_join_element_wise("1970-01-01", texts, " ").cast(pa.timestamp("us")).cast(pa.time64("us"))
 
 
 def _booleans(texts: pa.Array) -> pa.Array:
