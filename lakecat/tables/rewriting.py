@@ -164,9 +164,9 @@ class Rewriting:
         """The one number that a query gives."""
         return int(self._con.execute(sql).fetchall()[0][0])
 
-    def check_unique(self, key: Sequence[str] | None = None) -> None:
-        """Raise SchemaError unless each key comes once in the source."""
-        names = [quoted(name) for name in key or [field.name for field in self._fields]]
+    def check_unique(self, *, also: str | None = None) -> None:
+        """Raise SchemaError unless each key comes once in the source, or once with each value of ``also``."""
+        names = self.keys if also is None else (*self.keys, quoted(also))
         rows, distinct = self._con.execute(
             f"SELECT count(*), count(DISTINCT ({', '.join(names)},)) FROM source"
         ).fetchall()[0]

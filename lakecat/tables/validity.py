@@ -84,10 +84,10 @@ def rewrite_history(
         if present is not None:
             work.load_present(present)
         work.open_files(everything=present is not None)
-        chain.take_old()
-        chain.go_on()
         if present is not None:
             chain.end_absent()
+        chain.take_old()
+        chain.go_on()
         chain.leave_out_known()
         removed = work.concerned()
         kept = f"{work.kept_sql(removed)} UNION ALL " if removed else ""
@@ -127,8 +127,7 @@ class _Chain:
         self._work.execute("ALTER TABLE source ADD COLUMN lakecat_gone BOOLEAN")
         self._work.execute(f"UPDATE source SET {self._from} = {self._instant()}, lakecat_gone = {gone}")
         if self._validity.at is not None:
-            names = (*(field.name for field in self._work.schema.fields if quoted(field.name) in self._work.keys),)
-            self._work.check_unique((*names, self._validity.valid_from))
+            self._work.check_unique(also=self._validity.valid_from)
 
     def take_old(self) -> None:
         """Keep the table's rows for the source's keys as a table ``old``."""
@@ -159,8 +158,6 @@ class _Chain:
         before = self._work.count("SELECT count(*) FROM source")
         self._work.execute(f"INSERT INTO source BY NAME SELECT * EXCLUDE (lakecat_at), {now} FROM ({lost})")
         self._work.refuse_emptying(self._work.count("SELECT count(*) FROM source") - before)
-        self._work.execute("DROP TABLE old")
-        self.take_old()
 
     def leave_out_known(self) -> None:
         """Forget the events of keys for which nothing new is said, and the old rows of these keys."""
