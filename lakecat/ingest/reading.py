@@ -130,24 +130,29 @@ class _ParallelReader:
                 thread.join(max(0.0, until - time.monotonic()))
         return not any(thread.is_alive() for thread in self._threads)
 
-    def _work(self, reader: SliceReader | None) -> None:
+    def _work(self, first: SliceReader | None) -> None:
         try:
-            while reader is not None or not self._waiting.empty():
-                if reader is None:
-                    try:
-                        reader = self._connector.read(self._waiting.get_nowait(), self._options)
-                    except queue.Empty:
-                        break
+            for reader in self._readers(first):
                 self._open.append(reader)
                 with contextlib.closing(reader):
                     if not self._hand_out(reader):
                         return
                 self._open.remove(reader)
-                reader = None
         except BaseException as err:  # noqa: BLE001 - handed to the thread that takes the batches, which raises it
             self._put(_Failed(err))
         finally:
             self._put(None)
+
+    def _readers(self, first: SliceReader | None) -> Iterator[SliceReader]:
+        """The first reader, where this thread has it, then one for each split that nobody has taken yet."""
+        if first is not None:
+            yield first
+        while True:
+            try:
+                split = self._waiting.get_nowait()
+            except queue.Empty:
+                return
+            yield self._connector.read(split, self._options)
 
     def _hand_out(self, reader: SliceReader) -> bool:
         """Whether the split was handed out to its end."""
