@@ -11,8 +11,9 @@ import pyarrow as pa
 from lakecat.connector import REJECTED, ReadOptions, ReadSummary
 from lakecat.connector.columns import Column, Wanted, check_names, fold, unite
 from lakecat.connector.fit import MisfitError, Rule, fit
+from lakecat.connector.once import Once
 from lakecat.connector.shapes import converter
-from lakecat.errors import LakecatError, ParseError, UsageError, Where
+from lakecat.errors import LakecatError, ParseError, Where
 from lakecat.types import Position, SourceRead
 from lakecat_connectors._faults import excerpt
 from lakecat_connectors._rest_spool import Spool, SpooledRow
@@ -40,8 +41,7 @@ class RestReader:
         self._hide = hide
         self._rejected: list[dict[str, Any]] = []
         self._rows = 0
-        self._taken = False
-        self._finished = False
+        self._once = Once()
         self._columns = self._decide()
 
     @property
@@ -50,20 +50,18 @@ class RestReader:
         return pa.schema([pa.field(column.name, column.type) for column, _ in self._columns])
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
-        if self._taken:
-            raise UsageError("a slice can be read once")
-        self._taken = True
+        return self._once.through(self._batches())
+
+    def _batches(self) -> Iterator[pa.RecordBatch]:
         for group in self._groups():
             batch = self._batch(group)
             self._rows += batch.num_rows
             if batch.num_rows:
                 yield batch
-        self._finished = True
 
     def summary(self) -> ReadSummary:
         """Rows, and the source with its pages. Raises UsageError before the last batch was taken."""
-        if not self._finished:
-            raise UsageError("the slice has not been read to its end")
+        self._once.check_finished()
         properties: dict[str, str | int | float] = {"pages": self._spool.pages, "sha256": self._spool.digest}
         return ReadSummary(
             rows=self._rows,

@@ -23,11 +23,12 @@ import pyarrow as pa
 
 from lakecat.connector.columns import Column, Wanted, check_names, fold
 from lakecat.connector.fit import Rule
+from lakecat.connector.once import Once
 from lakecat.connector.protocol import REJECTED, ReadOptions, ReadSummary
 from lakecat.connector.shapes import Budget, ShapeError
 from lakecat.connector.spool import Chunk, Spool
 from lakecat.connector.values import NOT_EXACT, ValueShape, basic, convert, observe, observe_digits
-from lakecat.errors import LakecatError, ParseError, SourceError, UsageError, Where
+from lakecat.errors import LakecatError, ParseError, SourceError, Where
 from lakecat.types import Position, SourceRead
 
 CHUNK_ROWS: Final = 8_192
@@ -94,11 +95,11 @@ class RowsReader:
         self._properties = properties
         self._rejects = _Rejects(uri, options.rejects)
         self._table = _Table(uri, _wanted(options, schema), self._rejects)
-        self._taken = self._finished = False
+        self._once = Once()
         try:
             self._table.take(guarded(lambda: rows, uri))
             self._schema = self._table.decide()
-        except BaseException:
+        except BaseException:  # an interrupt, too: nobody else has the temporary file to close it
             self._table.spool.close()
             raise
 
@@ -109,9 +110,9 @@ class RowsReader:
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         """Batches of at most ``options.batch_rows`` rows, once."""
-        if self._taken:
-            raise UsageError("a slice can be read once")
-        self._taken = True
+        return self._once.through(self._batches())
+
+    def _batches(self) -> Iterator[pa.RecordBatch]:
         waiting: list[pa.RecordBatch] = []
         for batch in self._table.batches(self._schema):
             waiting.append(batch)
@@ -124,12 +125,10 @@ class RowsReader:
                     yield rest
         if waiting:
             yield from _cut(waiting, self._options.batch_rows)
-        self._finished = True
 
     def summary(self) -> ReadSummary:
         """Rows, source and rejected rows. Raises UsageError before the last batch was taken."""
-        if not self._finished:
-            raise UsageError("the slice has not been read to its end")
+        self._once.check_finished()
         rows = self._table.spool.rows
         position = self._position() if callable(self._position) else self._position
         return ReadSummary(
