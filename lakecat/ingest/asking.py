@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 
 import pyarrow as pa
@@ -22,11 +22,7 @@ from lakecat.types import WriteMode
 
 def read_options(stream: StreamJob, state: TableState | None) -> ReadOptions:
     """What the connector is told when it reads a slice; columns have the source's names."""
-    expected = None if state is None else plain_columns(state)
-    if expected is not None:
-        ours = _our_columns(stream)
-        expected = pa.schema([column for column in expected if column.name not in ours])
-        expected = _as_in_the_source(expected, known_names(state))
+    expected = None if state is None else source_columns(state, _our_columns(stream))
     if expected is not None and stream.mode is WriteMode.DELETE:
         expected = pa.schema([expected.field(name) for name in stream.key if name in expected.names])
     rejects = None if stream.quarantine is None else stream.quarantine.max_rows
@@ -77,16 +73,23 @@ def plain_columns(state: TableState) -> pa.Schema:
     return _plain(schema_to_pyarrow(state.schema, include_field_ids=False))
 
 
+def source_columns(state: TableState, ours: Collection[str]) -> pa.Schema:
+    """The table's columns by the source's names for them, without those that are ``ours``."""
+    source = {column: name for name, column in known_names(state).items()}
+    return pa.schema(
+        [
+            column.with_name(source.get(column.name, column.name))
+            for column in plain_columns(state)
+            if column.name not in ours
+        ]
+    )
+
+
 def _our_columns(stream: StreamJob) -> frozenset[str]:
     """Columns of the table that the source does not have."""
     history = stream.history or HistoryKeys()
     times = (history.valid_from, history.valid_to) if stream.mode is WriteMode.HISTORY else ()
     return frozenset((EXECUTION_COLUMN, FILE_COLUMN, *times))
-
-
-def _as_in_the_source(schema: pa.Schema, known: Mapping[str, str]) -> pa.Schema:
-    source = {column: name for name, column in known.items()}
-    return pa.schema([column.with_name(source.get(column.name, column.name)) for column in schema])
 
 
 def _validity(stream: StreamJob, names: Mapping[str, str], now: datetime) -> Validity | None:

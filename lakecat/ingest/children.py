@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import chain
+from typing import Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from lakecat.config import StreamJob
-from lakecat.ingest.asking import names_of, plain_columns, target_of
+from lakecat.ingest.asking import names_of, source_columns, target_of
 from lakecat.ingest.keyed import Spooled, rows_by_key
 from lakecat.ingest.naming import column_names, known_names
 from lakecat.ingest.shaping import EXECUTION_COLUMN, renamed, with_execution
@@ -29,6 +30,8 @@ from lakecat.ingest.unnesting import (
 from lakecat.landing import Services, Work
 from lakecat.tables import TableState
 from lakecat.types import ColumnEdge, DatasetName, EdgeKind, WriteMode
+
+_OURS: Final = frozenset({EXECUTION_COLUMN})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +91,7 @@ class Family:
         found = exploded(_living(rows, flag), self.stream.key, child, may_be_missing=missing)
         if state is None:
             return None if found is None else _begun(found)
-        return found if found is not None else pa.RecordBatchReader.from_batches(_source_columns(state), [])
+        return found if found is not None else pa.RecordBatchReader.from_batches(source_columns(state, _OURS), [])
 
     def _target(self, stream: StreamJob, names: Mapping[str, str], *, null_for_missing: bool) -> Target:
         now = self.services.clock()
@@ -145,18 +148,6 @@ def _root_names(stream: StreamJob, state: TableState | None) -> dict[str, str]:
     return {root_column(name): known.get(root_column(name), root_column(column)) for name, column in columns.items()}
 
 
-def _source_columns(state: TableState) -> pa.Schema:
-    """The columns of a list's table by the source's names for them, without the execution that wrote each row."""
-    source = {column: name for name, column in known_names(state).items()}
-    return pa.schema(
-        [
-            field.with_name(source.get(field.name, field.name))
-            for field in plain_columns(state)
-            if field.name != EXECUTION_COLUMN
-        ]
-    )
-
-
 def _begun(rows: pa.RecordBatchReader) -> pa.RecordBatchReader | None:
     """The same rows; None when there are none."""
     for batch in rows:
@@ -184,7 +175,9 @@ def with_lists(work: Work, stream: StreamJob, expected: pa.Schema | None) -> pa.
     ours = {root_column(name) for name in stream.key}
     for child, state in states.items():
         if state is not None and child.path[0] not in unknown:
-            columns = [field for field in _source_columns(state) if not (field.name in ours or is_place(field.name))]
+            columns = [
+                field for field in source_columns(state, _OURS) if not (field.name in ours or is_place(field.name))
+            ]
             expected = with_expected_list(expected, child.path, columns)
     return expected
 
