@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal, Self, TypeVar
@@ -20,6 +19,7 @@ from pydantic import (
     model_validator,
 )
 
+from lakecat.connector.options import did_you_mean
 from lakecat.errors import ConfigError
 from lakecat.types import Json
 
@@ -390,8 +390,7 @@ def _config_error(model: type[BaseModel], place: tuple[int | str, ...], kind: st
     name = ".".join(str(part) for part in place if part not in ("function-after", "constrained-str"))
     if kind == "extra_forbidden":
         known = sorted(_known(model, place[:-1]))
-        close = difflib.get_close_matches(str(place[-1]), known, n=1)
-        hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}" if known else None
+        hint = did_you_mean(str(place[-1]), known) or (f"there are {', '.join(known)}" if known else None)
         return ConfigError(f"rest connector: unknown option {name!r}", hint=hint)
     if kind == "missing":
         return ConfigError(f"rest connector: option {name!r} is missing", hint="see docs/connectors-rest.md")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import itertools
 import random
 import shutil
@@ -22,12 +21,13 @@ from lakecat.connector import (
     StreamRequest,
     StreamState,
 )
+from lakecat.connector.options import did_you_mean
 from lakecat.errors import ConfigError, LakecatError, UsageError, Where
 from lakecat.types import Json, WriteMode
 from lakecat_connectors._rest_address import Resolve, resolve
 from lakecat_connectors._rest_fetch import Fetcher
 from lakecat_connectors._rest_http import Http
-from lakecat_connectors._rest_options import Resource, RestOptions, parse_options, resource_with
+from lakecat_connectors._rest_options import RestOptions, parse_options, resource_with
 from lakecat_connectors._rest_pace import Times
 from lakecat_connectors._rest_plan import Asked, Desk, Incremental, Planned, plan_whole
 from lakecat_connectors._rest_rows import RestReader
@@ -126,12 +126,11 @@ class Rest:
                 )
             name = next(iter(resources))
         if name not in resources:
-            close = difflib.get_close_matches(name, resources, n=1)
             raise ConfigError(
                 f"rest connector: there is no resource {name!r}",
-                hint=f"did you mean {close[0]}?" if close else f"there are {', '.join(resources)}",
+                hint=did_you_mean(name, resources) or f"there are {', '.join(resources)}",
             )
-        resource: Resource = resource_with(resources[name], request.options)
+        resource = resource_with(resources[name], request.options)
         return Asked(name=name, resource=resource, request=request, uri=self._fetcher.uri(resource))
 
     def _refuse_append(self, asked: Asked) -> None:

@@ -6,7 +6,7 @@ import dataclasses
 import difflib
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar, get_args, get_origin, get_type_hints
 
@@ -35,6 +35,12 @@ class Secret:
         return "Secret(…)"
 
 
+def did_you_mean(name: str, known: Iterable[str]) -> str | None:
+    """A hint that names the known name that is nearest to another one; None where none is near."""
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f"did you mean {close[0]}?" if close else None
+
+
 def parse_options(kind: type[_T], options: Mapping[str, Json], context: ConnectorContext) -> _T:
     """The options as an instance of the dataclass ``kind``. Raises ConfigError naming the option.
 
@@ -46,8 +52,7 @@ def parse_options(kind: type[_T], options: Mapping[str, Json], context: Connecto
     given = {name: value for name, value in options.items() if name in fields or name not in _FROM_LAKECAT}
     for name in given:
         if name not in fields:
-            close = difflib.get_close_matches(name, fields, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"there are: {', '.join(fields) or 'none'}"
+            hint = did_you_mean(name, fields) or f"there are: {', '.join(fields) or 'none'}"
             raise ConfigError(f"unknown option {name!r}", hint=hint)
     for name, field in fields.items():
         required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
