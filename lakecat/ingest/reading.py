@@ -14,7 +14,8 @@ from typing import Final
 import pyarrow as pa
 
 from lakecat.connector import Connector, ReadOptions, ReadSummary, Slice, SliceReader
-from lakecat.errors import SourceError, UsageError
+from lakecat.connector.once import Once
+from lakecat.errors import SourceError
 from lakecat.types import SourceRead
 
 _AHEAD: Final = 2
@@ -52,8 +53,7 @@ class _ParallelReader:
         self._stop = threading.Event()
         self._summaries: list[ReadSummary] = []
         self._open: list[SliceReader] = []
-        self._finished = False
-        self._taken = False
+        self._once = Once()
         first, *others = (replace(slice_, splits=(split,)) for split in slice_.splits)
         for other in others:
             self._waiting.put(other)
@@ -75,9 +75,9 @@ class _ParallelReader:
         return self._schema
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
-        if self._taken:
-            raise UsageError("a slice can be read once")
-        self._taken = True
+        return self._once.through(self._batches())
+
+    def _batches(self) -> Iterator[pa.RecordBatch]:
         for thread in self._threads:
             thread.start()
         running = len(self._threads)
@@ -89,15 +89,13 @@ class _ParallelReader:
                 raise item.error
             else:
                 yield item
-        self._finished = True
 
     def summary(self) -> ReadSummary:
         """The sum of the splits' own; the slice says the position, for none of them knows it of all.
 
         Raises UsageError before the last batch was taken, SourceError for a split that gives a position.
         """
-        if not self._finished:
-            raise UsageError("the slice has not been read to its end")
+        self._once.check_finished()
         if any(one.position is not None for one in self._summaries):
             raise SourceError(
                 f"the connector gives positions of parts of {self._slice.key}, of which no position of the whole comes",
