@@ -10,16 +10,15 @@ import pyarrow as pa
 
 from lakecat.connector import REJECTED, ReadOptions, ReadSummary
 from lakecat.connector.columns import Column, Wanted, check_names, fold, unite
-from lakecat.connector.fit import MisfitError, Rule, fit
+from lakecat.connector.fit import Rule
 from lakecat.connector.once import Once
-from lakecat.connector.shapes import converter
+from lakecat.connector.shapes import NOT_OF_THE_TYPE, array_of, misfits
 from lakecat.errors import LakecatError, ParseError, Where
 from lakecat.types import Position, SourceRead
 from lakecat_connectors._faults import excerpt
 from lakecat_connectors._rest_spool import Spool, SpooledRow
 
 _BATCH_BYTES: Final = 16 << 20
-_MISFITS: Final = (MisfitError, pa.ArrowInvalid, OverflowError)
 
 
 class RestReader:
@@ -105,29 +104,29 @@ class RestReader:
 
     def _batch(self, group: list[SpooledRow]) -> pa.RecordBatch:
         values = [row.value for row in group]
-        misfits: dict[int, tuple[Column, Any]] = {}
+        wrong: dict[int, tuple[Column, Any]] = {}
         arrays = []
         for column, key in self._columns:
             rule = Rule(column.type, declared=column.declared)
             found = [row.get(key) for row in values]
             try:
                 arrays.append(self._convert(found, rule, column))
-            except _MISFITS as err:
-                bad = list(_bad(found, rule))
+            except NOT_OF_THE_TYPE as err:
+                bad = misfits(found, rule, (self._options.rejects or 0) + 1)
                 if not bad:
                     raise ParseError("values too large for one batch", where=Where(self._uri, column=key)) from err
                 for index in bad:
-                    misfits.setdefault(index, (column, found[index]))
-        if not misfits:
+                    wrong.setdefault(index, (column, found[index]))
+        if not wrong:
             return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
-        for index, (column, value) in sorted(misfits.items()):
+        for index, (column, value) in sorted(wrong.items()):
             what = f"{excerpt(value)} is not {column.shown}"
             self._reject(group[index], what, column.name)
-        return self._batch([row for index, row in enumerate(group) if index not in misfits])
+        return self._batch([row for index, row in enumerate(group) if index not in wrong])
 
     def _convert(self, values: list[Any], rule: Rule, column: Column) -> pa.Array:
         try:
-            return _convert(values, rule)
+            return array_of(values, rule)
         except LakecatError as err:
             raise ParseError(err.what, where=Where(self._uri, column=column.name)) from err
 
@@ -146,20 +145,3 @@ class RestReader:
         self._rejected.append(
             {"source": row.source, "line": row.line, "column": column, "text": row.text, "reason": reason}
         )
-
-
-def _convert(values: list[Any], rule: Rule) -> pa.Array:
-    if pa.types.is_temporal(rule.type):
-        if any(value is not None and not isinstance(value, str) for value in values):
-            raise MisfitError
-        return fit(pa.array(values, pa.string()), rule)
-    convert = converter(rule)
-    return pa.array([convert(value) for value in values], rule.type)
-
-
-def _bad(values: list[Any], rule: Rule) -> Iterator[int]:
-    for index, value in enumerate(values):
-        try:
-            _convert([value], rule)
-        except _MISFITS:
-            yield index

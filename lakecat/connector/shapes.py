@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
@@ -22,6 +22,9 @@ _DOUBLE_INTEGERS: Final = 2**53
 _INT64: Final = 2**63
 _DECIMAL_DIGITS: Final = 38
 _SURE_LENGTH: Final = 16
+
+NOT_OF_THE_TYPE: Final = (MisfitError, pa.ArrowInvalid, OverflowError)
+"""What :func:`array_of` raises for values that are not of the type, or too large together."""
 
 Convert = Callable[[Any], Any]
 
@@ -182,6 +185,36 @@ def as_text(value: Any) -> str:
     if type(value) is int or (isinstance(value, float) and not math.isfinite(value)):
         return str(value)
     return as_json(value)
+
+
+def array_of(values: Sequence[Any], rule: Rule) -> pa.Array:
+    """JSON values as an array of ``rule.type``, exactly.
+
+    Raises one of :data:`NOT_OF_THE_TYPE`, and LakecatError for a type that no JSON value has.
+    """
+    if pa.types.is_temporal(rule.type):
+        if any(value is not None and not isinstance(value, str) for value in values):
+            raise MisfitError
+        return fit(pa.array(values, pa.string()), rule)
+    convert = converter(rule)
+    return pa.array([convert(value) for value in values], rule.type)
+
+
+def misfits(values: Sequence[Any], rule: Rule, most: int) -> list[int]:
+    """The indexes of values that are not of the type, in order; no more than the first ``most``."""
+    found: list[int] = []
+    parts = [(0, len(values))]
+    while parts and len(found) < most:
+        start, size = parts.pop()
+        try:
+            array_of(values[start : start + size], rule)
+        except NOT_OF_THE_TYPE:
+            if size == 1:
+                found.append(start)
+                continue
+            half = size // 2
+            parts += [(start + half, size - half), (start, half)]
+    return found
 
 
 def converter(rule: Rule) -> Convert:
