@@ -257,7 +257,7 @@ class Lab:
         return Loaded(joined, summaries, keys)
 
     def run_with(self, options: Mapping[str, Any], resolver: Any) -> Loaded:
-        """One run with a name server of the test's own, over two connections."""
+        """One run with a name server of the test's own."""
         connector = self.open({**options}, resolver)
         request = StreamRequest(mode=WriteMode.REPLACE)
         return self.run(connector, request, State(), ReadOptions())

@@ -10,6 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 from typing import Any
 
+import httpcore2
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -252,19 +253,27 @@ def test_addresses_of_the_internet(address):
     assert is_public(address)
 
 
-def test_a_name_is_resolved_once_and_the_checked_address_is_connected_to(lab, api):
+def test_a_name_is_resolved_once_and_the_checked_address_is_connected_to(lab, api, monkeypatch):
     """A name server that answers with a public address first and a private one later (DNS rebinding) gains nothing."""
     api.on("/items", ROWS)
     asked: list[str] = []
+    connected: list[str] = []
 
     def rebinding(host, port):
         del port
         asked.append(host)
-        return ["203.0.113.7"] if len(asked) == 1 else ["127.0.0.1"]
+        return ["8.8.8.8"] if len(asked) == 1 else ["127.0.0.1"]
 
+    def connect(_backend, host, *_more):
+        connected.append(host)
+        raise httpcore2.ConnectError("nobody goes there in a test")
+
+    monkeypatch.setattr(httpcore2.SyncBackend, "connect_tcp", connect)
     options = {"base_url": f"http://rebind.example:{api.port}", "allow_private": False, "retries": 2}
     with pytest.raises(SourceAccessError, match="is an address of a private network"):
         lab.run_with(options, rebinding)
+    assert connected == ["8.8.8.8"], "the first attempt goes to the address that was checked, the second nowhere"
+    assert asked == ["rebind.example"] * 2, "once for each attempt"
     assert api.requests == []
 
 
