@@ -1,12 +1,17 @@
-"""Fetched columns to Arrow batches; a row that does not convert is found, and set aside where that is allowed."""
+"""Fetched columns to Arrow batches; a row that does not convert is found, and set aside where that is allowed.
+
+:class:`ScanRows` is what the scans of all databases have in common: a database says how its blocks arrive.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from decimal import InvalidOperation
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, TypeVar
 
 import pyarrow as pa
 
@@ -15,7 +20,7 @@ from lakecat.connector.columns import fold
 from lakecat.connector.fit import MisfitError, Rule, fit, is_text_type
 from lakecat.errors import ParseError, Where
 from lakecat_connectors._faults import excerpt
-from lakecat_connectors._sql_source import Column, Table
+from lakecat_connectors._sql_source import Column, Scan, Table
 
 Cells: TypeAlias = Sequence[Any]
 """One column of a block: an Arrow array, or the driver's own values."""
@@ -34,6 +39,8 @@ MISFITS: Final = (
     InvalidOperation,
 )
 _SHOWN_ROW: Final = 64 * 1024
+_C = TypeVar("_C", bound=Column)
+_T = TypeVar("_T", bound="Target")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +54,7 @@ class Target:
     without: Conversion | None = None
 
 
-def targets_of(
-    columns: Sequence[Column], options: ReadOptions, make: Callable[[Column, pa.DataType | None], Target]
-) -> list[Target]:
+def targets_of(columns: Sequence[_C], options: ReadOptions, make: Callable[[_C, pa.DataType | None], _T]) -> list[_T]:
     """A target for each column, made for the type that the job declares for it."""
     declared = {fold(name): type_ for name, type_ in options.declared.items()}
     return [make(column, declared.get(fold(column.name))) for column in columns]
@@ -89,8 +94,12 @@ class Converter:
             arrays = [target.convert(cells) for target, cells in zip(self.targets, columns, strict=True)]
         except MISFITS:
             arrays = self._slowly(columns, rows)
+        return self.converted(arrays, rows)
+
+    def converted(self, arrays: Sequence[pa.Array], rows: int) -> pa.RecordBatch:
+        """A block whose columns have their types; ``rows`` counts those set aside as well."""
         self._rows += rows
-        return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
+        return pa.RecordBatch.from_arrays(list(arrays), schema=self.schema)
 
     def rejected(self) -> pa.Table | None:
         """Rows set aside so far."""
@@ -143,6 +152,38 @@ class Converter:
             parts = (f"{name} = {excerpt(shown(columns[names.index(name)][row]))}" for name in self.table.key)
             return f"the row with {', '.join(parts)}"
         return f"row {self._rows + row + 1} of those read"
+
+
+class ScanRows(ABC):
+    """The rows of one scan on their way (:class:`~lakecat_connectors._sql_source.Rows`)."""
+
+    def __init__(self, targets: Sequence[Target], scan: Scan, options: ReadOptions) -> None:
+        self._converter = Converter(targets, scan.table, scan.policy.out_of_range == "null", options.rejects)
+        self._batch_rows = options.batch_rows
+        self._stack = contextlib.ExitStack()
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The columns."""
+        return self._converter.schema
+
+    @property
+    def rejected(self) -> pa.Table | None:
+        """Rows set aside so far."""
+        return self._converter.rejected()
+
+    @property
+    def bytes(self) -> int | None:
+        """What came so far; not known unless the database tells."""
+        return None
+
+    @abstractmethod
+    def __iter__(self) -> Iterator[pa.RecordBatch]:
+        """Batches of bounded size. What has to be ended goes onto the stack. Raises SourceError."""
+
+    def close(self) -> None:
+        """End what is under way, also in the midst."""
+        self._stack.close()
 
 
 def shown(value: Any) -> str | None:

@@ -18,7 +18,7 @@ from sqlalchemy.engine.default import DefaultDialect
 from lakecat.connector import ConnectorContext, ReadOptions
 from lakecat.connector.columns import fold
 from lakecat.errors import SourceError, SourceUnavailableError, Where
-from lakecat_connectors._sql_convert import Converter, targets_of
+from lakecat_connectors._sql_convert import ScanRows, targets_of
 from lakecat_connectors._sql_core import CoreSource, digest, from_clause, ident
 from lakecat_connectors._sql_duckdb_types import DuckColumn, as_text, column_of, is_text, target_of
 from lakecat_connectors._sql_options import ConnectionOptions, StreamOptions
@@ -219,33 +219,15 @@ class DuckDbSource(CoreSource):
         )
 
 
-class DuckRows:
+class DuckRows(ScanRows):
     """One scan under way."""
 
     def __init__(
         self, source: DuckDbSource, query: str, columns: Sequence[DuckColumn], scan: Scan, options: ReadOptions
     ) -> None:
+        super().__init__(targets_of(columns, options, target_of), scan, options)
         self._source = source
         self._query = query
-        self._converter = Converter(
-            targets_of(columns, options, target_of), scan.table, scan.policy.out_of_range == "null", options.rejects
-        )
-        self._batch_rows = options.batch_rows
-        self._stack = contextlib.ExitStack()
-
-    @property
-    def schema(self) -> pa.Schema:
-        """The columns."""
-        return self._converter.schema
-
-    @property
-    def rejected(self) -> pa.Table | None:
-        """Rows set aside so far."""
-        return self._converter.rejected()
-
-    @property
-    def bytes(self) -> None:
-        """Not known: rows come from the file in no other form."""
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         with self._stack:
@@ -258,10 +240,6 @@ class DuckRows:
                     waiting = []
             if _rows(waiting):
                 yield self._converted(waiting)
-
-    def close(self) -> None:
-        """End the query, also in the midst."""
-        self._stack.close()
 
     def _arriving(self, reader: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
         while True:

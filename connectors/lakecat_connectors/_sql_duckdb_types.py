@@ -75,10 +75,8 @@ def as_text(column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
     return sa.cast(column, sa.types.VARCHAR())
 
 
-def target_of(column: Column, declared: pa.DataType | None) -> Target:
+def target_of(column: DuckColumn, declared: pa.DataType | None) -> Target:
     """How a column leaves: as its own type, or as the job declares it; declared text is DuckDB's own."""
-    if not isinstance(column, DuckColumn):
-        raise TypeError(column)
     without = _without_beyond if column.select is _plain and pa.types.is_temporal(column.type) else None
     if declared is None or (declared == column.type and not is_text(declared)):
         return Target(column.name, column.type, column.native, column.convert, without)

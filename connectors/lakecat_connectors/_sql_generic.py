@@ -16,7 +16,7 @@ from sqlalchemy.engine.interfaces import IsolationLevel
 
 from lakecat.connector import ConnectorContext, ReadOptions
 from lakecat.errors import ConfigError, SourceAccessError, SourceError, SourceUnavailableError, Where
-from lakecat_connectors._sql_convert import Converter, targets_of
+from lakecat_connectors._sql_convert import ScanRows, targets_of
 from lakecat_connectors._sql_core import CoreSource, value_of
 from lakecat_connectors._sql_generic_types import AnyColumn, column_of, target_of
 from lakecat_connectors._sql_options import ConnectionOptions, StreamOptions
@@ -208,7 +208,7 @@ class GenericSource(CoreSource):
         )
 
 
-class GenericRows:
+class GenericRows(ScanRows):
     """One scan under way."""
 
     def __init__(
@@ -219,27 +219,9 @@ class GenericRows:
         scan: Scan,
         options: ReadOptions,
     ) -> None:
+        super().__init__(targets_of(columns, options, target_of), scan, options)
         self._source = source
         self._statement = statement
-        self._converter = Converter(
-            targets_of(columns, options, target_of), scan.table, scan.policy.out_of_range == "null", options.rejects
-        )
-        self._batch_rows = options.batch_rows
-        self._stack = contextlib.ExitStack()
-
-    @property
-    def schema(self) -> pa.Schema:
-        """The columns."""
-        return self._converter.schema
-
-    @property
-    def rejected(self) -> pa.Table | None:
-        """Rows set aside so far."""
-        return self._converter.rejected()
-
-    @property
-    def bytes(self) -> None:
-        """Not known: drivers do not tell."""
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         with self._stack:
@@ -256,10 +238,6 @@ class GenericRows:
                     rows, size = [], 0
             if rows:
                 yield self._batch(rows)
-
-    def close(self) -> None:
-        """End the query, also in the midst."""
-        self._stack.close()
 
     def _batch(self, rows: Sequence[Any]) -> pa.RecordBatch:
         return self._converter.batch(list(zip(*rows, strict=True)), len(rows))

@@ -60,10 +60,8 @@ def column_of(
     )
 
 
-def target_of(column: Column, declared: pa.DataType | None) -> Target:
+def target_of(column: AnyColumn, declared: pa.DataType | None) -> Target:
     """How a column leaves: as its own type, or as the job declares it."""
-    if not isinstance(column, AnyColumn):
-        raise TypeError(column)
     if declared in (None, column.type):
         return Target(column.name, column.type, column.native, column.convert)
     if pa.types.is_string(declared) or pa.types.is_large_string(declared) or pa.types.is_string(column.type):

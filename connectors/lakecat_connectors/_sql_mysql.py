@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import difflib
 import re
 from collections.abc import Iterator, Sequence
@@ -16,7 +15,7 @@ from sqlalchemy.dialects.mysql.pymysql import MySQLDialect_pymysql
 
 from lakecat.connector import ConnectorContext, ReadOptions
 from lakecat.errors import ConfigError, SourceError, Where
-from lakecat_connectors._sql_convert import Converter, targets_of
+from lakecat_connectors._sql_convert import ScanRows, targets_of
 from lakecat_connectors._sql_core import CoreSource, digest, from_clause, ident
 from lakecat_connectors._sql_mysql_session import Session, uri
 from lakecat_connectors._sql_mysql_types import MyColumn, result_column, table_column, target_of
@@ -185,32 +184,18 @@ class MySqlSource(CoreSource):
         )
 
 
-class MyRows:
+class MyRows(ScanRows):
     """One scan under way; the query is sent with the first batch."""
 
     def __init__(
         self, session: Session, query: tuple[str, Any], columns: Sequence[MyColumn], scan: Scan, options: ReadOptions
     ) -> None:
+        super().__init__(targets_of(columns, options, target_of), scan, options)
         self._session = session
         self._query = query
         self._binary = [column.binary for column in columns]
         self._uri = scan.table.uri
-        self._converter = Converter(
-            targets_of(columns, options, target_of), scan.table, scan.policy.out_of_range == "null", options.rejects
-        )
-        self._batch_rows = options.batch_rows
         self._bytes = 0
-        self._stack = contextlib.ExitStack()
-
-    @property
-    def schema(self) -> pa.Schema:
-        """The columns."""
-        return self._converter.schema
-
-    @property
-    def rejected(self) -> pa.Table | None:
-        """Rows set aside so far."""
-        return self._converter.rejected()
 
     @property
     def bytes(self) -> int:
@@ -223,10 +208,6 @@ class MyRows:
             for block in result.blocks(self._batch_rows, _BLOCK_BYTES):
                 self._bytes += block.size
                 yield self._converter.batch(self._cells(block), block.rows)
-
-    def close(self) -> None:
-        """End the query, also in the midst."""
-        self._stack.close()
 
     def _cells(self, block: Block) -> list[pa.Array]:
         try:

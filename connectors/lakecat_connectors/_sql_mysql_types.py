@@ -259,10 +259,8 @@ def _without_beyond(texts: pa.Array) -> pa.Array:
     return pc.if_else(beyond, pa.scalar(None, pa.string()), texts)
 
 
-def target_of(column: Column, declared: pa.DataType | None) -> Target:
+def target_of(column: MyColumn, declared: pa.DataType | None) -> Target:
     """How a column leaves: as its own type, or as the job declares it."""
-    if not isinstance(column, MyColumn):
-        raise TypeError(column)
     type_, convert = declared or column.type, column.convert
     if declared not in (None, column.type):
         convert = then_cast(column.convert, declared) if column.binary else from_texts(declared)

@@ -19,7 +19,7 @@ from sqlalchemy.sql.elements import quoted_name
 
 from lakecat.connector import ConnectorContext, ReadOptions
 from lakecat.errors import ConfigError, SourceAccessError, SourceError, SourceUnavailableError, Where
-from lakecat_connectors._sql_convert import Converter, targets_of
+from lakecat_connectors._sql_convert import ScanRows, targets_of
 from lakecat_connectors._sql_core import CoreSource, digest, from_clause, ident
 from lakecat_connectors._sql_options import ConnectionOptions, StreamOptions
 from lakecat_connectors._sql_source import Column, Relation, Scan, Table
@@ -245,7 +245,7 @@ class SqliteSource(CoreSource):
         )
 
 
-class SqliteRows:
+class SqliteRows(ScanRows):
     """One scan under way."""
 
     def __init__(
@@ -256,31 +256,13 @@ class SqliteRows:
         scan: Scan,
         options: ReadOptions,
     ) -> None:
+        super().__init__(targets_of(columns, options, target_of), scan, options)
         self._database = database
         self._query = query
         self._wide = [
             n for n, one in enumerate(columns) if pa.types.is_string(one.type) or pa.types.is_binary(one.type)
         ]
-        self._converter = Converter(
-            targets_of(columns, options, target_of), scan.table, scan.policy.out_of_range == "null", options.rejects
-        )
-        self._batch_rows = options.batch_rows
         self._piece_rows = min(options.batch_rows, _PIECE)
-        self._cursor: sqlite3.Cursor | None = None
-
-    @property
-    def schema(self) -> pa.Schema:
-        """The columns."""
-        return self._converter.schema
-
-    @property
-    def rejected(self) -> pa.Table | None:
-        """Rows set aside so far."""
-        return self._converter.rejected()
-
-    @property
-    def bytes(self) -> None:
-        """Not known: SQLite does not tell what it read."""
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         waiting: list[pa.RecordBatch] = []
@@ -309,13 +291,6 @@ class SqliteRows:
                 if old < len(rows):
                     yield self._batch(rows[old:])
 
-    def close(self) -> None:
-        """End the scan, also in the midst."""
-        cursor, self._cursor = self._cursor, None
-        if cursor is not None:
-            with contextlib.suppress(sqlite3.Error):  # the file may have been closed before
-                cursor.close()
-
     def _batch(self, rows: Sequence[Any]) -> pa.RecordBatch:
         return self._converter.batch(list(zip(*rows, strict=True)), len(rows))
 
@@ -323,7 +298,8 @@ class SqliteRows:
         """Rows of bounded number and size."""
         doing = "reading rows"
         with self._database.asking(doing, decode) as connection:
-            self._cursor = cursor = connection.execute(*self._query)
+            cursor = connection.execute(*self._query)
+        self._stack.callback(_end, cursor)
         rows: list[Any] = []
         size = 0
         while True:
@@ -351,6 +327,11 @@ def file_of(options: ConnectionOptions, context: ConnectorContext, scheme: str) 
             hint=f"{scheme}:///data/file.db is a file in the project, {scheme}:////data/file.db is /data/file.db",
         )
     return context.root / name
+
+
+def _end(cursor: sqlite3.Cursor) -> None:
+    with contextlib.suppress(sqlite3.Error):  # the file may have been closed before
+        cursor.close()
 
 
 def _tolerant(data: bytes) -> str:

@@ -140,10 +140,8 @@ def to_decimal(type_: pa.DataType) -> Conversion:
     return convert
 
 
-def target_of(column: Column, declared: pa.DataType | None) -> Target:
+def target_of(column: LiteColumn, declared: pa.DataType | None) -> Target:
     """How a column leaves: as its own type, or as the job declares it."""
-    if not isinstance(column, LiteColumn):
-        raise TypeError(column)
     if declared is None or (declared == column.type and not pa.types.is_string(declared)):
         return Target(column.name, column.type, column.native, column.convert)
     if pa.types.is_binary(declared) or pa.types.is_large_binary(declared):
