@@ -43,7 +43,6 @@ class PostgresSource:
     def __init__(self, options: ConnectionOptions) -> None:
         self._options = options
         self._sessions = Sessions(options)
-        self._xid_base: int | None = None
 
     @classmethod
     def open(cls, options: ConnectionOptions, context: ConnectorContext) -> PostgresSource:
@@ -126,7 +125,7 @@ class PostgresSource:
         with self._sessions.planning("building the query") as cursor:
             chosen = text(", ").join(text(column.select).format(sql.Identifier(column.name)) for column in columns)
             statement = (text("SELECT {} FROM {}").format(chosen, self._from(cursor, scan))).as_string(cursor)
-        return CopyRows(self._sessions, statement, columns, scan.table, scan.policy, options)
+        return CopyRows(self._sessions, statement, columns, scan, options)
 
     def identity_type(self, column: str) -> Column | None:
         """``xmin``, the transaction that wrote a row."""
