@@ -17,7 +17,7 @@ from lakecat_connectors._faults import excerpt
 from lakecat_connectors._rest_detect import detect
 from lakecat_connectors._rest_http import Answer, Call, Http
 from lakecat_connectors._rest_json import Document, Flaw, count_flaws, parse
-from lakecat_connectors._rest_options import PLACEHOLDER, Auto, Resource, RestOptions
+from lakecat_connectors._rest_options import PLACEHOLDER, Auto, Paginator, Resource, RestOptions
 from lakecat_connectors._rest_pages import Ask, Page, Pager, pager
 from lakecat_connectors._rest_secrets import Secrets
 
@@ -55,7 +55,7 @@ class Fetcher:
 
     def uri(self, resource: Resource) -> str:
         """What lineage calls the resource: its address with placeholders, without parameters."""
-        return self._secrets.shown(str(self._base())).rstrip("/") + "/" + resource.path.lstrip("/")
+        return self._secrets.shown(str(self._http.base)).rstrip("/") + "/" + resource.path.lstrip("/")
 
     def pages(self, name: str, resource: Resource, window: Window) -> Iterator[Rows]:
         """Every page. Raises SourceError and its children."""
@@ -69,18 +69,15 @@ class Fetcher:
                 added = {column: jmespath.search(path, row) for column, path in resource.from_parent.items()}
                 yield from self._walk(name, resource, window, filling, added)
 
-    def _base(self) -> httpx2.URL:
-        return self._http.base
-
     def _walk(
         self, name: str, resource: Resource, window: Window, filling: Mapping[str, str], added: Mapping[str, Any]
     ) -> Iterator[Rows]:
         """The pages of one address."""
-        walk = _Walk(self._options, resource, name)
         chosen = resource.paginator or self._options.paginator
+        walk = _Walk(resource, name, chosen, self._options.max_pages)
         way: Pager | None = None if isinstance(chosen, Auto) else pager(chosen)
-        ask: Ask | None = self._ask(resource, window, filling)
-        ask = ask if way is None or ask is None else way.first(ask)
+        first = self._ask(resource, window, filling)
+        ask: Ask | None = first if way is None else way.first(first)
         while ask is not None:
             answer = self._send(resource, walk, ask)
             if answer is None:
@@ -94,7 +91,7 @@ class Fetcher:
 
     def _ask(self, resource: Resource, window: Window, filling: Mapping[str, str]) -> Ask:
         path = PLACEHOLDER.sub(lambda match: quote(filling[match[1]], safe=""), resource.path)
-        base = str(self._base()).rstrip("/")
+        base = str(self._http.base).rstrip("/")
         url = httpx2.URL(f"{base}/{path.lstrip('/')}" if path else base)
         params = {**self._options.params, **resource.params}
         ask = Ask(url=url, params=_filled(params, filling, self._secrets), body=_filled(resource.body, filling, None))
@@ -174,10 +171,11 @@ class Fetcher:
 class _Walk:
     """What one walk over pages has seen; refuses to go in circles or without end."""
 
-    def __init__(self, options: RestOptions, resource: Resource, name: str) -> None:
-        self._options = options
+    def __init__(self, resource: Resource, name: str, paginator: Paginator, most: int) -> None:
         self._resource = resource
         self._name = name
+        self._end_statuses = set(getattr(paginator, "end_statuses", ()))
+        self._most = most
         self._asked: set[bytes] = set()
         self._pages: dict[bytes, int] = {}
         self._data_path = resource.data_path
@@ -186,8 +184,7 @@ class _Walk:
 
     def end_statuses(self) -> set[int]:
         """Error statuses that mean the end, from the second page on."""
-        chosen = self._resource.paginator or self._options.paginator
-        return set(getattr(chosen, "end_statuses", ())) if self._number else set()
+        return self._end_statuses if self._number else set()
 
     def refuse_again(self, url: httpx2.URL, body: Mapping[str, Any] | None, secrets: Secrets) -> None:
         """Refuse a request that was sent already, and one too many. Raises SourceError."""
@@ -199,7 +196,7 @@ class _Walk:
                 where=where,
                 hint="check paginator:; the API gave the same link or token twice",
             )
-        if self._number >= self._options.max_pages:
+        if self._number >= self._most:
             raise SourceError(
                 f"{self._name} does not end after {self._number} pages",
                 where=where,

@@ -85,7 +85,7 @@ class Http:
         self._options = options
         self._secrets = secrets
         self._times = times
-        self.base = _base(options, secrets)
+        self.base = _base(options)
         self._headers = {name.lower(): secrets.maybe(text) for name, text in options.headers.items()}
         self._hosts = frozenset(host.lower() for host in options.allowed_hosts)
         self._prover: Prover = prover(options.auth, secrets, self._token, times.clock)
@@ -133,7 +133,7 @@ class Http:
         answer = self._with_retries(call, Fixed(Proof()))
         if answer.status == 400:  # RFC 6749, section 5.2
             raise SourceAccessError(
-                f"the token server refuses{self.excerpt(answer.body)}",
+                f"the token server refuses{self._excerpt(answer.body)}",
                 where=Where(answer.shown),
                 hint="check client_id, client_secret and refresh_token under auth:",
             )
@@ -200,7 +200,7 @@ class Http:
             location = answer.headers.get("location")
             if answer.status not in _REDIRECTS or not location:
                 return answer
-            target = _joined(answer.url, location, answer.shown)
+            target = joined(answer.url, location, answer.shown)
             if call.method != "GET":
                 raise SourceError(
                     f"a {call.method} is redirected to {_site(target)}",
@@ -264,7 +264,7 @@ class Http:
 
     def _refused(self, answer: Answer, attempts: int) -> SourceError:
         times = f" after {attempts} attempts" if attempts > 1 else ""
-        what = f"the API answers HTTP {answer.status}{times}{self.excerpt(answer.body)}"
+        what = f"the API answers HTTP {answer.status}{times}{self._excerpt(answer.body)}"
         where = Where(answer.shown)
         if answer.status in (401, 403, 407):
             return SourceAccessError(what, where=where, hint="check auth: and what its owner may do")
@@ -272,7 +272,7 @@ class Http:
             return SourceUnavailableError(what, where=where, hint="run the job again later")
         return SourceError(what, where=where)
 
-    def excerpt(self, body: bytes) -> str:
+    def _excerpt(self, body: bytes) -> str:
         """The beginning of a body for an error, secrets taken out."""
         text = self._secrets.hide(body[: 8 * _EXCERPT].decode("utf-8", "replace"))
         line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
@@ -352,17 +352,13 @@ def _site(url: httpx2.URL) -> str:
 
 def joined(base: httpx2.URL, reference: str, shown: str) -> httpx2.URL:
     """A link found at a URL (RFC 3986, section 5). Raises SourceError."""
-    return _joined(base, reference, shown)
-
-
-def _joined(base: httpx2.URL, reference: str, shown: str) -> httpx2.URL:
     try:
         return base.join(reference.strip()).copy_with(fragment=None)
     except (httpx2.InvalidURL, ValueError, TypeError):
         raise SourceError("the answer holds a link that is no URL", where=Where(shown)) from None
 
 
-def _base(options: RestOptions, secrets: Secrets) -> httpx2.URL:
+def _base(options: RestOptions) -> httpx2.URL:
     url = _parsed(options.base_url, "base_url")
     if url.userinfo:
         raise ConfigError(
@@ -375,7 +371,6 @@ def _base(options: RestOptions, secrets: Secrets) -> httpx2.URL:
             "rest connector: auth over http:// would show the credentials to everybody on the way",
             hint="write https:// in base_url (or allow_private: true in your own network)",
         )
-    del secrets
     return url
 
 
