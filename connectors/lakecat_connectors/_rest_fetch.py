@@ -74,7 +74,7 @@ class Fetcher:
     ) -> Iterator[Rows]:
         """The pages of one address."""
         chosen = resource.paginator or self._options.paginator
-        walk = _Walk(resource, name, chosen, self._options.max_pages)
+        walk = _Walk(resource, name, chosen, self._options.max_pages, self._secrets)
         way: Pager | None = None if isinstance(chosen, Auto) else pager(chosen)
         first = self._ask(resource, window, filling)
         ask: Ask | None = first if way is None else way.first(first)
@@ -102,7 +102,7 @@ class Fetcher:
     def _send(self, resource: Resource, walk: _Walk, ask: Ask) -> Answer | None:
         """The answer; None where an error status is the end of the pages, or of a parent that is gone."""
         url = ask.url.copy_merge_params({key: _text(value) for key, value in ask.params.items()})
-        walk.refuse_again(url, ask.body, self._secrets)
+        walk.refuse_again(url, ask.body)
         headers = {name.lower(): self._secrets.maybe(text) for name, text in resource.headers.items()}
         body = None
         if ask.body is not None:
@@ -171,11 +171,12 @@ class Fetcher:
 class _Walk:
     """What one walk over pages has seen; refuses to go in circles or without end."""
 
-    def __init__(self, resource: Resource, name: str, paginator: Paginator, most: int) -> None:
+    def __init__(self, resource: Resource, name: str, paginator: Paginator, most: int, secrets: Secrets) -> None:
         self._resource = resource
         self._name = name
         self._end_statuses = set(getattr(paginator, "end_statuses", ()))
         self._most = most
+        self._secrets = secrets
         self._asked: set[bytes] = set()
         self._pages: dict[bytes, int] = {}
         self._data_path = resource.data_path
@@ -186,9 +187,9 @@ class _Walk:
         """Error statuses that mean the end, from the second page on."""
         return self._end_statuses if self._number else set()
 
-    def refuse_again(self, url: httpx2.URL, body: Mapping[str, Any] | None, secrets: Secrets) -> None:
+    def refuse_again(self, url: httpx2.URL, body: Mapping[str, Any] | None) -> None:
         """Refuse a request that was sent already, and one too many. Raises SourceError."""
-        where = Where(secrets.shown(str(url)))
+        where = Where(self._secrets.shown(str(url)))
         digest = _digest(f"{url}\n{json.dumps(body, sort_keys=True, default=str)}".encode())
         if digest in self._asked:
             raise SourceError(
@@ -223,7 +224,7 @@ class _Walk:
     def _rows(self, document: Document, answer: Answer) -> list[Any]:
         where = Where(answer.shown)
         if self._data_path is None:
-            self._data_path = _found_path(document.value, self._name, where)
+            self._data_path = _found_path(document.value, self._name, where, self._secrets)
         found = document.value if self._data_path == "@" else jmespath.search(self._data_path, document.value)
         if document.flaws and document.flaws != count_flaws(found):
             raise ParseError(document.flaw, where=where)
@@ -232,13 +233,13 @@ class _Walk:
         if isinstance(found, dict | Flaw):
             return [found]
         raise SourceError(
-            f"the answer has no rows at {self._data_path!r}{_told(document.value)}",
+            f"the answer has no rows at {self._data_path!r}{_told(document.value, self._secrets)}",
             where=where,
             hint="check data_path:; an API that leaves it out where there is nothing needs data_path: '… || `[]`'",
         )
 
 
-def _found_path(document: Any, name: str, where: Where) -> str:
+def _found_path(document: Any, name: str, where: Where, secrets: Secrets) -> str:
     """Where the rows are: the list itself, a well-known key, or the only list of objects. Raises SourceError."""
     if isinstance(document, list):
         return "@"
@@ -253,18 +254,18 @@ def _found_path(document: Any, name: str, where: Where) -> str:
             return _key(lists[0])
     keys = f"; it has the keys {', '.join(map(repr, list(document)[:10]))}" if isinstance(document, dict) else ""
     raise SourceError(
-        f"where the rows are in the answer is not clear{_told(document)}{keys}",
+        f"where the rows are in the answer is not clear{_told(document, secrets)}{keys}",
         where=where,
         hint="say data_path: (a JMESPath; '@' when the object itself is the row)",
     )
 
 
-def _told(document: Any) -> str:
-    """What an answer without rows says of an error."""
+def _told(document: Any, secrets: Secrets) -> str:
+    """What an answer without rows says of an error, secrets taken out before it is cut."""
     if isinstance(document, dict):
         for key in (*_ERRORS, "message", "detail", "title"):
             if isinstance(document.get(key), str) and document[key]:
-                return f" ({key}: {excerpt(document[key])})"
+                return f" ({key}: {excerpt(secrets.hide(document[key]))})"
     return ""
 
 

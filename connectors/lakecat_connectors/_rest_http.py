@@ -273,8 +273,8 @@ class Http:
         return SourceError(what, where=where)
 
     def _excerpt(self, body: bytes) -> str:
-        """The beginning of a body for an error, secrets taken out."""
-        text = self._secrets.hide(body[: 8 * _EXCERPT].decode("utf-8", "replace"))
+        """The beginning of a body for an error, secrets taken out before it is cut."""
+        text = self._secrets.hide(body.decode("utf-8", "replace"))[: 8 * _EXCERPT]
         line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
         return f": {line[:_EXCERPT]}" if line else ""
 

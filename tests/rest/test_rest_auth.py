@@ -249,6 +249,21 @@ def test_no_error_shows_a_secret(lab, api, reply, auth, number, capfd, caplog):
     assert [spelling for spelling in spellings if spelling in shown] == []
 
 
+@pytest.mark.parametrize(
+    ("status", "text"),
+    [(200, "x" * 70 + SECRET), (403, " " * 2_395 + SECRET), (403, "x" * 290 + SECRET)],
+    ids=["message", "blanks", "long"],
+)
+def test_a_secret_that_an_error_would_cut_short_is_hidden_first(lab, api, reply, status, text):
+    """Half of a secret is not known again as one."""
+    lab.secrets = {"env:S": SECRET}
+    api.on("/items", reply({"message": text} if status == 200 else text.encode(), status))
+    with pytest.raises(SourceError) as caught:
+        lab.load({"auth": {"type": "basic", "username": "ann", "password": "env:S"}})
+    assert "***" in caught.value.what
+    assert "s3" not in str(caught.value)
+
+
 def test_lineage_and_position_hold_no_secret(lab, api, new_state):
     lab.secrets = {"env:S": SECRET}
     api.on("/items", [{"id": 1}])
