@@ -112,7 +112,8 @@ class Incremental:
         self._scale = self._known_scale()
         self._last: Key | None = None
         self._bounded: tuple[Key | None, Key | None] = (None, None)
-        self._use(self._scale)
+        if self._scale is not None:
+            self._follow(self._scale)
 
     def slices(self) -> Iterator[Slice]:
         """One slice for each window, or more where pages come in order and ``checkpoint`` is reached."""
@@ -130,11 +131,8 @@ class Incremental:
         bound = self._cursor.start if self._cursor.start is not None else self._cursor.end
         return None if bound is None else Scale.of(self._cursor.column, bound, "auto", form)
 
-    def _use(self, scale: Scale | None) -> None:
+    def _follow(self, scale: Scale) -> None:
         """Take a scale for what is asked; the tracker's own comes with the position, or with the first row."""
-        self._scale = scale
-        if scale is None:
-            return
         if scale.kind == "text" and self._options.param and self._options.boundary is None and not self._asked.keyed:
             raise ConfigError(
                 "incremental: whether the API gives rows that equal a text it is asked from must be said",
@@ -190,14 +188,13 @@ class Incremental:
         if self._tracker.scale is not None:
             self._tracker.low, self._tracker.high = low, high
         self._last = None
-        spool, done = self._desk.new_spool(self._asked), None
+        spool = self._desk.new_spool(self._asked)
         for page in self._desk.fetcher.pages(self._asked.name, self._asked.resource, self._asking(low, high)):
             self._take(page, spool)
             if self._is_enough(spool) and (position := self._safe_position()) is not None:
-                slice_ = self._slice(spool, position)
-                yield slice_
-                done, spool = spool, self._desk.new_spool(self._asked)
-                done.delete()
+                yield self._slice(spool, position)
+                spool.delete()
+                spool = self._desk.new_spool(self._asked)
             if self._is_below(low):
                 break
         if spool.rows or spool.flaws:
