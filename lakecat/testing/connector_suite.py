@@ -7,6 +7,7 @@ import random
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Final
@@ -317,14 +318,7 @@ class ConnectorSuite(ConnectorHooks):
     def test_checkpoints_together_are_the_whole(self, root: Path) -> None:
         """Slices of a load that is committed every few rows hold each row once."""
         for request in self.requests():
-            small = StreamRequest(
-                name=request.name,
-                mode=request.mode,
-                key=request.key,
-                cursor=request.cursor,
-                options=request.options,
-                checkpoint=3,
-            )
+            small = replace(request, checkpoint=3)
             landing = self.landing(request)
             with closing(self.open(root)) as connector:
                 landing.drain(connector, small)
@@ -456,14 +450,7 @@ class ConnectorSuite(ConnectorHooks):
 
     def _keys(self, connector: Connector, request: StreamRequest, key: tuple[str, ...]) -> Rows | None:
         """What a reader tells as the stream's keys; None where it does not, or not for such a request."""
-        asked = StreamRequest(
-            name=request.name,
-            mode=WriteMode.MERGE,
-            key=key,
-            cursor=request.cursor,
-            options=request.options,
-            absent=True,
-        )
+        asked = replace(request, mode=WriteMode.MERGE, key=key, checkpoint=None, absent=True)
         try:
             slice_ = self.first(connector, asked)
             reader = connector.read(slice_, ReadOptions(keys=key))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import inspect
 import json
 import math
+import pickle
 import subprocess
 import sys
 from collections import Counter
@@ -167,12 +169,11 @@ def secret_of(secrets: Mapping[str, str], reference: str) -> str:
 
 
 _KEYS: Final = """
-import importlib, importlib.util, json, sys
+import base64, importlib, importlib.util, json, pickle, sys
 told = json.load(sys.stdin)
 sys.path[:] = told["path"]
-from lakecat.connector import ConnectorContext, Cursor, Nulls, StreamRequest
+from lakecat.connector import ConnectorContext
 from lakecat.testing.lab import MemoryState, secret_of
-from lakecat.types import WriteMode
 from pathlib import Path
 try:
     kind = importlib.import_module(told["module"])
@@ -186,9 +187,7 @@ secret = lambda reference: secret_of(told["secrets"], reference)
 context = ConnectorContext(root=Path(told["root"]), storage=told["storage"], secret=secret)
 opened = kind.open(told["options"], context)
 keys = []
-for name, mode, key, cursor, options in told["requests"]:
-    found = Cursor(**{**cursor, "nulls": Nulls(cursor["nulls"])}) if cursor else None
-    request = StreamRequest(name=name, mode=WriteMode(mode), key=tuple(key), cursor=found, options=options)
+for request in pickle.loads(base64.b64decode(told["requests"])):
     for one in opened.plan(request, MemoryState()):
         keys.append(one.key)
         break
@@ -207,6 +206,7 @@ def keys_in_another_process(
     requests: Sequence[StreamRequest],
 ) -> list[str]:
     """The key of each request's first slice, planned by a process of its own."""
+    asked = [replace(one, options=dict(one.options)) for one in requests]
     told = {
         "path": sys.path,
         "module": kind.__module__,
@@ -216,7 +216,7 @@ def keys_in_another_process(
         "storage": dict(storage),
         "secrets": dict(secrets),
         "options": dict(options),
-        "requests": [(one.name, one.mode.value, one.key, _cursor_told(one), dict(one.options)) for one in requests],
+        "requests": base64.b64encode(pickle.dumps(asked)).decode(),
     }
     done = subprocess.run(  # noqa: S603 - this very Python, with a script of our own
         [sys.executable, "-c", _KEYS], input=json.dumps(told), capture_output=True, text=True, check=False, timeout=300
@@ -224,11 +224,3 @@ def keys_in_another_process(
     check(done.returncode == 0, f"the connector cannot be opened in a process of its own:\n{done.stderr}")
     keys: list[str] = json.loads(done.stdout.splitlines()[-1])
     return keys
-
-
-def _cursor_told(request: StreamRequest) -> dict[str, Json] | None:
-    cursor = request.cursor
-    if cursor is None:
-        return None
-    told: dict[str, Json] = {name: getattr(cursor, name) for name in ("column", "lag", "start", "end", "step")}
-    return {**told, "nulls": cursor.nulls.value}

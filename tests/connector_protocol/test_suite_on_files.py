@@ -28,7 +28,7 @@ class FilesSuite(ConnectorSuite):
     suffix = ""
 
     def options(self, root: Path) -> Mapping[str, Json]:
-        return {"path": f"*{self.suffix}", "batch": "file"}
+        return {"path": f"*{self.suffix}"}
 
     def fill(self, root: Path) -> None:
         self.write(root / f"one{self.suffix}", some(0, 12))
@@ -42,6 +42,9 @@ class FilesSuite(ConnectorSuite):
     def destroy(self, root: Path) -> None:
         for file in root.iterdir():
             file.unlink()
+
+    def requests(self) -> Sequence[StreamRequest]:
+        return (StreamRequest(), StreamRequest(batch="all"))
 
     def truth(self, root: Path, request: StreamRequest) -> Sequence[Mapping[str, object]]:
         return [row for file in root.iterdir() for row in self.rows(file)]
