@@ -63,11 +63,8 @@ def _draft(text: str) -> tuple[float | None, float | None]:
     """Remaining and reset of a ``RateLimit`` field; of several policies the one that has the least left."""
     least: tuple[float | None, float | None] = (None, None)
     for policy in re.split(r',\s*(?=")', text):
-        found = {key[0]: float(value) for key, value in _ITEM.findall(policy)}
-        remaining, reset = found.get("r"), found.get("t")
-        if "reset" in policy:
-            named = {key: float(value) for key, value in _ITEM.findall(policy)}
-            remaining, reset = named.get("remaining"), named.get("reset")
+        found = {key: float(value) for key, value in _ITEM.findall(policy)}
+        remaining, reset = found.get("r", found.get("remaining")), found.get("t", found.get("reset"))
         if remaining is not None and (least[0] is None or remaining < least[0]):
             least = (remaining, reset)
     return least

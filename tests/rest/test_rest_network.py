@@ -95,6 +95,7 @@ NOW = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
     ("headers", "seconds"),
     [
         ({"ratelimit": '"default";r=0;t=30'}, 30),
+        ({"ratelimit": '"daily-reset";r=0;t=30'}, 30),
         ({"ratelimit": "limit=100, remaining=0, reset=50"}, 50),
         ({"ratelimit-remaining": "0", "ratelimit-reset": "5"}, 5),
         ({"x-ratelimit-remaining": "0", "x-ratelimit-reset": str(int(NOW.timestamp()) + 40)}, 40),
