@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from lakecat_connectors._openapi_document import Document, Operation, plain
+from lakecat_connectors._rest_paths import path_to
 
 _WRAPPERS: Final = ("data", "items", "results", "records", "value", "values", "rows", "entries", "elements", "list")
 _CONTAINERS: Final = ("links", "_links", "meta", "metadata", "paging", "pagination", "page_info", "pageInfo", "cursors")
@@ -186,9 +187,3 @@ def since_of(document: Document, operation: Operation, row: Mapping[str, Any]) -
 
 def _is_time(document: Document, schema: Any) -> bool:
     return document.mapping(schema).get("format") in ("date-time", "date", "timestamp")
-
-
-def path_to(name: str) -> str:
-    """A name as JMESPath."""
-    escaped = name.replace("\\", "\\\\").replace('"', '\\"')
-    return name if name.isascii() and name.isidentifier() else f'"{escaped}"'

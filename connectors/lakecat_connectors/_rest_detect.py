@@ -19,6 +19,7 @@ from typing import Any, Final
 from lakecat.errors import SourceError
 from lakecat_connectors import _rest_options as options_of
 from lakecat_connectors._rest_pages import CursorPager, LinkPager, NextUrlPager, Page, Pager, SinglePager, link
+from lakecat_connectors._rest_paths import path_to
 
 _CONTAINERS: Final = (
     "links", "_links", "paging", "pagination", "meta", "metadata", "page", "page_info", "pageInfo",
@@ -67,10 +68,10 @@ def _places(document: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any
     for name in _CONTAINERS:
         part = document.get(name)
         if isinstance(part, dict):
-            yield f"{_quoted(name)}.", part
+            yield f"{path_to(name)}.", part
             for inner in _CONTAINERS:
                 if isinstance(part.get(inner), dict):
-                    yield f"{_quoted(name)}.{_quoted(inner)}.", part[inner]
+                    yield f"{path_to(name)}.{path_to(inner)}.", part[inner]
 
 
 def _by_link(document: Mapping[str, Any]) -> Pager | None:
@@ -78,7 +79,7 @@ def _by_link(document: Mapping[str, Any]) -> Pager | None:
         for key in _LINKS:
             if key not in part:
                 continue
-            value, path = part[key], f"{prefix}{_quoted(key)}"
+            value, path = part[key], f"{prefix}{path_to(key)}"
             if isinstance(value, dict) and "href" in value:
                 value, path = value["href"], f"{path}.href"
             if value is None or (isinstance(value, str) and (not value or _is_link(value))):
@@ -93,12 +94,12 @@ def _by_token(document: Mapping[str, Any], page: Page) -> Pager | None:
     for prefix, part in _places(document):
         for key, param in _TOKENS.items():
             if key in part and (part[key] is None or isinstance(part[key], str | int)):
-                path = f"{prefix}{_quoted(key)}"
+                path = f"{prefix}{path_to(key)}"
                 return CursorPager(options_of.CursorToken(type="cursor", path=path, param=param))
         for key, value in part.items():
             unknown = key in _LINKS or ("next" in key.lower() and "token" in key.lower())
             if unknown and isinstance(value, str) and value:
-                path = f"{prefix}{_quoted(key)}"
+                path = f"{prefix}{path_to(key)}"
                 raise SourceError(
                     f"the answer has a token for the next page at {path}, but not which parameter takes it",
                     where=page.where,
@@ -157,7 +158,3 @@ def _looks_full(rows: int) -> bool:
 
 def _is_link(text: str) -> bool:
     return text.startswith(("http://", "https://", "/", "?"))
-
-
-def _quoted(name: str) -> str:
-    return name if name.isidentifier() and name.isascii() else f'"{name}"'

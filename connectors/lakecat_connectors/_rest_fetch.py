@@ -19,6 +19,7 @@ from lakecat_connectors._rest_http import Answer, Call, Http
 from lakecat_connectors._rest_json import Document, Flaw, count_flaws, parse
 from lakecat_connectors._rest_options import PLACEHOLDER, Auto, Paginator, Resource, RestOptions
 from lakecat_connectors._rest_pages import Ask, Page, Pager, pager
+from lakecat_connectors._rest_paths import path_to
 from lakecat_connectors._rest_secrets import Secrets
 
 _WRAPPERS: Final = (
@@ -246,12 +247,12 @@ def _found_path(document: Any, name: str, where: Where, secrets: Secrets) -> str
     if isinstance(document, dict):
         for key in (name, *_WRAPPERS):
             if isinstance(document.get(key), list):
-                return _key(key)
+                return path_to(key)
         lists = [
             key for key, value in document.items() if isinstance(value, list) and value and isinstance(value[0], dict)
         ]
         if len(lists) == 1 and lists[0] not in _ERRORS:
-            return _key(lists[0])
+            return path_to(lists[0])
     keys = f"; it has the keys {', '.join(map(repr, list(document)[:10]))}" if isinstance(document, dict) else ""
     raise SourceError(
         f"where the rows are in the answer is not clear{_told(document, secrets)}{keys}",
@@ -267,10 +268,6 @@ def _told(document: Any, secrets: Secrets) -> str:
             if isinstance(document.get(key), str) and document[key]:
                 return f" ({key}: {excerpt(secrets.hide(document[key]))})"
     return ""
-
-
-def _key(name: str) -> str:
-    return json.dumps(name)
 
 
 def _joined(row: Any, added: Mapping[str, Any], where: Where) -> Any:

@@ -22,6 +22,7 @@ from pydantic import (
 from lakecat.connector.options import did_you_mean
 from lakecat.errors import ConfigError
 from lakecat.types import Json
+from lakecat_connectors._rest_paths import path_to
 
 PLACEHOLDER: Final = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 REFERENCE: Final = re.compile(r"(env|file):(?!//).+")
@@ -283,7 +284,7 @@ class Resource(_Keys):
         if isinstance(self.include_from_parent, dict):
             return self.include_from_parent
         prefix = "" if self.parent is None else f"{self.parent.resource}_"
-        return {f"{prefix}{name}": f'"{name}"' for name in self.include_from_parent}
+        return {f"{prefix}{name}": path_to(name) for name in self.include_from_parent}
 
 
 class Timeouts(_Keys):

@@ -13,7 +13,8 @@ from typing import Any, Final
 
 from lakecat.errors import SourceError, Where
 from lakecat_connectors._openapi_document import Document, Operation, plain, read_document
-from lakecat_connectors._openapi_guess import Found, key_of, paginator_of, path_to, rows_of, since_of
+from lakecat_connectors._openapi_guess import Found, key_of, paginator_of, rows_of, since_of
+from lakecat_connectors._rest_paths import path_to
 
 _PLAIN: Final = re.compile(r"[A-Za-z_/$][A-Za-z0-9_./$@-]*")
 _RESERVED: Final = frozenset({"yes", "no", "on", "off", "true", "false", "null", "y", "n"})
