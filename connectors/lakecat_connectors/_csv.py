@@ -19,13 +19,14 @@ from pyarrow import csv as pacsv
 
 from lakecat.connector.columns import Column, check_names, fold, unite
 from lakecat.connector.fit import MisfitError, Rule, first_misfit, fit, is_text_type, misfits
-from lakecat.errors import ParseError, SourceChangedError, Where
+from lakecat.errors import ParseError, Where
 from lakecat_connectors._bytes import RawFile, text_chunks
 from lakecat_connectors._csv_lines import blank_line, csv_records, located, sound_records, without_blank_tail
-from lakecat_connectors._faults import excerpt
+from lakecat_connectors._faults import empty_file, excerpt
 from lakecat_connectors._infer import Evidence
 from lakecat_connectors._job import FileResult, Job, JobFile, ahead, ordered
 from lakecat_connectors._options import file_compression, file_delimiter
+from lakecat_connectors._reader import SliceFile
 from lakecat_connectors._records import (
     Block,
     Cutter,
@@ -54,15 +55,12 @@ class _Text:
 
 
 @dataclass(slots=True)
-class _File:
+class CsvFile(SliceFile):
     """One file of the slice and what its header says; ``names`` empty for an empty file that is skipped."""
 
-    index: int
-    file: JobFile
     dialect: Dialect
     names: tuple[str, ...] = ()
     kept: list[_Text] | None = None
-    result: FileResult | None = None
 
 
 class CsvReader:
@@ -71,7 +69,7 @@ class CsvReader:
     def __init__(self, job: Job) -> None:
         self._job = job
         self._options = job.options
-        self._files = [_File(index, file, self._dialect(file)) for index, file in enumerate(job.files)]
+        self._files = [CsvFile(index, file, self._dialect(file)) for index, file in enumerate(job.files)]
         self._columns: tuple[Column, ...] = ()
         self._results: list[FileResult] = []
 
@@ -118,12 +116,12 @@ class CsvReader:
     def _dialect(self, file: JobFile) -> Dialect:
         return Dialect(file_delimiter(self._options, file.shown), self._options.quote, self._options.escape)
 
-    def _header_place(self, item: _File) -> Where:
+    def _header_place(self, item: CsvFile) -> Where:
         return Where(item.file.shown, self._options.skip_lines + 1)
 
     # -- files to blocks -------------------------------------------------------------------------------------------
 
-    def _blocks(self, item: _File, raw: RawFile) -> Iterator[Block]:
+    def _blocks(self, item: CsvFile, raw: RawFile) -> Iterator[Block]:
         options = self._options
         tolerant = self._job.rejects.allowed
         chunks = text_chunks(raw, file_compression(options, item.file.shown), options.encoding, marking=tolerant)
@@ -143,10 +141,10 @@ class CsvReader:
         )
         return cutter.blocks(without_lines(chunks, options.skip_lines))
 
-    def _take(self, item: _File, text: bytes, error: ParseError) -> None:
+    def _take(self, item: CsvFile, text: bytes, error: ParseError) -> None:
         self._job.rejects.take(item.index, text, error, marked=self._options.encoding != "utf-8")
 
-    def _read_header(self, item: _File) -> tuple[str, ...]:
+    def _read_header(self, item: CsvFile) -> tuple[str, ...]:
         raw = RawFile(item.file.path, item.file.shown, item.file.size)
         try:
             block = next(self._blocks(item, raw), None)
@@ -156,7 +154,7 @@ class CsvReader:
         if block is None and not self._job.rejects.lines(item.index):
             if self._options.empty == "skip":
                 return ()
-            raise ParseError("the file is empty", where=Where(where.file), hint="say empty: skip to allow empty files")
+            raise empty_file(item.file.shown)
         if self._options.names is not None:
             names: Sequence[str] = self._options.names
         else:
@@ -170,7 +168,7 @@ class CsvReader:
         check_names(names, where)
         return tuple(names)
 
-    def _bodies(self, item: _File, raw: RawFile) -> Iterator[Block]:
+    def _bodies(self, item: CsvFile, raw: RawFile) -> Iterator[Block]:
         """The blocks below the header, blank lines at the file's end left out (one column: they are rows)."""
         blocks = self._blocks(item, raw)
         if self._options.header:
@@ -191,19 +189,18 @@ class CsvReader:
             blocks, item.dialect, lambda line: self._blank_line(item, line), tolerant=tolerant
         )
 
-    def _blank_line(self, item: _File, line: int) -> None:
+    def _blank_line(self, item: CsvFile, line: int) -> None:
         self._take(item, b"", blank_line(item.file.shown, line))
 
     def _texts(
         self,
-        item: _File,
+        item: CsvFile,
         pool: ThreadPoolExecutor,
         then: Callable[[_Text], Any],
         wanted: Callable[[], Sequence[int]] | None = None,
     ) -> Iterator[Any]:
         """``then`` applied in the pool to every parsed block; sets the file's result at the end."""
-        raw = RawFile(item.file.path, item.file.shown, item.file.size)
-        try:
+        with item.opened() as raw:
             if item.names:
                 depth = self._job.threads + 1
                 blocks = ahead(self._bodies(item, raw), 2)
@@ -212,16 +209,10 @@ class CsvReader:
                     return then(self._parse(item, block, None if wanted is None else wanted()))
 
                 yield from ordered(pool, parse, blocks, depth)
-            result = FileResult(0, raw.finish())
-        finally:
-            raw.close()
-        if item.result is not None and item.result.sha256 != result.sha256:
-            raise SourceChangedError("the file changed while it was read", where=Where(item.file.shown))
-        item.result = result
 
     # -- blocks to texts -------------------------------------------------------------------------------------------
 
-    def _parse(self, item: _File, block: Block, wanted: Sequence[int] | None) -> _Text:
+    def _parse(self, item: CsvFile, block: Block, wanted: Sequence[int] | None) -> _Text:
         """The texts of a block, of the wanted columns only (None: of all); what cannot be parsed is set aside."""
         try:
             if block.blank is None or len(item.names) == 1:  # pyarrow takes a blank line for a record of NULLs
@@ -232,7 +223,7 @@ class CsvReader:
         sound = sound_records(block, item.dialect, len(item.names), item.file.shown, partial(self._take, item))
         return self._parsed(item, sound, wanted)
 
-    def _parsed(self, item: _File, block: Block, wanted: Sequence[int] | None) -> _Text:
+    def _parsed(self, item: CsvFile, block: Block, wanted: Sequence[int] | None) -> _Text:
         if not block.records:
             empty = pa.array([], pa.string())
             return _Text(block, dict.fromkeys(range(len(item.names)) if wanted is None else wanted, empty))
@@ -300,7 +291,7 @@ class CsvReader:
                 open_ones = None if item.kept is not None or tolerant else _undecided(watched)
                 known = self._sources(item, [column for column in columns if column.type is not None])
 
-                def fitting(text: _Text, item: _File = item, known: Sources = known) -> _Text:
+                def fitting(text: _Text, item: CsvFile = item, known: Sources = known) -> _Text:
                     return self._fitting(item, text, known)
 
                 for text in self._texts(item, pool, fitting if tolerant else _same, open_ones):
@@ -315,7 +306,7 @@ class CsvReader:
             for column in columns
         )
 
-    def _file_batches(self, item: _File, pool: ThreadPoolExecutor) -> Iterator[pa.RecordBatch]:
+    def _file_batches(self, item: CsvFile, pool: ThreadPoolExecutor) -> Iterator[pa.RecordBatch]:
         sources = self._sources(item, self._columns)
         schema = self._schema()
 
@@ -336,12 +327,12 @@ class CsvReader:
         kept, item.kept = item.kept, None
         yield from ordered(pool, typed, kept, self._job.threads + 1)
 
-    def _sources(self, item: _File, columns: Sequence[Column]) -> Sources:
+    def _sources(self, item: CsvFile, columns: Sequence[Column]) -> Sources:
         """Columns with their places in the file; None where it has them not."""
         positions = {fold(name): index for index, name in enumerate(item.names)}
         return [(column, positions.get(fold(column.name))) for column in columns]
 
-    def _fitting(self, item: _File, text: _Text, sources: Sources) -> _Text:
+    def _fitting(self, item: CsvFile, text: _Text, sources: Sources) -> _Text:
         """The records whose values are all of their columns' types; the others are set aside."""
         bad: dict[int, tuple[Column, int]] = {}
         for column, source in sources:
@@ -368,7 +359,7 @@ class CsvReader:
             timestamp_formats=self._options.timestamp_formats,
         )
 
-    def _typed_column(self, item: _File, text: _Text, source: int, column: Column) -> pa.Array:
+    def _typed_column(self, item: CsvFile, text: _Text, source: int, column: Column) -> pa.Array:
         rule = self._rule(column)
         texts = text.texts[source]
         try:
@@ -377,7 +368,7 @@ class CsvReader:
             index = first_misfit(texts, rule)
         raise self._misfit(item, text, source, column, index)
 
-    def _misfit(self, item: _File, text: _Text, source: int, column: Column, index: int) -> ParseError:
+    def _misfit(self, item: CsvFile, text: _Text, source: int, column: Column, index: int) -> ParseError:
         return ParseError(
             f"{excerpt(text.texts[source][index].as_py())} is not {column.shown}",
             where=Where(item.file.shown, record_line(text.block, item.dialect, index), column.name),

@@ -16,14 +16,14 @@ import pyarrow as pa
 from lakecat.connector.columns import Column, check_names, fold, unite
 from lakecat.connector.fit import MisfitError, Rule, fit
 from lakecat.connector.shapes import Budget, Shape, ShapeError, converter
-from lakecat.errors import LakecatError, ParseError, SourceChangedError, Where
-from lakecat_connectors._bytes import RawFile
+from lakecat.errors import LakecatError, ParseError, Where
 from lakecat_connectors._calamine import CalamineBook
 from lakecat_connectors._cells import Cell, CellError, Row, cell_text
-from lakecat_connectors._faults import excerpt
+from lakecat_connectors._faults import empty_file, excerpt
 from lakecat_connectors._job import FileResult, Job, JobFile
 from lakecat_connectors._limits import progress
 from lakecat_connectors._options import FilesOptions, file_compression
+from lakecat_connectors._reader import SliceFile
 from lakecat_connectors._xlsx import Workbook, column_number
 
 _KEPT_BYTES: Final = 2 << 20
@@ -34,14 +34,11 @@ Values = list[Cell]
 
 
 @dataclass(slots=True)
-class _File:
+class _File(SliceFile):
     """One file: its columns' names, and its rows while they are kept."""
 
-    index: int
-    file: JobFile
     names: tuple[str, ...] = ()
     kept: list[tuple[int, Values]] | None = None
-    result: FileResult | None = None
 
 
 @dataclass(slots=True)
@@ -128,21 +125,12 @@ class ExcelReader:
 
     def _rows(self, item: _File) -> Iterator[tuple[int, Values]]:
         """The rows below the header; those with error cells are set aside or refused."""
-        raw = RawFile(item.file.path, item.file.shown, item.file.size)
-        try:
+        with item.opened():
             refuse_compression(self._job.options, item.file)
             if item.file.size:
                 yield from self._sheet_rows(item)
             elif self._job.options.empty == "error":
-                raise ParseError(
-                    "the file is empty", where=Where(item.file.shown), hint="say empty: skip to allow empty files"
-                )
-            result = FileResult(0, raw.finish())
-        finally:
-            raw.close()
-        if item.result is not None and item.result.sha256 != result.sha256:
-            raise SourceChangedError("the file changed while it was read", where=Where(item.file.shown))
-        item.result = result
+                raise empty_file(item.file.shown)
 
     def _sheet_rows(self, item: _File) -> Iterator[tuple[int, Values]]:
         options = self._job.options

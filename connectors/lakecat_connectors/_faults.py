@@ -31,6 +31,11 @@ def from_message(message: Mapping[str, Any]) -> LakecatError:
     return kind(message["what"], where=None if where is None else Where(*where), hint=message["hint"])
 
 
+def empty_file(shown: str) -> ParseError:
+    """The error for a file without any text, where that is not allowed."""
+    return ParseError("the file is empty", where=Where(shown), hint="say empty: skip to allow empty files")
+
+
 def excerpt(value: object) -> str:
     """A value as shown in an error: quoted, escaped, at most 80 characters."""
     text = value if isinstance(value, str) else str(value)

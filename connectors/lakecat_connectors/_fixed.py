@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from lakecat.errors import ParseError, Where
 from lakecat_connectors._bytes import RawFile, text_chunks
-from lakecat_connectors._csv import CsvReader, without_lines
+from lakecat_connectors._csv import CsvFile, CsvReader, without_lines
 from lakecat_connectors._job import Job, JobFile
 from lakecat_connectors._options import FilesOptions, file_compression
 from lakecat_connectors._records import Block, Cutter, Dialect
@@ -32,14 +32,14 @@ class FixedWidthReader(CsvReader):
         del file
         return Dialect(_SEPARATOR, None, None)
 
-    def _blocks(self, item: Any, raw: RawFile) -> Iterator[Block]:
+    def _blocks(self, item: CsvFile, raw: RawFile) -> Iterator[Block]:
         options = self._options
         chunks = text_chunks(raw, file_compression(options, item.file.shown), options.encoding)
         below = without_lines(chunks, options.skip_lines)
         line = options.skip_lines + 1
         return Cutter(item.dialect, item.file.shown, line=line).blocks(self._cut(below, Where(item.file.shown, line)))
 
-    def _take(self, item: Any, text: bytes, error: ParseError) -> None:
+    def _take(self, item: CsvFile, text: bytes, error: ParseError) -> None:
         super()._take(item, text.replace(_SEPARATOR.encode(), b" "), error)
 
     def _cut(self, chunks: Iterator[bytes], where: Where) -> Iterator[bytes]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import pyarrow as pa
@@ -13,11 +13,12 @@ import pyarrow as pa
 from lakecat.connector.columns import Column, check_names, fold, unite
 from lakecat.connector.fit import MisfitError, Rule, first_misfit, fit
 from lakecat.connector.shapes import Budget, Shape, ShapeError, converter, number
-from lakecat.errors import LakecatError, ParseError, SourceChangedError, Where
-from lakecat_connectors._bytes import RawFile, text_chunks
-from lakecat_connectors._faults import excerpt
-from lakecat_connectors._job import FileResult, Job, JobFile, ahead
+from lakecat.errors import LakecatError, ParseError, Where
+from lakecat_connectors._bytes import text_chunks
+from lakecat_connectors._faults import empty_file, excerpt
+from lakecat_connectors._job import FileResult, Job, ahead
 from lakecat_connectors._options import file_compression
+from lakecat_connectors._reader import SliceFile
 
 _KEPT_BYTES: Final = 4 << 20
 _MAX_LINE: Final = 64 << 20
@@ -32,14 +33,11 @@ Row = tuple[int, dict[str, Any], bytes]
 
 
 @dataclass(slots=True)
-class _File:
+class LinesFile(SliceFile):
     """One file, the keys it has at top level, and its rows when it is small."""
 
-    index: int
-    file: JobFile
-    keys: dict[str, str]
+    keys: dict[str, str] = field(default_factory=dict)
     kept: list[Row] | None = None
-    result: FileResult | None = None
 
 
 class JsonLinesReader:
@@ -47,7 +45,7 @@ class JsonLinesReader:
 
     def __init__(self, job: Job) -> None:
         self._job = job
-        self._files = [_File(index, file, {}) for index, file in enumerate(job.files)]
+        self._files = [LinesFile(index, file) for index, file in enumerate(job.files)]
         self._columns: tuple[Column, ...] = ()
         self._results: list[FileResult] = []
         self._shape = Shape(Budget())
@@ -100,7 +98,7 @@ class JsonLinesReader:
                 sound = self._observe(item, keep=item.file.size <= left) and sound
                 left -= item.file.size
 
-    def _observe(self, item: _File, *, keep: bool) -> bool:
+    def _observe(self, item: LinesFile, *, keep: bool) -> bool:
         """Whether every row could be taken into account."""
         kept: list[Row] = []
         sound = True
@@ -119,7 +117,7 @@ class JsonLinesReader:
         item.kept = kept if keep else None
         return sound
 
-    def _known_fitting(self, item: _File) -> Iterator[Row]:
+    def _known_fitting(self, item: LinesFile) -> Iterator[Row]:
         """The rows; without those whose values are not of the types that are known already."""
         rows = self._parsed(item)
         known = [self._job.wanted.column(name) for name in self._job.wanted.names()]
@@ -133,7 +131,7 @@ class JsonLinesReader:
     def _marked(self) -> bool:
         return self._job.options.encoding != "utf-8"
 
-    def _fitting(self, item: _File, rows: list[Row], columns: Sequence[Column]) -> list[Row]:
+    def _fitting(self, item: LinesFile, rows: list[Row], columns: Sequence[Column]) -> list[Row]:
         """The rows whose values are all of their columns' types; the others are set aside."""
         wanted = {fold(column.name): column for column in columns}
         places: dict[str, Column] = {}
@@ -148,13 +146,12 @@ class JsonLinesReader:
             self._job.rejects.take(item.index, rows[index][2], bad[index], marked=self._marked)
         return [row for index, row in enumerate(rows) if index not in bad] if bad else rows
 
-    def _rows(self, item: _File) -> Iterator[Row]:
+    def _rows(self, item: LinesFile) -> Iterator[Row]:
         kept, item.kept = item.kept, None
         yield from self._parsed(item) if kept is None else kept
 
-    def _parsed(self, item: _File) -> Iterator[Row]:
-        raw = RawFile(item.file.path, item.file.shown, item.file.size)
-        try:
+    def _parsed(self, item: LinesFile) -> Iterator[Row]:
+        with item.opened() as raw:
             rejects, options = self._job.rejects, self._job.options
             chunks = text_chunks(
                 raw, file_compression(options, item.file.shown), options.encoding, marking=rejects.allowed
@@ -172,21 +169,13 @@ class JsonLinesReader:
                     continue
                 yield line, row, text if rejects.allowed else b""
             if empty and self._job.options.empty == "error":
-                raise ParseError(
-                    "the file is empty", where=Where(item.file.shown), hint="say empty: skip to allow empty files"
-                )
-            result = FileResult(0, raw.finish())
-        finally:
-            raw.close()
-        if item.result is not None and item.result.sha256 != result.sha256:
-            raise SourceChangedError("the file changed while it was read", where=Where(item.file.shown))
-        item.result = result
+                raise empty_file(item.file.shown)
 
     def _pieces(self, chunks: Iterator[bytes], shown: str) -> Iterator[tuple[int, bytes]]:
         """The text of each record and the line on which it starts."""
         return lines(chunks, shown)
 
-    def _batch(self, item: _File, rows: list[Row]) -> pa.RecordBatch:
+    def _batch(self, item: LinesFile, rows: list[Row]) -> pa.RecordBatch:
         if not self._columns:
             raise ParseError("none of its records has a key", where=Where(item.file.shown))
         arrays = []
@@ -198,7 +187,7 @@ class JsonLinesReader:
                 arrays.append(self._array(item, rows, key, column))
         return pa.RecordBatch.from_arrays(arrays, schema=self._schema())
 
-    def _array(self, item: _File, rows: list[Row], key: str, column: Column) -> pa.Array:
+    def _array(self, item: LinesFile, rows: list[Row], key: str, column: Column) -> pa.Array:
         rule = self._rule(column)
         values = [row.get(key) for _, row, _ in rows]
         try:
@@ -218,7 +207,7 @@ class JsonLinesReader:
             timestamp_formats=options.timestamp_formats,
         )
 
-    def _misfit(self, item: _File, row: Row, key: str, column: Column) -> ParseError:
+    def _misfit(self, item: LinesFile, row: Row, key: str, column: Column) -> ParseError:
         return ParseError(
             f"{excerpt(row[1].get(key))} is not {column.shown}",
             where=Where(item.file.shown, row[0], column.name),

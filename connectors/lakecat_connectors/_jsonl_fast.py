@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
 import pyarrow as pa
 
 from lakecat.connector.columns import Column, check_names, fold, unite
 from lakecat.connector.fit import MisfitError, fit
-from lakecat.errors import SourceChangedError, Where
-from lakecat_connectors._bytes import RawFile, text_chunks
-from lakecat_connectors._job import FileResult, Job, ahead
+from lakecat.errors import Where
+from lakecat_connectors._bytes import text_chunks
+from lakecat_connectors._job import Job, ahead
 from lakecat_connectors._json_fast import DoubtError, Lines, blocks, check, look_over, observed, parse
-from lakecat_connectors._jsonl import JsonLinesReader, parse_line
+from lakecat_connectors._jsonl import JsonLinesReader, LinesFile, parse_line
 from lakecat_connectors._options import file_compression
 from lakecat_connectors._typed import cast, without_null
 
@@ -91,27 +91,20 @@ class FastJsonLinesReader(JsonLinesReader):
             item.keys = {fold(name): name for name in natural.names}
         return self._schema()
 
-    def _blocks(self, item: Any) -> Iterator[Lines]:
+    def _blocks(self, item: LinesFile) -> Iterator[Lines]:
         options = self._job.options
-        raw = RawFile(item.file.path, item.file.shown, item.file.size)
-        try:
+        with item.opened() as raw:
             chunks = text_chunks(raw, file_compression(options, item.file.shown), options.encoding)
             yield from blocks(ahead(chunks, 2))
-            result = FileResult(0, raw.finish())
-        finally:
-            raw.close()
-        if item.result is not None and item.result.sha256 != result.sha256:
-            raise SourceChangedError("the file changed while it was read", where=Where(item.file.shown))
-        item.result = result
 
-    def _parsed_again(self, item: Any, natural: pa.Schema) -> Iterator[tuple[Lines, pa.Table | None]]:
+    def _parsed_again(self, item: LinesFile, natural: pa.Schema) -> Iterator[tuple[Lines, pa.Table | None]]:
         for block in self._blocks(item):
             try:
                 yield block, parse(block, natural, strict=True)
             except DoubtError:
                 yield block, None
 
-    def _fast_batch(self, item: Any, block: Lines, table: pa.Table | None) -> pa.RecordBatch:
+    def _fast_batch(self, item: LinesFile, block: Lines, table: pa.Table | None) -> pa.RecordBatch:
         """The block's rows; where a value does not fit, the exact reader says which."""
         if table is not None:
             try:
@@ -124,7 +117,7 @@ class FastJsonLinesReader(JsonLinesReader):
         rows = [(line, parse_line(text, Where(item.file.shown, line)), b"") for line, text in lines]
         return self._batch(item, rows)
 
-    def _column(self, table: pa.Table, item: Any, column: Column) -> pa.Array:
+    def _column(self, table: pa.Table, item: LinesFile, column: Column) -> pa.Array:
         name = item.keys.get(fold(column.name))
         if name is None or name not in table.column_names:
             return pa.nulls(table.num_rows, column.type)

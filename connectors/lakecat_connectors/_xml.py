@@ -14,12 +14,13 @@ import pyarrow as pa
 
 from lakecat.connector.columns import Column, check_names, fold, unite
 from lakecat.connector.fit import Rule
-from lakecat.errors import ParseError, SourceChangedError, Where
-from lakecat_connectors._bytes import RawFile, decompressed
+from lakecat.errors import ParseError, Where
+from lakecat_connectors._bytes import decompressed
 from lakecat_connectors._expat import Element, Handler, parse_xml
-from lakecat_connectors._faults import excerpt
-from lakecat_connectors._job import FileResult, Job, JobFile
+from lakecat_connectors._faults import empty_file, excerpt
+from lakecat_connectors._job import FileResult, Job
 from lakecat_connectors._options import file_compression
+from lakecat_connectors._reader import SliceFile
 from lakecat_connectors._trees import TEXT, Conversion, Repeated, Tree, TreeError, build
 
 _NIL: Final = "\0nil"
@@ -30,14 +31,11 @@ Record = tuple[int, dict[str, Any]]
 
 
 @dataclass(slots=True)
-class _File:
+class _File(SliceFile):
     """One file, the names that its records have, and the records while they are kept."""
 
-    index: int
-    file: JobFile
-    names: dict[str, str]
+    names: dict[str, str] = field(default_factory=dict)
     kept: list[Record] | None = None
-    result: FileResult | None = None
 
 
 class XmlReader:
@@ -45,7 +43,7 @@ class XmlReader:
 
     def __init__(self, job: Job) -> None:
         self._job = job
-        self._files = [_File(index, file, {}) for index, file in enumerate(job.files)]
+        self._files = [_File(index, file) for index, file in enumerate(job.files)]
         self._columns: tuple[Column, ...] = ()
         self._results: list[FileResult] = []
         self._tree = Tree(job.options)
@@ -102,8 +100,7 @@ class XmlReader:
 
     def _records(self, item: _File) -> Iterator[Record]:
         options = self._job.options
-        raw = RawFile(item.file.path, item.file.shown, item.file.size)
-        try:
+        with item.opened() as raw:
             if item.file.size:
                 handler = _Records(item.file.shown, options.record, options.attribute_prefix, trim=options.trim)
                 chunks = decompressed(raw, file_compression(options, item.file.shown))
@@ -114,15 +111,7 @@ class XmlReader:
                     found, handler.found = handler.found, []
                     yield from found
             elif options.empty == "error":
-                raise ParseError(
-                    "the file is empty", where=Where(item.file.shown), hint="say empty: skip to allow empty files"
-                )
-            result = FileResult(0, raw.finish())
-        finally:
-            raw.close()
-        if item.result is not None and item.result.sha256 != result.sha256:
-            raise SourceChangedError("the file changed while it was read", where=Where(item.file.shown))
-        item.result = result
+                raise empty_file(item.file.shown)
 
     def _batch(self, item: _File, rows: list[Record]) -> pa.RecordBatch:
         arrays = []
