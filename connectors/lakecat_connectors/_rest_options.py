@@ -330,7 +330,6 @@ class RestOptions(_Keys):
     max_pages: int = Field(default=10_000, gt=0)
     max_response_bytes: int = Field(default=64 << 20, ge=1024, le=1 << 30)
     missing_columns: Literal["error", "null"] = "null"
-    batch: Literal["file", "all"] | None = None
 
     @field_validator("headers")
     @classmethod

@@ -15,8 +15,8 @@ from lakecat.errors import ConfigError
 from lakecat.types import Json
 
 _T = TypeVar("_T")
-_FROM_LAKECAT: Final = frozenset(("batch", "missing_columns"))
-"""What every job's options hold besides its own."""
+_FROM_LAKECAT: Final = "missing_columns"
+"""What lakecat itself may put among a job's options."""
 
 _SHOWN: Final[Mapping[Any, str]] = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
 
@@ -49,7 +49,7 @@ def parse_options(kind: type[_T], options: Mapping[str, Json], context: Connecto
     """
     fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
     hints = get_type_hints(kind)
-    given = {name: value for name, value in options.items() if name in fields or name not in _FROM_LAKECAT}
+    given = {name: value for name, value in options.items() if name in fields or name != _FROM_LAKECAT}
     for name in given:
         if name not in fields:
             hint = did_you_mean(name, fields) or f"there are: {', '.join(fields) or 'none'}"

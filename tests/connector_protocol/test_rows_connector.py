@@ -111,7 +111,7 @@ def context(root: Path = Path()) -> ConnectorContext:
 
 
 def test_streams_are_the_marked_methods(tmp_path: Path) -> None:
-    opened = desk.Desk.open({"folder": ".", "batch": "all", "missing_columns": "null"}, context(tmp_path))
+    opened = desk.Desk.open({"folder": ".", "missing_columns": "null"}, context(tmp_path))
     assert isinstance(opened, Connector)
     log, people, tickets = opened.discover()
     assert (log.name, log.cursors, log.description) == ("log", ("seq",), None)
@@ -131,6 +131,7 @@ def test_streams_are_the_marked_methods(tmp_path: Path) -> None:
         ({"folder": "x", "token": "plain text"}, "no reference"),
         ({"folder": "x", "token": 5}, "'token'"),
         ({"folder": "x", "tokn": "env:TOKEN"}, "unknown option 'tokn'"),
+        ({"folder": "x", "batch": "all"}, "unknown option 'batch'"),
     ],
 )
 def test_options_are_checked(options: Any, says: str) -> None:
