@@ -77,8 +77,10 @@ class OAuth2:
         self._token: Proof | None = None
         self._expires: datetime | None = None
         self._lock = threading.Lock()
+        self._pair: str | None = None
         if self._client_secret is not None:
-            secrets.add(f"{quote(self._client_id, safe='')}:{quote(self._client_secret, safe='')}")
+            self._pair = f"{quote(self._client_id, safe='')}:{quote(self._client_secret, safe='')}"
+            secrets.add(self._pair)
 
     def proof(self) -> Proof:
         """A bearer token that is still good. Raises SourceError."""
@@ -98,9 +100,8 @@ class OAuth2:
 
     def _fetch(self) -> None:
         headers, form = dict(_FORM), self._form()
-        if self._client_secret is not None and self._options.client_auth == "basic":
-            pair = f"{quote(self._client_id, safe='')}:{quote(self._client_secret, safe='')}"
-            headers["authorization"] = f"Basic {base64.b64encode(pair.encode()).decode()}"
+        if self._pair is not None and self._options.client_auth == "basic":
+            headers["authorization"] = _basic(self._pair)
         else:
             form["client_id"] = self._client_id
             if self._client_secret is not None:
@@ -159,13 +160,18 @@ def prover(
     return Fixed(proof)
 
 
+def _basic(pair: str) -> str:
+    """The header of RFC 7617 for ``user:password``."""
+    return f"Basic {base64.b64encode(pair.encode()).decode()}"
+
+
 def _fixed(auth: Basic | Bearer | ApiKey, secrets: Secrets) -> Proof:
     if isinstance(auth, Bearer):
         return Proof({"authorization": f"Bearer {secrets.get(auth.token)}"})
     if isinstance(auth, Basic):
         pair = f"{secrets.maybe(auth.username)}:{secrets.get(auth.password)}"
         secrets.add(pair)
-        return Proof({"authorization": f"Basic {base64.b64encode(pair.encode()).decode()}"})
+        return Proof({"authorization": _basic(pair)})
     value = auth.prefix + secrets.get(auth.value)
     if auth.place == "query":
         return Proof(params={auth.name: value})
