@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from lakecat.connector import ConnectorContext
+from lakecat.connector.options import did_you_mean
 from lakecat.errors import ConfigError
 from lakecat.types import Json
 
@@ -180,8 +180,7 @@ def _validated(model: type[_M], options: Mapping[str, Any]) -> _M:
 def _config_error(model: type[BaseModel], name: str, kind: str, message: str) -> ConfigError:
     known = sorted(model.model_fields)
     if kind == "extra_forbidden":
-        close = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {close[0]}?" if close else f"the options are {', '.join(known)}"
+        hint = did_you_mean(name, known) or f"the options are {', '.join(known)}"
         return ConfigError(f"sql connector: unknown option {name!r}", hint=hint)
     if kind == "missing":
         return ConfigError(
