@@ -9,6 +9,7 @@ import threading
 from contextlib import contextmanager
 from pathlib import Path
 
+import psycopg
 import pytest
 from fault_proxy import Proxy
 
@@ -219,7 +220,7 @@ def test_a_table_that_is_planned_cannot_be_changed_before_it_is_read(pg, pg_proj
     connector = open_source(pg_project)
     slice_ = planned(connector, cursor)
     pg.execute("SET lock_timeout = '200ms'")
-    with pytest.raises(Exception, match="lock timeout"):
+    with pytest.raises(psycopg.errors.LockNotAvailable, match="lock timeout"):
         pg.execute(change)
     rows = sum(batch.num_rows for batch in connector.read(slice_, ReadOptions()))
     connector.close()

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 from lakecat.connector import StreamRequest
-from lakecat.errors import ConfigError, SourceAccessError, StreamsFailedError
+from lakecat.errors import ConfigError, SourceAccessError, SourceError, StreamsFailedError
 from lakecat.ingest import plan_job
 from lakecat.types import WriteMode
 from lakecat_connectors.sql import Sql
@@ -236,7 +236,7 @@ def test_a_plan_reads_nothing_and_moves_nothing(pg, pg_project) -> None:
 
 def test_names_that_are_not_there_are_told_with_what_is(pg, pg_project) -> None:
     pg.execute("CREATE TABLE orders (id integer PRIMARY KEY, total integer)")
-    with pytest.raises(Exception, match=r"did you mean public\.orders"):
+    with pytest.raises(SourceError, match=r"did you mean public\.orders"):
         pg_project.run(pg_project.job(target="raw.t", mode="replace", stream="public.order"))
     with pytest.raises(ConfigError, match="has no column 'totl'"):
         pg_project.run(
