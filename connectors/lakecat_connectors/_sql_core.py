@@ -6,9 +6,11 @@ the same for all of them.
 
 from __future__ import annotations
 
-import hashlib
+import contextlib
+import difflib
+import threading
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any, Literal
@@ -18,7 +20,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Dialect
 from sqlalchemy.sql.elements import quoted_name
 
-from lakecat.errors import ConfigError
+from lakecat.errors import ConfigError, SourceError, Where
 from lakecat.types import Json
 from lakecat_connectors._sql_source import Bounds, Column, Relation, Scan, Table, Window
 
@@ -133,9 +135,43 @@ def from_clause(relation: Relation, *, quotes: bool = True) -> sa.FromClause:
     return sa.table(quoted_name(relation.name or "", True), schema=schema)
 
 
-def digest(query: str) -> str:
-    """A short name for a query's text."""
-    return hashlib.sha256(query.encode()).hexdigest()[:16]
+def missing(shown: str, name: str, known: Iterable[str], uri: str, otherwise: str) -> SourceError:
+    """For a relation that is not there, ``shown`` so: the known names that are near to its ``name``, else a hint."""
+    near = difflib.get_close_matches(name, list(known), n=3)
+    return SourceError(
+        f"there is no table or view {shown}",
+        where=Where(uri),
+        hint=f"did you mean {', '.join(near)}?" if near else otherwise,
+    )
+
+
+def unreadable(table: Table, column: Column, why: str, instead: str) -> SourceError:
+    """For a column that is asked for, but whose values cannot be read."""
+    return SourceError(
+        f"{table.relation.shown} has a column {column.name!r} that cannot be read: {why}",
+        where=Where(table.uri, column=column.name),
+        hint=f"leave it out with exclude:, or {instead}",
+    )
+
+
+class Turn:
+    """The only connection of a run, one thread's after the other."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._owner: int | None = None
+
+    @contextlib.contextmanager
+    def taken(self, uri: str) -> Iterator[None]:
+        """This thread's. Raises SourceError when it is so already: its rows are still to come."""
+        if self._owner == threading.get_ident():
+            raise SourceError("rows of this database are read one scan after the other", where=Where(uri))
+        with self._lock:
+            self._owner = threading.get_ident()
+            try:
+                yield
+            finally:
+                self._owner = None
 
 
 def value_of(column: Column | None, text: str) -> Any:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
@@ -19,7 +19,7 @@ from lakecat.connector import ConnectorContext, ReadOptions
 from lakecat.connector.columns import fold
 from lakecat.errors import SourceError, SourceUnavailableError, Where
 from lakecat_connectors._sql_convert import ScanRows, targets_of
-from lakecat_connectors._sql_core import CoreSource, digest, from_clause, ident
+from lakecat_connectors._sql_core import CoreSource, from_clause, ident, missing, unreadable
 from lakecat_connectors._sql_duckdb_types import DuckColumn, as_text, column_of, is_text, target_of
 from lakecat_connectors._sql_options import ConnectionOptions, StreamOptions
 from lakecat_connectors._sql_source import Column, Relation, Scan, Table
@@ -96,7 +96,7 @@ class DuckDbSource(CoreSource):
         doing = f"looking at {relation.shown}"
         if relation.query is not None:
             columns = self._columns(relation, policy, {}, doing)
-            return Table(relation=relation, uri=f"{self._uri}/query/{digest(relation.query)}", columns=columns)
+            return Table(relation=relation, uri=f"{self._uri}/query/{relation.digest}", columns=columns)
         rows = self._all(_RELATIONS, doing)
         row = next((one for one in rows if _folded(one[0], one[1]) == _folded(relation.schema, relation.name)), None)
         if row is None:
@@ -123,11 +123,7 @@ class DuckDbSource(CoreSource):
             type_ = declared.get(fold(column.name))
             textual = type_ is not None and is_text(type_)
             if column.refused is not None and not textual:
-                raise SourceError(
-                    f"{scan.table.relation.shown} has a column {column.name!r} that cannot be read: {column.refused}",
-                    where=Where(scan.table.uri, column=column.name),
-                    hint="leave it out with exclude:, or declare it as string under columns:",
-                )
+                raise unreadable(scan.table, column, column.refused, "declare it as string under columns:")
             name = ident(column.name)
             columns.append(column)
             expressions.append(as_text(name) if textual else column.select(name))
@@ -189,15 +185,12 @@ class DuckDbSource(CoreSource):
         with self.reading(doing) as cursor:
             result = cursor.sql(self._text_of(statement))
             found = [column_of(name, type_, policy) for name, type_ in zip(result.columns, result.types, strict=True)]
-        return tuple(_with(column, *about.get(column.name, (True, None))) for column in found)
+        known = ((column, *about.get(column.name, (True, None))) for column in found)
+        return tuple(replace(column, nullable=nullable, comment=comment) for column, nullable, comment in known)
 
     def _missing(self, relation: Relation, rows: Sequence[Any]) -> SourceError:
-        near = difflib.get_close_matches(relation.shown, [f"{row[0]}.{row[1]}" for row in rows], n=3)
-        return SourceError(
-            f"there is no table or view {relation.shown}",
-            where=Where(self._uri),
-            hint=f"did you mean {', '.join(near)}?" if near else "name it schema.table",
-        )
+        known = (f"{row[0]}.{row[1]}" for row in rows)
+        return missing(relation.shown, relation.shown, known, self._uri, "name it schema.table")
 
     def failed(self, err: Exception, doing: str) -> SourceError:
         """A driver's error as ours."""
@@ -258,19 +251,6 @@ class DuckRows(ScanRows):
 
 def _rows(batches: Sequence[pa.RecordBatch]) -> int:
     return sum(batch.num_rows for batch in batches)
-
-
-def _with(column: DuckColumn, nullable: bool, comment: str | None) -> Column:  # noqa: FBT001 - as the catalogue has it
-    return DuckColumn(
-        name=column.name,
-        type=column.type,
-        native=column.native,
-        nullable=nullable,
-        comment=comment,
-        select=column.select,
-        convert=column.convert,
-        refused=column.refused,
-    )
 
 
 def _folded(schema: str | None, name: str | None) -> tuple[str, str]:

@@ -42,7 +42,7 @@ class DuckColumn(Column):
 
 @dataclass(frozen=True, slots=True)
 class _Reading:
-    """What becomes of a type; ``texts``: its own text is fetched, because what Arrow gets says less."""
+    """What becomes of a type; ``select`` fetches another expression, where what Arrow gets says less."""
 
     type: pa.DataType
     convert: Conversion

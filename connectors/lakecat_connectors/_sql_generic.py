@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import re
-import threading
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
@@ -17,7 +15,7 @@ from sqlalchemy.engine.interfaces import IsolationLevel
 from lakecat.connector import ConnectorContext, ReadOptions
 from lakecat.errors import ConfigError, SourceAccessError, SourceError, SourceUnavailableError, Where
 from lakecat_connectors._sql_convert import ScanRows, targets_of
-from lakecat_connectors._sql_core import CoreSource, value_of
+from lakecat_connectors._sql_core import CoreSource, Turn, missing, unreadable, value_of
 from lakecat_connectors._sql_generic_types import AnyColumn, column_of, target_of
 from lakecat_connectors._sql_options import ConnectionOptions, StreamOptions
 from lakecat_connectors._sql_source import Column, Relation, Scan, Table
@@ -48,8 +46,7 @@ class GenericSource(CoreSource):
         self._engine = engine
         self._dialect = engine.dialect
         self.consistent = engine.dialect.name in _SNAPSHOTS
-        self._turn = threading.Lock()
-        self._owner: int | None = None
+        self._turn = Turn()
         self._connection: sa.Connection | None = None
 
     @classmethod
@@ -114,11 +111,7 @@ class GenericSource(CoreSource):
         columns = [column for column in scan.columns if isinstance(column, AnyColumn)]
         for column in columns:
             if column.refused is not None:
-                raise SourceError(
-                    f"{scan.table.relation.shown} has a column {column.name!r} that cannot be read: {column.refused}",
-                    where=Where(scan.table.uri, column=column.name),
-                    hint="leave it out with exclude:, or cast it in a view",
-                )
+                raise unreadable(scan.table, column, column.refused, "cast it in a view")
         expressions = [
             sa.cast(sa.column(column.name), sa.types.Text()) if column.textual else sa.column(column.name)
             for column in columns
@@ -135,18 +128,13 @@ class GenericSource(CoreSource):
     @contextlib.contextmanager
     def asking(self, doing: str) -> Iterator[sa.Connection]:
         """The connection, for this thread alone. Raises SourceError."""
-        if self._owner == threading.get_ident():
-            raise SourceError("rows of this database are read one scan after the other", where=Where(self._uri))
-        with self._turn:
-            self._owner = threading.get_ident()
+        with self._turn.taken(self._uri):
             try:
                 if self._connection is None:
                     self._connection = self._connected()
                 yield self._connection
             except sa.exc.SQLAlchemyError as err:
                 raise self._ours(err, doing) from err
-            finally:
-                self._owner = None
 
     @property
     def _uri(self) -> str:
@@ -200,11 +188,8 @@ class GenericSource(CoreSource):
 
     def _missing(self, inspector: sa.Inspector, relation: Relation) -> SourceError:
         names = [*inspector.get_table_names(relation.schema), *inspector.get_view_names(relation.schema)]
-        near = difflib.get_close_matches(relation.name or "", names, n=3)
-        return SourceError(
-            f"there is no table or view {relation.shown}",
-            where=Where(self._uri),
-            hint=f"did you mean {', '.join(near)}?" if near else "name it schema.table, as the database does",
+        return missing(
+            relation.shown, relation.name or "", names, self._uri, "name it schema.table, as the database does"
         )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterator, Sequence
 from itertools import groupby
@@ -16,7 +15,7 @@ from sqlalchemy.dialects.mysql.pymysql import MySQLDialect_pymysql
 from lakecat.connector import ConnectorContext, ReadOptions
 from lakecat.errors import ConfigError, SourceError, Where
 from lakecat_connectors._sql_convert import ScanRows, targets_of
-from lakecat_connectors._sql_core import CoreSource, digest, from_clause, ident
+from lakecat_connectors._sql_core import CoreSource, from_clause, ident, missing, unreadable
 from lakecat_connectors._sql_mysql_session import Session, uri
 from lakecat_connectors._sql_mysql_types import MyColumn, result_column, table_column, target_of
 from lakecat_connectors._sql_mysql_wire import Block
@@ -93,11 +92,7 @@ class MySqlSource(CoreSource):
         columns = [column for column in scan.columns if isinstance(column, MyColumn)]
         for column in columns:
             if column.refused is not None:
-                raise SourceError(
-                    f"{scan.table.relation.shown} has a column {column.name!r} that cannot be read: {column.refused}",
-                    where=Where(scan.table.uri, column=column.name),
-                    hint="leave it out with exclude:, or cast it in a query",
-                )
+                raise unreadable(scan.table, column, column.refused, "cast it in a query")
         statement = self._select(scan, [column.select(ident(column.name)) for column in columns])
         return MyRows(self._session, self._compiled(statement), columns, scan, options)
 
@@ -167,7 +162,7 @@ class MySqlSource(CoreSource):
     def _describe_query(self, relation: Relation, policy: StreamOptions, doing: str) -> Table:
         statement: sa.Select[Any] = sa.select(sa.literal_column("*")).select_from(from_clause(relation)).limit(1)
         fields = self._session.fields(*self._compiled(statement), doing)
-        name = f"query/{digest(relation.query or '')}"
+        name = f"query/{relation.digest}"
         return Table(
             relation=relation,
             uri=uri(self._options, name),
@@ -175,13 +170,10 @@ class MySqlSource(CoreSource):
         )
 
     def _missing(self, relation: Relation, doing: str) -> SourceError:
-        names = [f"{row[0]}.{row[1]}" for row in self._session.all(_TABLES, None, doing)]
-        near = difflib.get_close_matches(relation.shown, names, n=3)
-        return SourceError(
-            f"there is no table or view {relation.shown} that this user may read",
-            where=Where(uri(self._options)),
-            hint=f"did you mean {', '.join(near)}?" if near else "name it database.table, exactly as the server does",
-        )
+        known = (f"{row[0]}.{row[1]}" for row in self._session.all(_TABLES, None, doing))
+        otherwise = "name it database.table, exactly as the server does"
+        shown = f"{relation.shown} that this user may read"
+        return missing(shown, relation.shown, known, uri(self._options), otherwise)
 
 
 class MyRows(ScanRows):

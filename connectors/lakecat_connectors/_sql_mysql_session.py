@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import threading
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
@@ -13,6 +12,7 @@ from pymysql.constants import CR, ER
 from pymysql.converters import conversions
 
 from lakecat.errors import SourceAccessError, SourceChangedError, SourceError, SourceUnavailableError, Where
+from lakecat_connectors._sql_core import Turn
 from lakecat_connectors._sql_mysql_wire import Result, abandon
 from lakecat_connectors._sql_options import ConnectionOptions
 
@@ -58,8 +58,7 @@ class Session:
 
     def __init__(self, options: ConnectionOptions) -> None:
         self.options = options
-        self._turn = threading.Lock()
-        self._owner: int | None = None
+        self._turn = Turn()
         self._connection: pymysql.Connection[Any] | None = None
 
     def first(self, statement: str, params: Any, doing: str, *, known: bool = False) -> Sequence[Any] | None:
@@ -106,16 +105,10 @@ class Session:
 
     @contextlib.contextmanager
     def _held(self) -> Iterator[pymysql.Connection[Any]]:
-        if self._owner == threading.get_ident():
-            raise SourceError("rows of this database are read one scan after the other", where=Where(uri(self.options)))
-        with self._turn:
-            self._owner = threading.get_ident()
-            try:
-                if self._connection is None:
-                    self._connection = _connect(self.options)
-                yield self._connection
-            finally:
-                self._owner = None
+        with self._turn.taken(uri(self.options)):
+            if self._connection is None:
+                self._connection = _connect(self.options)
+            yield self._connection
 
     def _end(self, connection: pymysql.Connection[Any], result: Result) -> None:
         """Let the server stop a query that nobody wants to the end; without that, give the connection up."""

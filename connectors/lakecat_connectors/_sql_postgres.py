@@ -15,6 +15,7 @@ from lakecat.connector import ConnectorContext, ReadOptions
 from lakecat.errors import SourceChangedError, SourceError, Where
 from lakecat.types import Json
 from lakecat_connectors import _sql_postgres_catalog as catalogue
+from lakecat_connectors._sql_core import missing
 from lakecat_connectors._sql_options import ConnectionOptions, StreamOptions
 from lakecat_connectors._sql_postgres_copy import CopyRows
 from lakecat_connectors._sql_postgres_session import Sessions, one, text, uri
@@ -138,16 +139,12 @@ class PostgresSource:
     def _describe_query(self, cursor: psycopg.Cursor[Any], relation: Relation, policy: StreamOptions) -> Table:
         source = text("SELECT * FROM ") + _query(relation)
         columns = catalogue.query_columns(cursor, catalogue.description(cursor, source), policy)
-        digest = catalogue.digest(relation.query or "")
-        return Table(relation=relation, uri=uri(self._options, f"query/{digest}"), columns=columns)
+        return Table(relation=relation, uri=uri(self._options, f"query/{relation.digest}"), columns=columns)
 
     def _missing(self, cursor: psycopg.Cursor[Any], relation: Relation) -> SourceError:
-        near = catalogue.like(cursor, relation)
-        return SourceError(
-            f"there is no table or view {relation.shown}",
-            where=Where(uri(self._options)),
-            hint=f"did you mean {', '.join(near)}?" if near else "name it schema.table, exactly as the database does",
-        )
+        known = (f"{found.schema}.{found.name}" for found in catalogue.relations(cursor))
+        otherwise = "name it schema.table, exactly as the database does"
+        return missing(relation.shown, relation.shown, known, uri(self._options), otherwise)
 
     def _refuse_changed(self, cursor: psycopg.Cursor[Any], found: catalogue.Found, table: Table) -> None:
         """Lock the table; what the snapshot's catalogue says must be what it is now."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -192,17 +190,6 @@ def pages(cursor: psycopg.Cursor[Any], relation: Relation) -> int | None:
     )
     row = cursor.execute(text(statement), (found.oid,)).fetchone()
     return int(row[0]) // _PAGE if row and row[1] else None
-
-
-def like(cursor: psycopg.Cursor[Any], relation: Relation) -> list[str]:
-    """Names close to one that is not there."""
-    names = [f"{found.schema}.{found.name}" for found in relations(cursor)]
-    return difflib.get_close_matches(relation.shown, names, n=3)
-
-
-def digest(query: str) -> str:
-    """A short name for a query's text."""
-    return hashlib.sha256(query.encode()).hexdigest()[:16]
 
 
 def _readable(rows: list[Any]) -> list[Any]:

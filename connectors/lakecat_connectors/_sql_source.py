@@ -22,6 +22,7 @@ What a source must hold:
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -73,6 +74,11 @@ class Relation:
         if self.name is None:
             return "the query"
         return f"{self.schema}.{self.name}" if self.schema else self.name
+
+    @property
+    def digest(self) -> str:
+        """A short name for the query's text."""
+        return hashlib.sha256((self.query or "").encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -20,7 +19,7 @@ from sqlalchemy.sql.elements import quoted_name
 from lakecat.connector import ConnectorContext, ReadOptions
 from lakecat.errors import ConfigError, SourceAccessError, SourceError, SourceUnavailableError, Where
 from lakecat_connectors._sql_convert import ScanRows, targets_of
-from lakecat_connectors._sql_core import CoreSource, digest, from_clause, ident
+from lakecat_connectors._sql_core import CoreSource, from_clause, ident, missing
 from lakecat_connectors._sql_options import ConnectionOptions, StreamOptions
 from lakecat_connectors._sql_source import Column, Relation, Scan, Table
 from lakecat_connectors._sql_sqlite_types import LiteColumn, column_by_values, declared_column, is_by_values, target_of
@@ -144,10 +143,10 @@ class SqliteSource(CoreSource):
         """The relation in the run's snapshot."""
         doing = f"looking at {relation.shown}"
         if relation.query is not None:
-            name = f"lakecat_{digest(relation.query)}"
+            name = f"lakecat_{relation.digest}"
             self._view(relation.query, name, doing)
             columns = self._columns(relation, self._all(_INFO, (name, "temp"), doing), policy, view=True, doing=doing)
-            return Table(relation=relation, uri=f"{self._database.uri}/query/{digest(relation.query)}", columns=columns)
+            return Table(relation=relation, uri=f"{self._database.uri}/query/{relation.digest}", columns=columns)
         kinds = self._all(_KIND, (relation.name,), doing)
         if not kinds or relation.schema not in (None, "main"):
             raise self._missing(relation, doing)
@@ -237,12 +236,8 @@ class SqliteSource(CoreSource):
         return {name: frozenset(kind for kind in _KINDS if next(found)) for name in names}
 
     def _missing(self, relation: Relation, doing: str) -> SourceError:
-        near = difflib.get_close_matches(relation.name or "", [row[0] for row in self._all(_LISTED, (), doing)], n=3)
-        return SourceError(
-            f"there is no table or view {relation.shown}",
-            where=Where(self._database.uri),
-            hint=f"did you mean {', '.join(near)}?" if near else "name it as sqlite_schema does",
-        )
+        known = (row[0] for row in self._all(_LISTED, (), doing))
+        return missing(relation.shown, relation.name or "", known, self._database.uri, "name it as sqlite_schema does")
 
 
 class SqliteRows(ScanRows):
