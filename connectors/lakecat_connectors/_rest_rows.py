@@ -12,7 +12,7 @@ from lakecat.connector import REJECTED, ReadOptions, ReadSummary
 from lakecat.connector.columns import Column, Wanted, check_names, fold, unite
 from lakecat.connector.fit import Rule
 from lakecat.connector.once import Once
-from lakecat.connector.shapes import NOT_OF_THE_TYPE, array_of, misfits
+from lakecat.connector.shapes import NOT_OF_THE_TYPE, array_of, misfit_values
 from lakecat.errors import LakecatError, ParseError, Where
 from lakecat.types import Position, SourceRead
 from lakecat_connectors._faults import excerpt
@@ -112,7 +112,7 @@ class RestReader:
             try:
                 arrays.append(self._convert(found, rule, column))
             except NOT_OF_THE_TYPE as err:
-                bad = misfits(found, rule, (self._options.rejects or 0) + 1)
+                bad = misfit_values(found, rule, (self._options.rejects or 0) + 1)
                 if not bad:
                     raise ParseError("values too large for one batch", where=Where(self._uri, column=key)) from err
                 for index in bad:

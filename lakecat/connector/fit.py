@@ -79,12 +79,20 @@ def first_misfit(texts: pa.Array, rule: Rule) -> int:
 
 
 def misfits(texts: pa.Array, rule: Rule, most: int) -> list[int]:
-    """Indexes of the values that do not fit, in order, by halving; no more than the first ``most``."""
+    """Indexes of the values that do not fit, in order; no more than the first ``most``."""
+    return by_halving(len(texts), lambda start, count: _fits(texts.slice(start, count), rule), most)
+
+
+def by_halving(count: int, fits: Callable[[int, int], bool], most: int) -> list[int]:
+    """Indexes of those of ``count`` values that do not fit, in order; no more than the first ``most``.
+
+    ``fits`` tells of a part, by its start and its length, whether all of it fits.
+    """
     found: list[int] = []
-    parts = [(0, len(texts))]
+    parts = [(0, count)]
     while parts and len(found) < most:
         start, size = parts.pop()
-        if _fits(texts.slice(start, size), rule):
+        if fits(start, size):
             continue
         if size == 1:
             found.append(start)

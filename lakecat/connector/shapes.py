@@ -14,7 +14,7 @@ from uuid import UUID
 import pyarrow as pa
 
 from lakecat.connector.columns import fold
-from lakecat.connector.fit import MisfitError, Rule, exact_double, fit
+from lakecat.connector.fit import MisfitError, Rule, by_halving, exact_double, fit
 from lakecat.errors import LakecatError
 
 MAX_FIELDS: Final = 10_000
@@ -200,21 +200,17 @@ def array_of(values: Sequence[Any], rule: Rule) -> pa.Array:
     return pa.array([convert(value) for value in values], rule.type)
 
 
-def misfits(values: Sequence[Any], rule: Rule, most: int) -> list[int]:
-    """The indexes of values that are not of the type, in order; no more than the first ``most``."""
-    found: list[int] = []
-    parts = [(0, len(values))]
-    while parts and len(found) < most:
-        start, size = parts.pop()
+def misfit_values(values: Sequence[Any], rule: Rule, most: int) -> list[int]:
+    """Indexes of the JSON values that are not of the type, in order; no more than the first ``most``."""
+
+    def fits(start: int, count: int) -> bool:
         try:
-            array_of(values[start : start + size], rule)
+            array_of(values[start : start + count], rule)
         except NOT_OF_THE_TYPE:
-            if size == 1:
-                found.append(start)
-                continue
-            half = size // 2
-            parts += [(start + half, size - half), (start, half)]
-    return found
+            return False
+        return True
+
+    return by_halving(len(values), fits, most)
 
 
 def converter(rule: Rule) -> Convert:
