@@ -9,7 +9,7 @@ import csv
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
@@ -18,15 +18,15 @@ import pyarrow.compute as pc
 from pyarrow import csv as pacsv
 
 from lakecat.connector.columns import Column, check_names, fold, unite
-from lakecat.connector.fit import MisfitError, Rule, first_misfit, fit, is_text_type, misfits
+from lakecat.connector.fit import MisfitError, first_misfit, fit, is_text_type, misfits
 from lakecat.errors import ParseError, Where
 from lakecat_connectors._bytes import RawFile, text_chunks
 from lakecat_connectors._csv_lines import blank_line, csv_records, located, sound_records, without_blank_tail
 from lakecat_connectors._faults import empty_file, excerpt
 from lakecat_connectors._infer import Evidence
-from lakecat_connectors._job import FileResult, Job, JobFile, ahead, ordered
+from lakecat_connectors._job import Job, JobFile, ahead, ordered
 from lakecat_connectors._options import file_compression, file_delimiter
-from lakecat_connectors._reader import SliceFile
+from lakecat_connectors._reader import Reader, SliceFile, settled
 from lakecat_connectors._records import (
     Block,
     Cutter,
@@ -63,20 +63,13 @@ class CsvFile(SliceFile):
     kept: list[_Text] | None = None
 
 
-class CsvReader:
+class CsvReader(Reader):
     """Reads one slice of CSV files."""
 
     def __init__(self, job: Job) -> None:
-        self._job = job
+        super().__init__(job)
         self._options = job.options
         self._files = [CsvFile(index, file, self._dialect(file)) for index, file in enumerate(job.files)]
-        self._columns: tuple[Column, ...] = ()
-        self._results: list[FileResult] = []
-
-    @property
-    def results(self) -> tuple[FileResult, ...]:
-        """What each file became."""
-        return tuple(self._results)
 
     def open(self) -> pa.Schema:
         """Read the headers; when some type is not known, read everything once to decide it."""
@@ -106,12 +99,7 @@ class CsvReader:
                 for batch in self._file_batches(item, pool):
                     rows += batch.num_rows
                     yield from _split(batch, self._job.batch_rows)
-                if item.result is None:
-                    raise AssertionError("a file is finished before its result is taken")
-                self._results.append(replace(item.result, rows=rows))
-
-    def _schema(self) -> pa.Schema:
-        return pa.schema([pa.field(column.name, column.type) for column in self._columns])
+                self._finished(item, rows)
 
     def _dialect(self, file: JobFile) -> Dialect:
         return Dialect(file_delimiter(self._options, file.shown), self._options.quote, self._options.escape)
@@ -301,10 +289,7 @@ class CsvReader:
                         item.kept = None
                     elif item.kept is not None:
                         item.kept.append(text)
-        return tuple(
-            column if column.type is not None else replace(column, type=evidence[fold(column.name)].decide())
-            for column in columns
-        )
+        return settled(columns, lambda column: evidence[fold(column.name)].decide())
 
     def _file_batches(self, item: CsvFile, pool: ThreadPoolExecutor) -> Iterator[pa.RecordBatch]:
         sources = self._sources(item, self._columns)
@@ -350,14 +335,6 @@ class CsvReader:
         keep = pa.array([index not in bad for index in range(text.block.records)])
         texts = {source: column.filter(keep) for source, column in text.texts.items()}
         return _Text(without_records(text.block, item.dialect, bad), texts)
-
-    def _rule(self, column: Column) -> Rule:
-        return Rule(
-            column.type,
-            declared=column.declared,
-            date_formats=self._options.date_formats,
-            timestamp_formats=self._options.timestamp_formats,
-        )
 
     def _typed_column(self, item: CsvFile, text: _Text, source: int, column: Column) -> pa.Array:
         rule = self._rule(column)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -20,10 +20,10 @@ from lakecat.errors import LakecatError, ParseError, Where
 from lakecat_connectors._calamine import CalamineBook
 from lakecat_connectors._cells import Cell, CellError, Row, cell_text
 from lakecat_connectors._faults import empty_file, excerpt
-from lakecat_connectors._job import FileResult, Job, JobFile
+from lakecat_connectors._job import Job, JobFile
 from lakecat_connectors._limits import progress
 from lakecat_connectors._options import FilesOptions, file_compression
-from lakecat_connectors._reader import SliceFile
+from lakecat_connectors._reader import Reader, SliceFile, settled
 from lakecat_connectors._xlsx import Workbook, column_number
 
 _KEPT_BYTES: Final = 2 << 20
@@ -64,19 +64,12 @@ class _Evidence:
         return kinds.get(next(iter(self.moments)), pa.string())
 
 
-class ExcelReader:
+class ExcelReader(Reader):
     """Reads one slice of spreadsheets: one sheet of each."""
 
     def __init__(self, job: Job) -> None:
-        self._job = job
+        super().__init__(job)
         self._files = [_File(index, file) for index, file in enumerate(job.files)]
-        self._columns: tuple[Column, ...] = ()
-        self._results: list[FileResult] = []
-
-    @property
-    def results(self) -> tuple[FileResult, ...]:
-        """What each file became."""
-        return tuple(self._results)
 
     def open(self) -> pa.Schema:
         """Read everything once: the headers, and every cell's type."""
@@ -93,12 +86,7 @@ class ExcelReader:
             item.kept = kept
         headers = [(Where(item.file.shown), item.names) for item in self._files if item.names]
         columns = unite(headers, self._job.wanted, self._job.options.missing_columns)
-        self._columns = tuple(
-            column
-            if column.type is not None
-            else replace(column, type=evidence.get(fold(column.name), _Evidence()).decide())
-            for column in columns
-        )
+        self._columns = settled(columns, lambda column: evidence.get(fold(column.name), _Evidence()).decide())
         return self._schema()
 
     def batches(self, at_file: Callable[[int], None]) -> Iterator[pa.RecordBatch]:
@@ -110,12 +98,7 @@ class ExcelReader:
             for batch in self._file_batches(item, iter(kept) if kept is not None else self._rows(item)):
                 rows += batch.num_rows
                 yield batch
-            if item.result is None:
-                raise AssertionError("a file is finished before its result is taken")
-            self._results.append(replace(item.result, rows=rows))
-
-    def _schema(self) -> pa.Schema:
-        return pa.schema([pa.field(column.name, column.type) for column in self._columns])
+            self._finished(item, rows)
 
     def _observe(self, item: _File, number: int, name: str, value: Cell, evidence: dict[str, _Evidence]) -> None:
         try:
@@ -152,7 +135,9 @@ class ExcelReader:
 
     def _file_batches(self, item: _File, rows: Iterator[tuple[int, Values]]) -> Iterator[pa.RecordBatch]:
         positions = {fold(name): index for index, name in enumerate(item.names)}
-        plans = [(column, positions.get(fold(column.name)), self._convert(column)) for column in self._columns]
+        plans = [
+            (column, positions.get(fold(column.name)), cell_converter(self._rule(column))) for column in self._columns
+        ]
         columns: list[list[Any]] = [[] for _ in plans]
         for number, values in rows:
             try:
@@ -184,11 +169,6 @@ class ExcelReader:
                     where=Where(item.file.shown, column=column.name),
                 ) from err
         return pa.RecordBatch.from_arrays(arrays, schema=self._schema())
-
-    def _convert(self, column: Column) -> Callable[[Cell], Any]:
-        options = self._job.options
-        formats = (options.date_formats, options.timestamp_formats)
-        return cell_converter(Rule(column.type, column.declared, *formats))
 
 
 def refuse_compression(options: FilesOptions, file: JobFile) -> None:

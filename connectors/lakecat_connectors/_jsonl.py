@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import pyarrow as pa
@@ -16,9 +16,9 @@ from lakecat.connector.shapes import Budget, Shape, ShapeError, converter, numbe
 from lakecat.errors import LakecatError, ParseError, Where
 from lakecat_connectors._bytes import text_chunks
 from lakecat_connectors._faults import empty_file, excerpt
-from lakecat_connectors._job import FileResult, Job, ahead
+from lakecat_connectors._job import Job, ahead
 from lakecat_connectors._options import file_compression
-from lakecat_connectors._reader import SliceFile
+from lakecat_connectors._reader import Reader, SliceFile, settled
 
 _KEPT_BYTES: Final = 4 << 20
 _MAX_LINE: Final = 64 << 20
@@ -40,20 +40,13 @@ class LinesFile(SliceFile):
     kept: list[Row] | None = None
 
 
-class JsonLinesReader:
+class JsonLinesReader(Reader):
     """Reads one slice of JSON lines files. A key that is missing is NULL."""
 
     def __init__(self, job: Job) -> None:
-        self._job = job
+        super().__init__(job)
         self._files = [LinesFile(index, file) for index, file in enumerate(job.files)]
-        self._columns: tuple[Column, ...] = ()
-        self._results: list[FileResult] = []
         self._shape = Shape(Budget())
-
-    @property
-    def results(self) -> tuple[FileResult, ...]:
-        """What each file became."""
-        return tuple(self._results)
 
     def open(self) -> pa.Schema:
         """Read everything once to see every key and every kind of value."""
@@ -63,10 +56,7 @@ class JsonLinesReader:
         headers = [(Where(item.file.shown), list(item.keys.values())) for item in self._files]
         columns = unite(headers, self._job.wanted, "null")
         shapes = {fold(name): shape for name, shape in self._shape.fields.items()}
-        self._columns = tuple(
-            column if column.type is not None else replace(column, type=shapes[fold(column.name)].decide())
-            for column in columns
-        )
+        self._columns = settled(columns, lambda column: shapes[fold(column.name)].decide())
         return self._schema()
 
     def batches(self, at_file: Callable[[int], None]) -> Iterator[pa.RecordBatch]:
@@ -79,12 +69,7 @@ class JsonLinesReader:
                 rows += len(fitting)
                 if fitting:
                     yield self._batch(item, fitting)
-            if item.result is None:
-                raise AssertionError("a file is finished before its result is taken")
-            self._results.append(replace(item.result, rows=rows))
-
-    def _schema(self) -> pa.Schema:
-        return pa.schema([pa.field(column.name, column.type) for column in self._columns])
+            self._finished(item, rows)
 
     def _observe_all(self) -> None:
         """See every row; again from the start when one was set aside that had been seen in part."""
@@ -197,15 +182,6 @@ class JsonLinesReader:
         except LakecatError as err:
             raise ParseError(err.what, where=Where(item.file.shown, column=column.name)) from err
         raise self._misfit(item, rows[index], key, column)
-
-    def _rule(self, column: Column) -> Rule:
-        options = self._job.options
-        return Rule(
-            column.type,
-            declared=column.declared,
-            date_formats=options.date_formats,
-            timestamp_formats=options.timestamp_formats,
-        )
 
     def _misfit(self, item: LinesFile, row: Row, key: str, column: Column) -> ParseError:
         return ParseError(

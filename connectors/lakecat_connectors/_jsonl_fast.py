@@ -56,9 +56,7 @@ class FastJsonLinesReader(JsonLinesReader):
                 rows += batch.num_rows
                 for start in range(0, batch.num_rows, self._job.batch_rows):
                     yield batch.slice(start, self._job.batch_rows)
-            if item.result is None:
-                raise AssertionError("a file is finished before its result is taken")
-            self._results.append(replace(item.result, rows=rows))
+            self._finished(item, rows)
 
     def _open_fast(self) -> pa.Schema:
         natural: pa.Schema | None = None

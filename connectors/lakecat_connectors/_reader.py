@@ -1,14 +1,18 @@
-"""What the readers of the formats have in common: files that are read to their end and proved unchanged."""
+"""What the readers of the formats have in common: files proved unchanged, columns that get their types, results."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
 
+import pyarrow as pa
+
+from lakecat.connector.columns import Column
+from lakecat.connector.fit import Rule
 from lakecat.errors import SourceChangedError, Where
 from lakecat_connectors._bytes import RawFile
-from lakecat_connectors._job import FileResult, JobFile
+from lakecat_connectors._job import FileResult, Job, JobFile
 
 
 @dataclass(slots=True)
@@ -31,3 +35,41 @@ class SliceFile:
         if self.result is not None and self.result.sha256 != result.sha256:
             raise SourceChangedError("the file changed while it was read", where=Where(self.file.shown))
         self.result = result
+
+
+class Reader:
+    """A reader of one slice; a format gives ``open``, which sets the columns, and ``batches``."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._columns: tuple[Column, ...] = ()
+        self._results: list[FileResult] = []
+
+    @property
+    def results(self) -> tuple[FileResult, ...]:
+        """What each file became."""
+        return tuple(self._results)
+
+    def _schema(self) -> pa.Schema:
+        return pa.schema([pa.field(column.name, column.type) for column in self._columns])
+
+    def _rule(self, column: Column) -> Rule:
+        """How the column's texts are read."""
+        options = self._job.options
+        return Rule(
+            column.type,
+            declared=column.declared,
+            date_formats=options.date_formats,
+            timestamp_formats=options.timestamp_formats,
+        )
+
+    def _finished(self, item: SliceFile, rows: int) -> None:
+        """Take down what a file became, all of whose rows were handed on."""
+        if item.result is None:
+            raise AssertionError("a file is finished before its result is taken")
+        self._results.append(replace(item.result, rows=rows))
+
+
+def settled(columns: Iterable[Column], decide: Callable[[Column], pa.DataType]) -> tuple[Column, ...]:
+    """The columns, those whose type is open with the type that is decided for them."""
+    return tuple(column if column.type is not None else replace(column, type=decide(column)) for column in columns)

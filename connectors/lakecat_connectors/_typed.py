@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 import pyarrow as pa
@@ -15,6 +15,7 @@ from lakecat.connector.columns import MAX_COLUMNS, Column, check_names, fold, un
 from lakecat.errors import ParseError, SchemaError, Where
 from lakecat_connectors._bytes import RawFile
 from lakecat_connectors._job import FileResult, Job, JobFile
+from lakecat_connectors._reader import Reader, settled
 
 _MAX_DEPTH: Final = 64
 
@@ -33,14 +34,12 @@ class TypedFile:
         return {fold(name): index for index, name in enumerate(self.schema.names)}
 
 
-class TypedReader:
+class TypedReader(Reader):
     """Reads one slice of files that say their types. A format gives ``columns`` and ``contents``."""
 
     def __init__(self, job: Job) -> None:
-        self._job = job
+        super().__init__(job)
         self._files: list[TypedFile] = []
-        self._columns: tuple[Column, ...] = ()
-        self._results: list[FileResult] = []
 
     def columns(self, file: JobFile) -> TypedFile:
         """What one file says of its columns. Raises ParseError."""
@@ -50,20 +49,12 @@ class TypedReader:
         """One file's rows, in the file's own types and column order. Raises ParseError."""
         raise NotImplementedError
 
-    @property
-    def results(self) -> tuple[FileResult, ...]:
-        """What each file became."""
-        return tuple(self._results)
-
     def open(self) -> pa.Schema:
         """Read what the files say of their columns and decide each column's type over all of them."""
         self._files = [self.columns(file) for file in self._job.files]
         headers = [(Where(item.file.shown), item.schema.names) for item in self._files]
         columns = unite(headers, self._job.wanted, self._job.options.missing_columns)
-        self._columns = tuple(
-            column if column.type is not None else replace(column, type=self._unified(column.name))
-            for column in columns
-        )
+        self._columns = settled(columns, lambda column: self._unified(column.name))
         return self._schema()
 
     def batches(self, at_file: Callable[[int], None]) -> Iterator[pa.RecordBatch]:
@@ -87,9 +78,6 @@ class TypedReader:
                 self._results.append(FileResult(rows, raw.finish()))
             finally:
                 raw.close()
-
-    def _schema(self) -> pa.Schema:
-        return pa.schema([pa.field(column.name, column.type) for column in self._columns])
 
     def _unified(self, name: str) -> pa.DataType:
         result: pa.DataType | None = None

@@ -7,20 +7,19 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import pyarrow as pa
 
 from lakecat.connector.columns import Column, check_names, fold, unite
-from lakecat.connector.fit import Rule
 from lakecat.errors import ParseError, Where
 from lakecat_connectors._bytes import decompressed
 from lakecat_connectors._expat import Element, Handler, parse_xml
 from lakecat_connectors._faults import empty_file, excerpt
-from lakecat_connectors._job import FileResult, Job
+from lakecat_connectors._job import Job
 from lakecat_connectors._options import file_compression
-from lakecat_connectors._reader import SliceFile
+from lakecat_connectors._reader import Reader, SliceFile, settled
 from lakecat_connectors._trees import TEXT, Conversion, Repeated, Tree, TreeError, build
 
 _NIL: Final = "\0nil"
@@ -38,20 +37,13 @@ class _File(SliceFile):
     kept: list[Record] | None = None
 
 
-class XmlReader:
+class XmlReader(Reader):
     """Reads one slice of XML files."""
 
     def __init__(self, job: Job) -> None:
-        self._job = job
+        super().__init__(job)
         self._files = [_File(index, file) for index, file in enumerate(job.files)]
-        self._columns: tuple[Column, ...] = ()
-        self._results: list[FileResult] = []
         self._tree = Tree(job.options)
-
-    @property
-    def results(self) -> tuple[FileResult, ...]:
-        """What each file became."""
-        return tuple(self._results)
 
     def open(self) -> pa.Schema:
         """Read everything once to see every name, what repeats, and every text."""
@@ -70,11 +62,8 @@ class XmlReader:
         headers = [(Where(item.file.shown), list(item.names.values())) for item in self._files]
         columns = unite(headers, self._job.wanted, "null")
         trees = {fold(name): tree for name, tree in self._tree.fields.items()}
-        self._columns = tuple(
-            column if column.type is not None else replace(column, type=trees[fold(column.name)].decide())
-            for column in columns
-        )
-        return pa.schema([pa.field(column.name, column.type) for column in self._columns])
+        self._columns = settled(columns, lambda column: trees[fold(column.name)].decide())
+        return self._schema()
 
     def batches(self, at_file: Callable[[int], None]) -> Iterator[pa.RecordBatch]:
         """Every record, typed."""
@@ -85,9 +74,7 @@ class XmlReader:
             for group in _groups(iter(kept) if kept is not None else self._records(item), self._job.batch_rows):
                 rows += len(group)
                 yield self._batch(item, group)
-            if item.result is None:
-                raise AssertionError("a file is finished before its result is taken")
-            self._results.append(replace(item.result, rows=rows))
+            self._finished(item, rows)
 
     def _observe(self, item: _File, record: Record) -> None:
         line, row = record
@@ -121,14 +108,10 @@ class XmlReader:
                 arrays.append(pa.nulls(len(rows), column.type))
             else:
                 arrays.append(self._array(item, rows, name, column))
-        return pa.RecordBatch.from_arrays(
-            arrays, schema=pa.schema([pa.field(column.name, column.type) for column in self._columns])
-        )
+        return pa.RecordBatch.from_arrays(arrays, schema=self._schema())
 
     def _array(self, item: _File, rows: list[Record], name: str, column: Column) -> pa.Array:
-        options = self._job.options
-        formats = (tuple(options.date_formats), tuple(options.timestamp_formats))
-        conversion = Conversion(Rule(column.type, column.declared, *formats), frozenset(options.null))
+        conversion = Conversion(self._rule(column), frozenset(self._job.options.null))
         values = [row.get(name) for _, row in rows]
         try:
             return build(values, column.type, conversion)
