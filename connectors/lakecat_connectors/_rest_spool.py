@@ -49,6 +49,7 @@ class Spool:
         self._digest = hashlib.sha256()
         self._keys = bytearray()
         self._page = ""
+        self._seen_in_part = False
         self.shape = Shape(Budget())
         self.rows = 0
         self.flaws = 0
@@ -72,9 +73,9 @@ class Spool:
     def add(self, row: dict[str, Any], text: str, line: int) -> None:
         """One row, observed for its types. ``text`` is that of ``row_text``. A row that no column holds is a flaw."""
         try:
-            for name, value in row.items():
-                self.shape.child(name, "").observe(value, name)
+            self._observe(row)
         except ShapeError as err:
+            self._seen_in_part = True
             self.flaw(text, line, err.what, err.path or None)
             return
         self.rows += 1
@@ -101,6 +102,8 @@ class Spool:
             self._file.close()
         except OSError as err:
             raise _no_room(err) from err
+        if self._seen_in_part:
+            self._observe_again()
         if self._keys and not keyed:
             self.dropped = frozenset(self._repeated(whole=whole))
         self._keys = bytearray()
@@ -126,6 +129,17 @@ class Spool:
         """Free the disk; safe to call twice."""
         self._file.close()
         self._path.unlink(missing_ok=True)
+
+    def _observe(self, row: dict[str, Any]) -> None:
+        for name, value in row.items():
+            self.shape.child(name, "").observe(value, name)
+
+    def _observe_again(self) -> None:
+        """Forget what was seen of rows that are flaws: they have no say in columns and types."""
+        self.shape = Shape(Budget())
+        for row in self.lines():
+            if row.flaw is None:
+                self._observe(row.value)
 
     def _write(self, text: str) -> None:
         try:

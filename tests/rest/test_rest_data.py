@@ -104,6 +104,13 @@ def test_a_bad_row_goes_to_quarantine_and_leaves_the_others(lab, api, reply, bad
         assert "".join(rejected["text"].split()) == "".join(bad.split())
 
 
+def test_a_bad_row_has_no_say_in_columns_and_types(lab, api, reply):
+    raw(api, reply, f'[{{"id": 1, "v": 5}}, {{"id": 2, "v": "text", "n": {"9" * 39}}}, {{"id": 3, "v": 6}}]')
+    loaded = lab.load(read=ReadOptions(rejects=1))
+    assert loaded.rows == [{"id": 1, "v": 5}, {"id": 3, "v": 6}]
+    assert [row["line"] for row in loaded.rejected] == [2]
+
+
 def test_values_that_do_not_fit_the_table_go_to_quarantine(lab, api):
     api.on("/items", [{"id": 1, "n": 1}, {"id": 2, "n": "x"}, {"id": 3, "n": 2**40}, {"id": "4", "n": None}])
     expected = pa.schema([("id", pa.int64()), ("n", pa.int32())])
