@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -24,6 +25,7 @@ from lakecat_connectors._walking import (
     local_files,
     local_version,
     matcher,
+    missing,
     s3_files,
 )
 
@@ -133,18 +135,12 @@ class Listing:
     def current(self, uri: str) -> Listed:
         """The file's state at this moment. Raises SourceChangedError when it is gone."""
         local = self._local_pattern(uri)
-        try:
+        with _explained(uri, SourceChangedError("the file is gone", where=Where(shown(uri)))):
             if local is not None:
                 return _local(local)
             filesystem, path = self._filesystem(uri)
             filesystem.invalidate_cache()
             return _remote(filesystem, filesystem.info(path))
-        except FileNotFoundError as err:
-            raise SourceChangedError("the file is gone", where=Where(shown(uri))) from err
-        except LakecatError:
-            raise
-        except Exception as err:  # every fsspec driver has exceptions of its own
-            raise _unreadable(uri, err) from err
 
     def fetch(self, listed: Listed, folder: Path, number: int) -> Path:
         """A local copy of a remote file (or the local file itself). Raises SourceError."""
@@ -152,16 +148,13 @@ class Listing:
             return listed.local
         filesystem, path = self._filesystem(listed.version.uri)
         target = folder / f"{number}"
-        try:
-            with filesystem.open(path, "rb") as source, target.open("wb") as sink:
-                while data := source.read(_COPY_BYTES):
-                    sink.write(data)
-        except FileNotFoundError as err:
-            raise SourceChangedError("the file is gone", where=Where(listed.shown)) from err
-        except LakecatError:
-            raise
-        except Exception as err:  # every fsspec driver has exceptions of its own
-            raise _unreadable(listed.version.uri, err) from err
+        with (
+            _explained(listed.version.uri, SourceChangedError("the file is gone", where=Where(listed.shown))),
+            filesystem.open(path, "rb") as source,
+            target.open("wb") as sink,
+        ):
+            while data := source.read(_COPY_BYTES):
+                sink.write(data)
         return target
 
     def close(self) -> None:
@@ -199,19 +192,11 @@ class Listing:
 
     def _remote_files(self, url: str) -> Iterator[FileVersion]:
         filesystem, path = self._filesystem(url)
-        try:
+        with _explained(url, missing(url)):
             filesystem.invalidate_cache()
             for info in self._infos(filesystem, url, path):
                 if info["type"] == "file" and not _hidden(info["name"]):
                     yield self._stamped(filesystem, info).version
-        except FileNotFoundError as err:
-            raise MissingError(
-                "no such file", where=Where(url), hint="mend path: in the job, or deliver the file"
-            ) from err
-        except LakecatError:
-            raise
-        except Exception as err:  # every fsspec driver has exceptions of its own
-            raise _unreadable(url, err) from err
 
     def _infos(self, filesystem: Any, url: str, path: str) -> Iterable[Mapping[str, Any]]:
         if not has_magic(path) or url.startswith(("http://", "https://")):  # whose ? is no wildcard
@@ -283,13 +268,22 @@ def _hidden(name: str) -> bool:
     return name.rsplit("/", 1)[-1].startswith(".")
 
 
-def _unreadable(uri: str, err: Exception) -> SourceError:
-    # The driver's own text may hold signed URLs or keys: only its kind is shown.
-    return SourceError(
-        f"cannot be read ({type(err).__name__})",
-        where=Where(shown(uri)),
-        hint="check that the file is there, the endpoint, and the credentials' rights",
-    )
+@contextlib.contextmanager
+def _explained(uri: str, gone: SourceError) -> Iterator[None]:
+    """Raises ``gone`` when there is no such file, and SourceError for whatever else a driver raises."""
+    try:
+        yield
+    except FileNotFoundError as err:
+        raise gone from err
+    except LakecatError:
+        raise
+    except Exception as err:  # every fsspec driver has exceptions of its own
+        # The driver's own text may hold signed URLs or keys: only its kind is shown.
+        raise SourceError(
+            f"cannot be read ({type(err).__name__})",
+            where=Where(shown(uri)),
+            hint="check that the file is there, the endpoint, and the credentials' rights",
+        ) from err
 
 
 def s3_options(storage: Mapping[str, str]) -> dict[str, Any]:

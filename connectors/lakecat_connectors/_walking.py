@@ -43,9 +43,7 @@ def local_files(pattern: str) -> Iterator[FileVersion]:
         try:
             yield local_version(pattern, Path(pattern).stat())
         except FileNotFoundError as err:
-            raise MissingError(
-                "no such file", where=Where(pattern), hint="mend path: in the job, or deliver the file"
-            ) from err
+            raise missing(pattern) from err
         return
     folders, _, name = pattern.rpartition("/")
     if "**" in name:
@@ -101,6 +99,11 @@ def local_version(name: str, facts: os.stat_result) -> FileVersion:
     seconds, nanoseconds = divmod(facts.st_mtime_ns, 1_000_000_000)
     mtime = datetime.fromtimestamp(seconds, UTC).replace(microsecond=nanoseconds // 1_000)
     return FileVersion(f"file://{name}", facts.st_size, mtime=mtime)
+
+
+def missing(name: str) -> MissingError:
+    """The error for a path that names no file."""
+    return MissingError("no such file", where=Where(name), hint="mend path: in the job, or deliver the file")
 
 
 def is_folder(name: str) -> SourceError:
