@@ -232,7 +232,7 @@ class Work:
         before = len(self._written)
         try:
             yield
-        except BaseException:
+        except BaseException:  # an interrupt, too, leaves files that nothing would commit
             self._remove(before)
             raise
 
@@ -320,7 +320,7 @@ def land(
         return _produce_and_commit(services, work, produce)
     except CommitUnknownError:
         raise
-    except BaseException as err:
+    except BaseException as err:  # whatever it was, the execution ends with it
         interrupted = _is_interrupt(err)
         _give_up(services, work, "interrupted by the user" if interrupted else f"{type(err).__name__}: {err}")
         if interrupted and not isinstance(err, KeyboardInterrupt):

@@ -47,7 +47,7 @@ def open_database(url: str | URL, *, create: bool, adopt: bool = False) -> Datab
             if revision != s.HEAD:
                 _migrate(database, create=create, adopt=adopt)
             _check_settings(database)
-    except BaseException:
+    except BaseException:  # whatever it was, nobody gets the database to close it
         database.close()
         raise
     return database

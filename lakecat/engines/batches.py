@@ -61,7 +61,7 @@ class BatchSession:
             for name, schema in relations.items():
                 self._make(name, schema.column_names)
             self._con.execute("SET lock_configuration = true")
-        except BaseException:
+        except BaseException:  # whatever it was, nobody gets the session to close it
             self.close()
             raise
 

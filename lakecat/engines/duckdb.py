@@ -130,7 +130,7 @@ class DuckDBSession:
         except duckdb.Error as err:
             self._discard(con)
             raise translate(err, sql) from err
-        except BaseException:
+        except BaseException:  # whatever it was, nobody gets the connection to close it
             self._discard(con)
             raise
 
@@ -167,7 +167,7 @@ class DuckDBSession:
         except duckdb.Error as err:
             self._discard(con)
             raise translate(err, sql) from err
-        except BaseException:
+        except BaseException:  # whatever it was, nobody gets the connection to close it
             self._discard(con)
             raise
 

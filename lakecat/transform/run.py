@@ -111,7 +111,7 @@ class _Runner:
                     running[pool.submit(self._one, step)] = step.script.name
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
                     self._end(future.result(), running.pop(future))
-        except BaseException:
+        except BaseException:  # an interrupt, too, must stop what the other threads run
             self._interrupt()
             raise
         finally:
