@@ -2,34 +2,21 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
-import subprocess
-import sys
-from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import psycopg
-import pyarrow as pa
 import pytest
-import yaml
+from project_lab import Project
 from sqlalchemy.engine import URL
 
-from lakecat.catalog import Catalog
-from lakecat.config import IngestJob, load_jobs
+from lakecat.config import IngestJob
 from lakecat.connector import ConnectorContext, ReadOptions, Slice, StreamRequest
-from lakecat.ingest import IngestResult, run_job
-from lakecat.landing import Services, current_state
-from lakecat.tables import Scan, read
-from lakecat.types import DatasetName, Position
+from lakecat.types import Position
 from lakecat_connectors.sql import Sql
-
-WORKER = Path(__file__).parent.parent / "ingest" / "ingest_worker.py"
-sys.path.insert(0, str(WORKER.parent))
-worker = importlib.import_module("ingest_worker")
 
 SQL = "lakecat_connectors.sql:Sql"
 
@@ -39,50 +26,15 @@ def plain(url: URL) -> str:
     return url._replace(drivername=url.get_backend_name(), password=None).render_as_string()
 
 
-class SqlProject:
+class SqlProject(Project):
     """A project in a folder, whose jobs read one database."""
 
     def __init__(self, root: Path, url: URL) -> None:
-        self.root = root
+        super().__init__(root)
         self.connection = plain(url)
-        (root / "ingest").mkdir(parents=True)
-        (root / "lakecat.yaml").write_text("project: tests\nlake: ./lake\ncatalog: sqlite:///./catalog.db\n")
-        self.services: Services = worker.make_services(root)
-
-    @property
-    def catalog(self) -> Catalog:
-        return self.services.catalog
 
     def job(self, name: str = "load", *, options: dict[str, Any] | None = None, **keys: Any) -> IngestJob:
-        whole = {"connector": SQL, "options": {"connection": self.connection, **(options or {})}, **keys}
-        (self.root / "ingest" / f"{name}.yaml").write_text(yaml.safe_dump(whole, sort_keys=False))
-        return next(job for job in load_jobs(self.services.settings) if job.name == name)
-
-    def run(self, job: IngestJob) -> tuple[IngestResult, ...]:
-        return run_job(self.services, job)
-
-    def table(self, name: str) -> pa.Table:
-        state = current_state(self.services, DatasetName.parse(name))
-        assert state is not None, f"{name} is not there"
-        return read(self.services.store, Scan(state)).read_all()
-
-    def rows(self, name: str) -> Counter[tuple[Any, ...]]:
-        """The table's rows as a multiset."""
-        table = self.table(name)
-        return Counter(zip(*(column.to_pylist() for column in table.columns), strict=True))
-
-    def exists(self, name: str) -> bool:
-        return current_state(self.services, DatasetName.parse(name)) is not None
-
-    def start(self, *arguments: str, failpoint: str = "") -> subprocess.Popen[str]:
-        """The worker in a process of its own."""
-        return subprocess.Popen(
-            [sys.executable, str(WORKER), str(self.root), *arguments],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "LAKECAT_FAILPOINT": failpoint},
-        )
+        return super().job(name, connector=SQL, options={"connection": self.connection, **(options or {})}, **keys)
 
 
 @pytest.fixture
