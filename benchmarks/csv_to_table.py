@@ -23,11 +23,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
-from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
+from process_tree import INGEST, Measure, measure
 
 COLUMNS = {
     "l_orderkey": ("long", "BIGINT"),
@@ -62,29 +60,6 @@ con.execute(
 )
 """
 
-LAKECAT = """
-import os, sys
-from datetime import UTC, datetime
-from pathlib import Path
-from lakecat.catalog import Catalog, Holder
-from lakecat.config import load_jobs, load_settings
-from lakecat.ingest import run_job
-from lakecat.landing import Services
-from lakecat.store import LakeStore
-
-settings = load_settings(Path(sys.argv[1]), environ=os.environ)
-services = Services(
-    settings=settings,
-    store=LakeStore.open(settings.lake),
-    catalog=Catalog.open(settings.catalog, create=True),
-    clock=lambda: datetime.now(UTC),
-    holder=Holder("here", os.getpid(), "bench", "csv_to_table"),
-    environ=os.environ,
-)
-(result,) = run_job(services, load_jobs(settings)[0])
-print(result.rows, "rows,", result.files, "files,", result.bytes >> 20, "MiB")
-"""
-
 DLT = """
 import os, sys
 csv, out = sys.argv[1:]
@@ -100,41 +75,6 @@ rows = files | read_csv_duckdb(chunk_size=65536, use_pyarrow=True, dtype=types)
 pipeline = dlt.pipeline("bench", pipelines_dir=out + "-work", destination="filesystem", dataset_name="lake")
 pipeline.run(rows.with_name("lineitem"), loader_file_format="parquet", write_disposition="append")
 """
-
-
-@dataclass
-class Measure:
-    """Seconds on the clock, seconds of CPU, and bytes of resident memory at the peak."""
-
-    wall: float
-    cpu: float
-    memory: int
-
-
-def measure(command: list[str]) -> Measure:
-    """Run a command to its end and measure its process tree."""
-    before = _children_cpu()
-    started = time.perf_counter()
-    process = subprocess.Popen(command)
-    root = psutil.Process(process.pid)
-    peak = 0
-    while process.poll() is None:
-        total = 0
-        with contextlib.suppress(psutil.Error):
-            for one in (root, *root.children(recursive=True)):
-                with contextlib.suppress(psutil.Error):
-                    total += one.memory_info().rss
-        peak = max(peak, total)
-        time.sleep(0.02)
-    wall = time.perf_counter() - started
-    if process.returncode:
-        sys.exit(f"{command[0]} failed with exit code {process.returncode}")
-    return Measure(wall, _children_cpu() - before, peak)
-
-
-def _children_cpu() -> float:
-    times = psutil.Process().cpu_times()
-    return float(times.children_user + times.children_system)
 
 
 def project(folder: Path, csv: Path) -> None:
@@ -155,7 +95,7 @@ def run(name: str, csv: Path, folder: Path, dlt_python: str | None) -> Measure:
     types = {column: sql for column, (_, sql) in COLUMNS.items()}
     if name == "lakecat":
         project(out, csv)
-        return measure([sys.executable, "-c", LAKECAT, str(out)])
+        return measure([sys.executable, "-c", INGEST, str(out)])
     if name == "duckdb":
         return measure([sys.executable, "-c", DUCKDB.format(types=types), str(csv), str(out)])
     assert dlt_python is not None

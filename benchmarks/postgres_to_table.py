@@ -32,11 +32,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
 import psycopg
+from process_tree import INGEST, Measure, measure
 
 TABLE = "lakecat_bench"
 
@@ -71,29 +70,6 @@ with psycopg.connect(url) as connection:
         pass
 """
 
-LAKECAT = """
-import os, sys
-from datetime import UTC, datetime
-from pathlib import Path
-from lakecat.catalog import Catalog, Holder
-from lakecat.config import load_jobs, load_settings
-from lakecat.ingest import run_job
-from lakecat.landing import Services
-from lakecat.store import LakeStore
-
-settings = load_settings(Path(sys.argv[1]), environ=os.environ)
-services = Services(
-    settings=settings,
-    store=LakeStore.open(settings.lake),
-    catalog=Catalog.open(settings.catalog, create=True),
-    clock=lambda: datetime.now(UTC),
-    holder=Holder("here", os.getpid(), "bench", "postgres_to_table"),
-    environ=os.environ,
-)
-(result,) = run_job(services, load_jobs(settings)[0])
-print(result.rows, "rows,", result.files, "files,", result.bytes >> 20, "MiB")
-"""
-
 CONNECTORX = """
 import sys, connectorx
 url, table = sys.argv[1:]
@@ -115,42 +91,6 @@ source = sql_table(
 pipeline = dlt.pipeline("bench", pipelines_dir=out + "-work", destination="filesystem", dataset_name="lake")
 pipeline.run(source, loader_file_format="parquet", write_disposition="replace")
 """
-
-
-@dataclass
-class Measure:
-    """Seconds on the clock, seconds of CPU, bytes of resident memory at the peak, and rows."""
-
-    wall: float
-    cpu: float
-    memory: int
-    rows: int
-
-
-def measure(command: list[str], rows: int) -> Measure:
-    """Run a command to its end and measure its process tree."""
-    before = _children_cpu()
-    started = time.perf_counter()
-    process = subprocess.Popen(command)
-    root = psutil.Process(process.pid)
-    peak = 0
-    while process.poll() is None:
-        total = 0
-        with contextlib.suppress(psutil.Error):
-            for one in (root, *root.children(recursive=True)):
-                with contextlib.suppress(psutil.Error):
-                    total += one.memory_info().rss
-        peak = max(peak, total)
-        time.sleep(0.02)
-    wall = time.perf_counter() - started
-    if process.returncode:
-        sys.exit(f"{command[0]} failed with exit code {process.returncode}")
-    return Measure(wall, _children_cpu() - before, peak, rows)
-
-
-def _children_cpu() -> float:
-    times = psutil.Process().cpu_times()
-    return float(times.children_user + times.children_system)
 
 
 @contextlib.contextmanager
@@ -218,13 +158,17 @@ def run(name: str, url: str, folder: Path, arguments: argparse.Namespace) -> Mea
         shutil.rmtree(old, ignore_errors=True)
     if name == "lakecat":
         project(out, url)
-        return measure([sys.executable, "-c", LAKECAT, str(out)], arguments.rows)
+        return measure([sys.executable, "-c", INGEST, str(out)])
     if name == "copy":
-        return measure([sys.executable, "-c", COPY, url, TABLE], arguments.rows)
+        return measure([sys.executable, "-c", COPY, url, TABLE])
     if name == "connectorx":
-        return measure([arguments.peers_python, "-c", CONNECTORX, url, TABLE], arguments.rows)
-    rows = min(arguments.dlt_rows, arguments.rows)
-    return measure([arguments.peers_python, "-c", DLT, url, TABLE, str(out), str(rows)], rows)
+        return measure([arguments.peers_python, "-c", CONNECTORX, url, TABLE])
+    return measure([arguments.peers_python, "-c", DLT, url, TABLE, str(out), str(rows_of(name, arguments))])
+
+
+def rows_of(name: str, arguments: argparse.Namespace) -> int:
+    """How many rows of the table a contestant gets."""
+    return min(arguments.dlt_rows, arguments.rows) if name == "dlt" else int(arguments.rows)
 
 
 def main() -> None:
@@ -250,11 +194,12 @@ def main() -> None:
                     flush=True,
                 )
                 best[name] = min(found, best.get(name, found), key=lambda m: m.cpu)
-        limit = best["copy"].rows / best["copy"].wall
+        limit = arguments.rows / best["copy"].wall
         print(f"{'':10} {'rows/CPU s':>12} {'rows/s':>12} {'of COPY':>8} {'MiB':>6}   (least CPU of each)")
         for name, found in best.items():
-            rate = found.rows / found.wall
-            print(f"{name:10} {found.rows / found.cpu:12,.0f} {rate:12,.0f} {rate / limit:8.2f} {found.memory >> 20:6}")
+            rows = rows_of(name, arguments)
+            rate = rows / found.wall
+            print(f"{name:10} {rows / found.cpu:12,.0f} {rate:12,.0f} {rate / limit:8.2f} {found.memory >> 20:6}")
 
 
 if __name__ == "__main__":
