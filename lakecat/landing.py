@@ -328,6 +328,21 @@ def land(
         raise
 
 
+def record_failure(services: Services, held: Held, start: ExecutionStart, problem: Exception) -> int | None:
+    """Record what could not even begin as a failed execution, for those who ask later what failed; its id.
+
+    Recorded with it are the project's git commit and what ran it. None where the catalog takes no more: ``problem`` is
+    the error to show.
+    """
+    start = replace(start, properties={**provenance(services.settings.root), **start.properties})
+    try:
+        execution = _begin(services, held, start)
+        services.catalog.fail(execution, f"{type(problem).__name__}: {problem}")
+    except CatalogError:
+        return None
+    return execution.execution_id
+
+
 def maintain(
     services: Services,
     job: str,
@@ -346,9 +361,7 @@ def maintain(
         properties=provenance(services.settings.root),
     )
     with hold(services, job) as held:
-        execution = services.catalog.begin(held.lease, start)
-        if isinstance(execution, CompletedExecution):  # only a run key can be complete
-            raise AssertionError
+        execution = _begin(services, held, start)
         try:
             result, properties = work(held, execution)
             plan = CommitPlan(execution=execution, changes=(), properties=properties)
@@ -361,6 +374,14 @@ def maintain(
                 services.catalog.fail(execution, f"{type(err).__name__}: {err}")
             raise
     return result
+
+
+def _begin(services: Services, held: Held, start: ExecutionStart) -> RunningExecution:
+    """Begin an execution without a run key."""
+    execution = services.catalog.begin(held.lease, start)
+    if isinstance(execution, CompletedExecution):  # only a run key can be complete
+        raise AssertionError
+    return execution
 
 
 def _folders(services: Services, dataset: DatasetName, uuid: str) -> tuple[str, str]:

@@ -12,6 +12,7 @@ from pyarrow import orc
 from lakecat.errors import ParseError, Where
 from lakecat_connectors._bytes import RawFile
 from lakecat_connectors._job import JobFile
+from lakecat_connectors._reader import cut
 from lakecat_connectors._typed import TypedFile, TypedReader, checked, leaf_count
 
 _FILE_MAGIC: Final = b"ARROW1"
@@ -45,7 +46,7 @@ class ArrowReader(TypedReader):
                 reader = _opened(source, head)
                 for batch in _each(reader):
                     batch.validate(full=True)
-                    yield from _cut(batch, self._job.batch_rows)
+                    yield from cut(batch, self._job.batch_rows)
                 if isinstance(reader, pa.RecordBatchStreamReader):
                     _refuse_open_end(source, item.file)
         except (pa.ArrowException, OSError) as err:
@@ -74,7 +75,7 @@ class OrcReader(TypedReader):
                 batch = file.read_stripe(index)
                 batch.validate(full=True)
                 rows += batch.num_rows
-                yield from _cut(batch, self._job.batch_rows)
+                yield from cut(batch, self._job.batch_rows)
             promised = file.nrows
         except (pa.ArrowException, OSError) as err:
             raise _damaged(item.file, "ORC", err) from err
@@ -112,11 +113,6 @@ def _refuse_open_end(source: pa.NativeFile, file: JobFile) -> None:
             where=Where(file.shown),
             hint="get the file again: it may be cut off, or hold more than one stream",
         )
-
-
-def _cut(batch: pa.RecordBatch, rows: int) -> Iterator[pa.RecordBatch]:
-    for start in range(0, batch.num_rows, rows):
-        yield batch.slice(start, rows)
 
 
 def _damaged(file: JobFile, kind: str, err: Exception) -> ParseError:

@@ -26,7 +26,7 @@ from lakecat_connectors._faults import empty_file, excerpt
 from lakecat_connectors._infer import Evidence
 from lakecat_connectors._job import Job, JobFile, ahead, ordered
 from lakecat_connectors._options import file_compression, file_delimiter
-from lakecat_connectors._reader import Reader, SliceFile, settled
+from lakecat_connectors._reader import Reader, SliceFile, cut, settled
 from lakecat_connectors._records import (
     Block,
     Cutter,
@@ -98,7 +98,7 @@ class CsvReader(Reader):
                 rows = 0
                 for batch in self._file_batches(item, pool):
                     rows += batch.num_rows
-                    yield from _split(batch, self._job.batch_rows)
+                    yield from cut(batch, self._job.batch_rows)
                 self._finished(item, rows)
 
     def _dialect(self, file: JobFile) -> Dialect:
@@ -387,11 +387,6 @@ def _chain(first: Block, rest: Iterator[Block]) -> Iterator[Block]:
 
 def _contiguous(column: pa.ChunkedArray) -> pa.Array:
     return column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks)
-
-
-def _split(batch: pa.RecordBatch, rows: int) -> Iterator[pa.RecordBatch]:
-    for start in range(0, batch.num_rows, rows):
-        yield batch.slice(start, rows)
 
 
 def _first_record(block: Block, dialect: Dialect) -> bytes:

@@ -18,7 +18,7 @@ from lakecat_connectors._bytes import text_chunks
 from lakecat_connectors._faults import empty_file, excerpt
 from lakecat_connectors._job import Job, ahead
 from lakecat_connectors._options import file_compression
-from lakecat_connectors._reader import Reader, SliceFile, settled
+from lakecat_connectors._reader import Reader, SliceFile, grouped, settled
 
 _KEPT_BYTES: Final = 4 << 20
 _MAX_LINE: Final = 64 << 20
@@ -64,7 +64,7 @@ class JsonLinesReader(Reader):
         for index, item in enumerate(self._files):
             at_file(index)
             rows = 0
-            for group in _groups(self._rows(item), self._job.batch_rows):
+            for group in grouped(self._rows(item), self._job.batch_rows):
                 fitting = self._fitting(item, group, self._columns) if self._job.rejects.allowed else group
                 rows += len(fitting)
                 if fitting:
@@ -109,7 +109,7 @@ class JsonLinesReader(Reader):
         if not self._job.rejects.allowed or not known:
             yield from rows
             return
-        for group in _groups(rows, _GROUP_ROWS):
+        for group in grouped(rows, _GROUP_ROWS):
             yield from self._fitting(item, group, known)
 
     @property
@@ -277,17 +277,6 @@ def lines(chunks: Iterator[bytes], shown: str) -> Iterator[tuple[int, bytes]]:
             )
     if carried:
         yield line, b"".join(carry)
-
-
-def _groups(rows: Iterator[Row], most: int) -> Iterator[list[Row]]:
-    group: list[Row] = []
-    for row in rows:
-        group.append(row)
-        if len(group) >= most:
-            yield group
-            group = []
-    if group:
-        yield group
 
 
 def _convert(values: list[Any], rule: Rule) -> pa.Array:

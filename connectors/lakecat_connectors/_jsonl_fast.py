@@ -16,6 +16,7 @@ from lakecat_connectors._job import Job, ahead
 from lakecat_connectors._json_fast import DoubtError, Lines, blocks, check, look_over, observed, parse
 from lakecat_connectors._jsonl import JsonLinesReader, LinesFile, parse_line
 from lakecat_connectors._options import file_compression
+from lakecat_connectors._reader import cut
 from lakecat_connectors._typed import cast, without_null
 
 _KEPT_BYTES: Final = 32 << 20
@@ -54,8 +55,7 @@ class FastJsonLinesReader(JsonLinesReader):
             for block, table in kept if kept is not None else self._parsed_again(item, self._natural):
                 batch = self._fast_batch(item, block, table)
                 rows += batch.num_rows
-                for start in range(0, batch.num_rows, self._job.batch_rows):
-                    yield batch.slice(start, self._job.batch_rows)
+                yield from cut(batch, self._job.batch_rows)
             self._finished(item, rows)
 
     def _open_fast(self) -> pa.Schema:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from itertools import islice
+from typing import TypeVar
 
 import pyarrow as pa
 
@@ -13,6 +15,8 @@ from lakecat.connector.fit import Rule
 from lakecat.errors import SourceChangedError, Where
 from lakecat_connectors._bytes import RawFile
 from lakecat_connectors._job import FileResult, Job, JobFile
+
+_Item = TypeVar("_Item")
 
 
 @dataclass(slots=True)
@@ -73,3 +77,15 @@ class Reader:
 def settled(columns: Iterable[Column], decide: Callable[[Column], pa.DataType]) -> tuple[Column, ...]:
     """The columns, those whose type is open with the type that is decided for them."""
     return tuple(column if column.type is not None else replace(column, type=decide(column)) for column in columns)
+
+
+def grouped(items: Iterator[_Item], most: int) -> Iterator[list[_Item]]:
+    """The items in lists of ``most``, the last one shorter."""
+    while group := list(islice(items, most)):
+        yield group
+
+
+def cut(batch: pa.RecordBatch, most: int) -> Iterator[pa.RecordBatch]:
+    """The batch in batches of ``most`` rows, the last one shorter."""
+    for start in range(0, batch.num_rows, most):
+        yield batch.slice(start, most)

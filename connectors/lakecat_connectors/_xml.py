@@ -19,7 +19,7 @@ from lakecat_connectors._expat import Element, Handler, parse_xml
 from lakecat_connectors._faults import empty_file, excerpt
 from lakecat_connectors._job import Job
 from lakecat_connectors._options import file_compression
-from lakecat_connectors._reader import Reader, SliceFile, settled
+from lakecat_connectors._reader import Reader, SliceFile, grouped, settled
 from lakecat_connectors._trees import TEXT, Conversion, Repeated, Tree, TreeError, build
 
 _NIL: Final = "\0nil"
@@ -71,7 +71,7 @@ class XmlReader(Reader):
             at_file(item.index)
             rows = 0
             kept, item.kept = item.kept, None
-            for group in _groups(iter(kept) if kept is not None else self._records(item), self._job.batch_rows):
+            for group in grouped(iter(kept) if kept is not None else self._records(item), self._job.batch_rows):
                 rows += len(group)
                 yield self._batch(item, group)
             self._finished(item, rows)
@@ -270,14 +270,3 @@ def _as_utf8(chunks: Iterator[bytes], encoding: str, shown: str) -> Iterator[byt
         yield decoder.decode(b"", final=True).encode()
     except UnicodeError as err:
         raise ParseError(f"is not {encoding} text", where=Where(shown), hint="say the encoding that it has") from err
-
-
-def _groups(rows: Iterator[Record], most: int) -> Iterator[list[Record]]:
-    group: list[Record] = []
-    for row in rows:
-        group.append(row)
-        if len(group) >= most:
-            yield group
-            group = []
-    if group:
-        yield group

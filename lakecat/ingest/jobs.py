@@ -6,16 +6,16 @@ A run goes in rounds. Each round takes the next slice of every stream and commit
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import islice
 from typing import TypeVar
 
-from lakecat.catalog import DEFAULT_TTL, CompletedExecution, ExecutionStart
+from lakecat.catalog import DEFAULT_TTL, ExecutionStart
 from lakecat.config import IngestJob, StreamJob
 from lakecat.connector import Connector, Slice
-from lakecat.errors import CatalogError, ConfigError, LakecatError, StreamsFailedError
+from lakecat.errors import ConfigError, LakecatError, StreamsFailedError
 from lakecat.failpoints import failpoint
 from lakecat.ingest.children import datasets_of
 from lakecat.ingest.connectors import open_connector
@@ -24,8 +24,7 @@ from lakecat.ingest.parts import Part
 from lakecat.ingest.results import IngestResult
 from lakecat.ingest.rounds import STREAM_ERRORS, Run
 from lakecat.ingest.streams import request_of, state_of, streams_of
-from lakecat.landing import Held, OnProgress, Services, current_state, hold
-from lakecat.provenance import provenance
+from lakecat.landing import Held, OnProgress, Services, current_state, hold, record_failure
 from lakecat.types import DatasetName, ExecutionType, WriteMode
 
 _T = TypeVar("_T")
@@ -170,24 +169,19 @@ def record_refusal(
     problem: Exception,
     targets: tuple[DatasetName, ...] | None = None,
 ) -> None:
-    """Record what could not even begin as a failed execution, for those who ask later what failed.
+    """Record what could not even begin as a failed execution, with the job's parameters.
 
-    ``targets``: the datasets that were to be written, by default all that the job names. Where the catalog takes no
-    more, ``problem`` is the error to show.
+    ``targets``: the datasets that were to be written, by default all that the job names.
     """
     start = ExecutionStart(
         type=ExecutionType.INGEST,
         job=job.name,
         run_key=None,
         targets=_known_targets(job) if targets is None else targets,
-        properties={**provenance(services.settings.root), "parameters": parameters_of(job)},
+        properties={"parameters": parameters_of(job)},
         project=services.settings.project,
     )
-    with suppress(CatalogError):
-        execution = services.catalog.begin(held.lease, start)
-        if isinstance(execution, CompletedExecution):  # only a run key can be complete
-            raise AssertionError
-        services.catalog.fail(execution, f"{type(problem).__name__}: {problem}")
+    record_failure(services, held, start, problem)
 
 
 def _known_targets(job: IngestJob) -> tuple[DatasetName, ...]:

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
-from lakecat.catalog import DEFAULT_TTL, Catalog, CompletedExecution, ExecutionStart
+from lakecat.catalog import DEFAULT_TTL, Catalog, ExecutionStart
 from lakecat.catalog import Script as ScriptArtifact
 from lakecat.engines import Engine, Session
 from lakecat.errors import (
@@ -20,9 +20,8 @@ from lakecat.errors import (
     TableError,
     TransformError,
 )
-from lakecat.landing import Harvest, Landed, OnProgress, Services, Work, hold, land
+from lakecat.landing import Harvest, Landed, OnProgress, Services, Work, hold, land, record_failure
 from lakecat.lineage import trace
-from lakecat.provenance import provenance
 from lakecat.tables import Scan, appended_since
 from lakecat.transform.check import placed
 from lakecat.transform.compile import Compiled, Value, compile_script, first_merge
@@ -74,11 +73,10 @@ def execute(run: Run, script: Script, on_progress: OnProgress) -> Outcome:
 
 
 def record_refusal(run: Run, script: Script, decision: Decision, problem: LakecatError) -> int | None:
-    """Record a script that cannot even begin as a failed execution, for those who ask later what failed; its id.
+    """Record a script that cannot even begin as a failed execution; its id.
 
     None where another process runs the script, or the catalog takes no more: ``problem`` is the error to show.
     """
-    services = run.services
     start = ExecutionStart(
         type=ExecutionType.TRANSFORM,
         job=script.job,
@@ -86,22 +84,17 @@ def record_refusal(run: Run, script: Script, decision: Decision, problem: Lakeca
         targets=(script.target,),
         script=_artifact_of(script),
         properties={
-            **provenance(services.settings.root),
             "engine": run.engine.name,
             "reasons": list(decision.reasons),
             "full_refresh": run.full_refresh,
         },
-        project=services.settings.project,
+        project=run.services.settings.project,
     )
     try:
-        with hold(services, script.job, ttl=run.ttl) as held:
-            execution = services.catalog.begin(held.lease, start)
-            if isinstance(execution, CompletedExecution):  # only a run key can be complete
-                raise AssertionError
-            services.catalog.fail(execution, f"{type(problem).__name__}: {problem}")
+        with hold(run.services, script.job, ttl=run.ttl) as held:
+            return record_failure(run.services, held, start, problem)
     except CatalogError:
         return None
-    return execution.execution_id
 
 
 def _artifact_of(script: Script) -> ScriptArtifact:
