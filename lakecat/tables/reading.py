@@ -1,21 +1,26 @@
-"""Rows of a scan as a stream of Arrow batches, resolved by field id exactly as PyIceberg's own scan does it."""
+"""Rows of a scan as a stream of Arrow batches, resolved by field id."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Final
 
 import pyarrow as pa
+import pyarrow.dataset as ds
 from pyiceberg.expressions import AlwaysTrue, BooleanExpression
-from pyiceberg.io.pyarrow import ArrowScan
+from pyiceberg.expressions.visitors import bind, translate_column_names
+from pyiceberg.io.pyarrow import expression_to_pyarrow, pyarrow_to_schema
 from pyiceberg.schema import Schema
-from pyiceberg.table import FileScanTask
-from pyiceberg.table.metadata import TableMetadataV2
+from pyiceberg.table.name_mapping import parse_mapping_from_json
 
 from lakecat.errors import CorruptFileError, LakecatError, SchemaError, Where
 from lakecat.store import LakeStore
+from lakecat.tables.projection import partition_values, project
 from lakecat.tables.scan import PlannedFile, Scan, plan
 from lakecat.tables.schemas import iceberg_to_arrow
+
+_NAME_MAPPING: Final = "schema.name-mapping.default"
+_FORMAT: Final = ds.ParquetFileFormat(pre_buffer=True, buffer_size=8 << 20)
 
 
 def read(
@@ -37,40 +42,55 @@ def read(
         raise SchemaError(f"{scan.state.location}: {err}") from err
     files = plan(store, scan, predicate)
     target = iceberg_to_arrow(projected)
-    batches = _batches(store, scan, projected, files, predicate or AlwaysTrue())
-    return pa.RecordBatchReader.from_batches(target, (_conform(batch, target) for batch in batches))
+    rows_of = _Reader(store, scan, projected, target, predicate or AlwaysTrue())
+    return pa.RecordBatchReader.from_batches(target, (batch for file in files for batch in rows_of(file)))
 
 
-def _batches(
-    store: LakeStore,
-    scan: Scan,
-    projected: Schema,
-    files: Sequence[PlannedFile],
-    predicate: BooleanExpression,
-) -> Iterator[pa.RecordBatch]:
-    reader = ArrowScan(_small_metadata(scan), store.file_io(), projected, predicate)
-    for file in files:
-        task = FileScanTask(file.data_file)
+class _Reader:
+    """Reads one file after the other."""
+
+    def __init__(
+        self, store: LakeStore, scan: Scan, wanted: Schema, target: pa.Schema, predicate: BooleanExpression
+    ) -> None:
+        self._store = store
+        self._scan = scan
+        self._wanted = wanted
+        self._target = target
+        self._predicate = bind(scan.schema, predicate, case_sensitive=True)
+        mapping = scan.state.properties.get(_NAME_MAPPING)
+        self._names = None if mapping is None else parse_mapping_from_json(mapping)
+
+    def __call__(self, file: PlannedFile) -> Iterator[pa.RecordBatch]:
         try:
-            # The public to_record_batches() collects a whole file before it gives the first batch.
-            yield from reader._record_batches_from_scan_tasks_and_deletes([task], {})  # noqa: SLF001 - see above
+            with self._store.open_input(file.location) as source:
+                yield from self._batches(source, file)
         except LakecatError:
             raise
         except (OSError, ValueError, pa.ArrowException) as err:
-            if (failure := store.failure(err, file.location)) is not None:
+            if (failure := self._store.failure(err, file.location)) is not None:
                 raise failure from err
             raise CorruptFileError(f"the data file cannot be read: {err}", where=Where(file.location)) from err
 
+    def _batches(self, source: pa.NativeFile, file: PlannedFile) -> Iterator[pa.RecordBatch]:
+        fragment = _FORMAT.make_fragment(source)
+        physical = fragment.physical_schema
+        file_schema = pyarrow_to_schema(physical, self._names, downcast_ns_timestamp_to_us=True)
+        values = partition_values(file.data_file, self._scan.state.spec_by_id(file.data_file.spec_id))
+        ids = {field.field_id for field in self._wanted.fields}
+        scanner = ds.Scanner.from_fragment(
+            fragment,
+            schema=physical,
+            columns=[field.name for field in file_schema.fields if field.field_id in ids],
+            filter=self._filter(file_schema, values),
+        )
+        for batch in scanner.to_batches():
+            if batch.num_rows:
+                yield project(batch, file_schema, self._wanted, self._target, values)
 
-def _small_metadata(scan: Scan) -> TableMetadataV2:
-    """As much of the metadata as reading needs: PyIceberg would validate every snapshot of it."""
-    raw: dict[str, Any] = dict(scan.state.head)
-    for name in ("metadata-log", "refs", "statistics", "partition-statistics"):
-        raw.pop(name, None)
-    raw["current-snapshot-id"] = None
-    raw["current-schema-id"] = scan.schema.schema_id
-    return TableMetadataV2.model_validate(raw)
-
-
-def _conform(batch: pa.RecordBatch, target: pa.Schema) -> pa.RecordBatch:
-    return batch if batch.schema.equals(target, check_metadata=True) else batch.cast(target)
+    def _filter(self, file_schema: Schema, values: dict[int, object]) -> ds.Expression | None:
+        """The predicate in the file's names for the columns; None where every row is wanted."""
+        if self._predicate == AlwaysTrue():
+            return None
+        known = {number: value for number, value in values.items() if number not in file_schema.field_ids}
+        translated = translate_column_names(self._predicate, file_schema, True, known)
+        return expression_to_pyarrow(bind(file_schema, translated, case_sensitive=True), file_schema)
