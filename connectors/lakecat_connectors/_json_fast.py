@@ -44,6 +44,11 @@ class Lines:
     line: int
     count: int
 
+    @property
+    def end(self) -> int:
+        """The line after the last one."""
+        return self.line + self.count
+
 
 def blocks(chunks: Iterator[bytes]) -> Iterator[Lines]:
     """The text in blocks of whole lines. Raises DoubtError for a very long line."""

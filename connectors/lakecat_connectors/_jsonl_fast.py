@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
-from typing import Final
+from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
 
@@ -14,14 +13,19 @@ from lakecat.errors import Where
 from lakecat_connectors._bytes import text_chunks
 from lakecat_connectors._job import Job, ahead
 from lakecat_connectors._json_fast import DoubtError, Lines, blocks, check, look_over, observed, parse
+from lakecat_connectors._json_kept import KeptTables, Place
 from lakecat_connectors._jsonl import JsonLinesReader, LinesFile, parse_line
 from lakecat_connectors._options import file_compression
 from lakecat_connectors._reader import cut
 from lakecat_connectors._typed import cast, without_null
 
-_KEPT_BYTES: Final = 32 << 20
 
-Parsed = tuple[Lines, pa.Table]
+@dataclass(slots=True)
+class _Done:
+    """A file's blocks that are kept: where, and the line after each. ``end``: the line after the file's last one."""
+
+    blocks: list[tuple[Place, int]] = field(default_factory=list)
+    end: int = 1
 
 
 class FastJsonLinesReader(JsonLinesReader):
@@ -30,7 +34,8 @@ class FastJsonLinesReader(JsonLinesReader):
     def __init__(self, job: Job) -> None:
         super().__init__(job)
         self._natural: pa.Schema | None = None
-        self._kept: list[list[Parsed] | None] = []
+        self._kept = KeptTables()
+        self._done: list[_Done] = []
 
     def open(self) -> pa.Schema:
         """Read everything once to see every key and every kind of value."""
@@ -38,7 +43,8 @@ class FastJsonLinesReader(JsonLinesReader):
             try:
                 return self._open_fast()
             except DoubtError:
-                self._natural, self._kept = None, []
+                self._natural = None
+                self._kept.close()
                 for item in self._files:
                     item.result = None
         return super().open()
@@ -48,35 +54,35 @@ class FastJsonLinesReader(JsonLinesReader):
         if self._natural is None:
             yield from super().batches(at_file)
             return
-        for item in self._files:
-            at_file(item.index)
-            rows = 0
-            kept, self._kept[item.index] = self._kept[item.index], None
-            for block, table in kept if kept is not None else self._parsed_again(item, self._natural):
-                batch = self._fast_batch(item, block, table)
-                rows += batch.num_rows
-                yield from cut(batch, self._job.batch_rows)
-            self._finished(item, rows)
+        try:
+            for item in self._files:
+                at_file(item.index)
+                rows = 0
+                for batch in self._of_file(item, self._done[item.index], self._natural):
+                    rows += batch.num_rows
+                    yield from cut(batch, self._job.batch_rows)
+                self._finished(item, rows)
+        finally:
+            self._kept.close()
 
     def _open_fast(self) -> pa.Schema:
         natural: pa.Schema | None = None
-        left = _KEPT_BYTES
+        room = True
+        self._done = []
         for item in self._files:
-            kept: list[Parsed] | None = []
-            some = False
+            done = _Done()
             for block in self._blocks(item):
-                some = True
                 look_over(block)
                 natural, table = observed(block, natural)
                 check(natural)
-                left -= len(block.data)
-                if left < 0:
-                    kept = None
-                elif kept is not None:
-                    kept.append((block, table))
-            if not some:
+                done.end = block.end
+                place = self._kept.keep(table) if room else None
+                room = place is not None
+                if place is not None:
+                    done.blocks.append((place, block.end))
+            if done.end == 1:
                 raise DoubtError
-            self._kept.append(kept)
+            self._done.append(done)
         if natural is None or not natural.names:
             raise DoubtError
         where = Where(self._files[0].file.shown)
@@ -95,21 +101,38 @@ class FastJsonLinesReader(JsonLinesReader):
             chunks = text_chunks(raw, file_compression(options, item.file.shown), options.encoding)
             yield from blocks(ahead(chunks, 2))
 
-    def _parsed_again(self, item: LinesFile, natural: pa.Schema) -> Iterator[tuple[Lines, pa.Table | None]]:
-        for block in self._blocks(item):
-            try:
-                yield block, parse(block, natural, strict=True)
-            except DoubtError:
-                yield block, None
+    def _of_file(self, item: LinesFile, done: _Done, natural: pa.Schema) -> Iterator[pa.RecordBatch]:
+        """The blocks that are kept, then those that are not, or of which a value does not fit: they are read again."""
+        line = 1
+        for place, end in done.blocks:
+            batch = self._fast_batch(item, self._kept.table(place))
+            if batch is None:
+                break
+            yield batch
+            line = end
+        if line < done.end:
+            yield from self._again(item, natural, line)
 
-    def _fast_batch(self, item: LinesFile, block: Lines, table: pa.Table | None) -> pa.RecordBatch:
-        """The block's rows; where a value does not fit, the exact reader says which."""
-        if table is not None:
+    def _again(self, item: LinesFile, natural: pa.Schema, first: int) -> Iterator[pa.RecordBatch]:
+        for block in self._blocks(item):
+            if block.line < first:
+                continue
             try:
-                arrays = [self._column(table, item, column) for column in self._columns]
-                return pa.RecordBatch.from_arrays(arrays, schema=self._schema())
-            except (MisfitError, pa.ArrowException):
-                pass
+                batch = self._fast_batch(item, parse(block, natural, strict=True))
+            except DoubtError:
+                batch = None
+            yield self._exact_batch(item, block) if batch is None else batch
+
+    def _fast_batch(self, item: LinesFile, table: pa.Table) -> pa.RecordBatch | None:
+        """The block's rows; None where a value does not fit."""
+        try:
+            arrays = [self._column(table, item, column) for column in self._columns]
+            return pa.RecordBatch.from_arrays(arrays, schema=self._schema())
+        except (MisfitError, pa.ArrowException):
+            return None
+
+    def _exact_batch(self, item: LinesFile, block: Lines) -> pa.RecordBatch:
+        """The block's rows by the exact reader, which says of a value that does not fit where it is."""
         texts = block.data.split(b"\n")[: block.count]
         lines = enumerate(texts, start=block.line)
         rows = [(line, parse_line(text, Where(item.file.shown, line)), b"") for line, text in lines]

@@ -22,11 +22,12 @@ def limit() -> None:
 @contextlib.contextmanager
 def may_write(most: int) -> Iterator[None]:
     """For as long as it lasts, files of up to so many bytes may be written."""
+    before, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
     _lower(resource.RLIMIT_FSIZE, most)
     try:
         yield
     finally:
-        _lower(resource.RLIMIT_FSIZE, _WRITTEN)
+        _lower(resource.RLIMIT_FSIZE, before)
 
 
 def progress(seconds: int = CPU_SECONDS) -> None:

@@ -177,16 +177,27 @@ def test_a_tables_types_bind(tmp_path: Path, row: dict[str, Any]) -> None:
     same(tmp_path / "a.jsonl", expected=EXPECTED)
 
 
-def test_blocks_that_are_read_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lakecat_connectors._jsonl_fast._KEPT_BYTES", 1)
-    monkeypatch.setattr("lakecat_connectors._bytes.CHUNK", 100)
+@pytest.mark.parametrize("disk", [0, 3_000, 1 << 20])
+def test_blocks_that_are_kept_on_disk_or_read_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, disk: int) -> None:
+    monkeypatch.setattr("lakecat_connectors._json_kept._IN_MEMORY", 1_000)
+    monkeypatch.setattr("lakecat_connectors._json_kept._ON_DISK", disk)
+    monkeypatch.setattr("lakecat_connectors._bytes.CHUNK", 1_000)
     rows: list[dict[str, Any]] = [{"i": n, "s": "x" * (n % 9), "l": [{"v": n / 4}]} for n in range(200)]
     rows[150]["new"] = "late"
-    rows[170]["i"] = 0.5
     (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    schema, _, results = same(tmp_path / "a.jsonl")
-    assert "i: double" in schema
-    assert results[0][0] == 200
+    (tmp_path / "b.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    read = set()
+
+    def seen(self: FastJsonLinesReader, *args: Any) -> Any:
+        read.add(args[0].index)
+        return parsed_again(self, *args)
+
+    parsed_again = FastJsonLinesReader._again
+    monkeypatch.setattr(FastJsonLinesReader, "_again", seen)
+    schema, _, results = same(tmp_path / "a.jsonl", tmp_path / "b.jsonl")
+    assert "new: string" in schema
+    assert [rows for rows, _ in results] == [200, 200]
+    assert read == (set() if disk == 1 << 20 else {0, 1})
 
 
 def test_it_is_the_fast_one_that_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
