@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
 from lakecat.config.document import Document, read_document
 from lakecat.config.settings import Settings
-from lakecat.config.streams import KEYED, LandingKeys, StreamJob, StreamKeys, target_text
+from lakecat.config.streams import BOUND, KEYED, LandingKeys, StreamJob, StreamKeys, target_text
 from lakecat.config.validate import Frozen, validate
 from lakecat.config.values import CronText, ZoneText
 from lakecat.errors import ConfigError, SelectorError, Where
@@ -70,6 +70,8 @@ class JobFile(LandingKeys):
             raise ValueError("stream and streams cannot stand together")
         if self.streams:
             return self
+        if self.misfit is not None:
+            raise ValueError(self.misfit)
         if self.target is None:
             raise ValueError("key 'target' is missing")
         if "*" in self.target:
@@ -106,7 +108,6 @@ class IngestJob(JobFile):
         """The stream under the entry ``name`` (None: the job's only one); ``stream``: one that a pattern matched."""
         own = self.streams[name] if name is not None else None
         said = own.model_fields_set if own else frozenset()
-        values = {key: getattr(own if key in said else self, key) for key in LandingKeys.model_fields}
         actual = stream or name or self.stream
         template = (own.target if own else None) or self.target or f"{self.name}.*"
         path = () if name is None else ("streams", name)
@@ -123,8 +124,26 @@ class IngestJob(JobFile):
             target=self._target(template, actual, path),
             options=own.options if own else {},
             where_of=where_of,
-            **values,
+            **self._landing(own),
         )
+
+    def _landing(self, own: StreamKeys | None) -> dict[str, Any]:
+        """How a stream lands: what it says itself, else what the job says, as far as the stream's own mode has it."""
+        said = own.model_fields_set if own else frozenset()
+        mode = own.mode if own and "mode" in said else None
+        left_out = {key for key, modes in BOUND.items() if mode is not None and mode not in modes}
+        return {
+            key: getattr(own if key in said else self, key)
+            for key in LandingKeys.model_fields
+            if key in said or key not in left_out
+        }
+
+    def check_streams(self) -> None:
+        """Refuse streams whose keys cannot stand together. Raises ConfigError."""
+        for name, own in self.streams.items():
+            problem = LandingKeys.model_construct(**self._landing(own)).misfit
+            if problem is not None:
+                raise ConfigError(f"stream {name!r}: {problem}", where=self.where_of("streams", name))
 
     def _target(self, template: str, stream: str | None, path: tuple[str, ...]) -> DatasetName:
         name = template.replace("*", table_name(stream or ""))
@@ -182,4 +201,6 @@ def _job(name: str, document: Document, settings: Settings) -> IngestJob:
     if isinstance(document.value, dict) and isinstance(listed := document.value.get("streams"), list):
         marks |= {f"streams.{stream}": document.where(("streams", at)) for at, stream in enumerate(listed)}
     values = {field: getattr(checked, field) for field in JobFile.model_fields}
-    return IngestJob(name=name, where=document.where(("target",)), marks=marks, **values)
+    job = IngestJob(name=name, where=document.where(("target",)), marks=marks, **values)
+    job.check_streams()
+    return job

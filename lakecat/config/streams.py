@@ -154,22 +154,23 @@ class LandingKeys(Frozen):
     )
 
     @model_validator(mode="after")
-    def _keys_fit(self) -> Self:
+    def _columns_once(self) -> Self:
         if len(set(self.key)) != len(self.key):
             raise ValueError("key names a column twice")
-        if self.deletes is not None and self.mode not in (WriteMode.MERGE, WriteMode.HISTORY):
-            raise ValueError(f"deletes means nothing with mode {self.mode.value}; it is for merge and history")
-        if self.history is not None and self.mode is not WriteMode.HISTORY:
-            raise ValueError(f"history means nothing with mode {self.mode.value}; say mode: history")
-        if self.gone == "remove" and self.mode is not WriteMode.REPLACE_FILES:
-            raise ValueError(f"gone: remove means nothing with mode {self.mode.value}; say mode: replace_files")
-        if self.unnest and self.file_column:
-            raise ValueError("unnest and file_column cannot stand together")
-        if self.unnest and self.mode not in UNNESTED:
-            raise ValueError(f"unnest is for the modes {', '.join(sorted(UNNESTED))}, not for {self.mode.value}")
-        if self.unnest and self.deletes is not None and self.deletes.absent:
-            raise ValueError("unnest and deletes: absent cannot stand together; say deletes: {flag: a column}")
         return self
+
+    @property
+    def misfit(self) -> str | None:
+        """What of these keys cannot stand together, or means nothing with the mode."""
+        mode = self.mode.value
+        for name, modes in BOUND.items():
+            if self.mode not in modes and getattr(self, name) != type(self).model_fields[name].get_default():
+                return f"{name} means nothing with mode {mode}; it is for {' and '.join(sorted(modes))}"
+        if self.unnest and self.file_column:
+            return "unnest and file_column cannot stand together"
+        if self.unnest and self.deletes is not None and self.deletes.absent:
+            return "unnest and deletes: absent cannot stand together; say deletes: {flag: a column}"
+        return None
 
 
 KEYED: Final = frozenset(
@@ -180,6 +181,13 @@ KEYED: Final = frozenset(
 UNNESTED: Final = frozenset({WriteMode.APPEND, WriteMode.MERGE, WriteMode.REPLACE})
 """Modes that can spread a row over several tables."""
 
+BOUND: Final[Mapping[str, frozenset[WriteMode]]] = {
+    "deletes": frozenset({WriteMode.MERGE, WriteMode.HISTORY}),
+    "history": frozenset({WriteMode.HISTORY}),
+    "gone": frozenset({WriteMode.REPLACE_FILES}),
+    "unnest": UNNESTED,
+}
+"""Keys that mean something with some modes only."""
 
 FILE_COLUMN: Final = "_lakecat_file"
 

@@ -161,3 +161,48 @@ def test_wrong_streams_say_where(tmp_path: Path, text: str, line: int, message: 
     assert message in caught.value.what
     assert caught.value.where is not None
     assert caught.value.where.line == line
+
+
+MERGED = """\
+connector: sql
+target: raw.*
+mode: merge
+deletes: absent
+streams:
+  orders:
+  lines: {deletes: {flag: gone_at}}
+  prices: {mode: history, history: {at: since}}
+  countries: {mode: replace}
+"""
+
+
+def test_a_stream_may_say_how_rows_are_deleted_in_the_mode_that_the_job_says(tmp_path: Path) -> None:
+    (job,) = jobs(tmp_path, shop=MERGED)
+    orders, lines, prices, countries = map(job.stream_job, job.streams)
+    assert (orders.mode, orders.deletes.absent) == (WriteMode.MERGE, True)
+    assert (lines.mode, lines.deletes.flag) == (WriteMode.MERGE, "gone_at")
+    assert (prices.mode, prices.deletes.absent, prices.history.at) == (WriteMode.HISTORY, True, "since")
+
+
+def test_what_only_some_modes_have_is_not_handed_down_to_a_stream_of_another_mode(tmp_path: Path) -> None:
+    (job,) = jobs(tmp_path, shop=MERGED)
+    countries = job.stream_job("countries")
+    assert (countries.mode, countries.deletes) == (WriteMode.REPLACE, None)
+
+
+@pytest.mark.parametrize(
+    ("stream", "problem"),
+    [
+        ("{mode: replace, deletes: absent}", "deletes means nothing with mode replace"),
+        ("{history: {at: x}}", "history means nothing with mode merge"),
+        ("{unnest: items}", "unnest and deletes: absent cannot stand together"),
+    ],
+)
+def test_a_stream_whose_keys_cannot_stand_together_is_refused_at_its_line(
+    tmp_path: Path, stream: str, problem: str
+) -> None:
+    with pytest.raises(ConfigError, match=problem) as caught:
+        jobs(tmp_path, shop=MERGED.replace("  orders:\n", f"  orders: {stream}\n"))
+    assert caught.value.where is not None
+    assert caught.value.where.line == 6
+    assert "'orders'" in str(caught.value)
