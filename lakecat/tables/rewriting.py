@@ -16,24 +16,15 @@ from typing import Any, Final, TypeAlias
 
 import duckdb
 import pyarrow as pa
-from pyiceberg.expressions import AlwaysTrue, And, BooleanExpression, GreaterThanOrEqual, In, LessThanOrEqual
+from pyiceberg.expressions import AlwaysTrue, And, BooleanExpression
 from pyiceberg.schema import Schema
-from pyiceberg.types import (
-    DateType,
-    DecimalType,
-    IntegerType,
-    LongType,
-    NestedField,
-    StringType,
-    TimestampType,
-    TimestamptzType,
-    UUIDType,
-)
+from pyiceberg.types import NestedField, UUIDType
 
 from lakecat.config import EngineSettings
 from lakecat.errors import SchemaError, SourceError, TableError
 from lakecat.store import LakeStore
 from lakecat.tables.conform import Conformer
+from lakecat.tables.key_bounds import LISTED, KeyBounds, has_bounds, plain_values
 from lakecat.tables.reading import read
 from lakecat.tables.relation import (
     by_field_id,
@@ -52,10 +43,6 @@ from lakecat.tables.snapshot_files import SnapshotFiles, engine_path
 _Connection: TypeAlias = Any
 
 _BATCH_ROWS: Final = 65_536
-# Beyond so many keys, their bounds say as much to statistics and partitions as the keys themselves.
-_LISTED_KEYS: Final = 200
-# Of these, DuckDB's order and Iceberg's are the same for every value.
-_BOUNDED: Final = (IntegerType, LongType, DecimalType, StringType, DateType, TimestampType, TimestamptzType)
 _FILE: Final = "__lakecat_file"
 
 
@@ -181,8 +168,15 @@ class Rewriting:
         """Look up the table's files that may hold a key of the source; ``everything``: all of its files."""
         if self._scan is None:
             return
-        bounds = AlwaysTrue() if everything else self._bounds()
-        files = plan(self._store, self._scan, bounds)
+        bounds = [] if everything else self._bounds()
+        expression: BooleanExpression = AlwaysTrue()
+        for bound in bounds:
+            expression = And(expression, bound.expression())
+        files = [
+            file
+            for file in plan(self._store, self._scan, expression)
+            if all(bound.may_be_in(file.data_file) for bound in bounds)
+        ]
         self._con.register_filesystem(SnapshotFiles(self._store, {file.location: file.size for file in files}))
         self._direct = [file for file in files if self._is_direct(file)]
         self._rest = tuple(file for file in files if not self._is_direct(file))
@@ -278,31 +272,24 @@ class Rewriting:
                     hint="a row without a key cannot be merged or deleted: mend the source, or choose another key",
                 )
 
-    def _bounds(self) -> BooleanExpression:
-        """What every row with one of the keys satisfies."""
+    def _bounds(self) -> list[KeyBounds]:
+        """What is known of the key columns by which files can be left out."""
         now = {field.name: field.field_type for field in self._scan.schema.fields} if self._scan else {}
-        bounds: BooleanExpression = AlwaysTrue()
-        for field in self._fields:
-            # A dot would be read as a path; a type that is to widen has values that the files' statistics cannot have.
-            if (
-                isinstance(field.field_type, _BOUNDED)
-                and now.get(field.name) == field.field_type
-                and "." not in field.name
-            ):
-                bounds = And(bounds, self._bound(field))
-        return bounds
+        # A dot would be read as a path; a type that is to widen has values that the files' statistics cannot have.
+        return [
+            self._bound(field)
+            for field in self._fields
+            if has_bounds(field.field_type) and now.get(field.name) == field.field_type and "." not in field.name
+        ]
 
-    def _bound(self, field: NestedField) -> BooleanExpression:
+    def _bound(self, field: NestedField) -> KeyBounds:
         name = quoted(field.name)
-        sql = f"SELECT DISTINCT {name} FROM source LIMIT {_LISTED_KEYS + 1}"
-        values = self._con.sql(sql).to_arrow_table().column(0).to_pylist()
-        if not values:
-            return AlwaysTrue()
-        if len(values) <= _LISTED_KEYS:
-            return _expression(In, field.name, values)
-        bounds = self._con.sql(f"SELECT min({name}), max({name}) FROM source").to_arrow_table()
-        least, most = (column[0].as_py() for column in bounds.columns)
-        return And(_expression(GreaterThanOrEqual, field.name, least), _expression(LessThanOrEqual, field.name, most))
+        distinct = f"SELECT DISTINCT {name} AS v FROM source"
+        if self.count(f"SELECT count(*) FROM ({distinct} LIMIT {LISTED + 1})") <= LISTED:
+            values = self._con.sql(f"{distinct} ORDER BY v").to_arrow_table().column(0)
+            return KeyBounds(field, plain_values(values), listed=True)
+        ends = self._con.sql(f"SELECT unnest([min({name}), max({name})]) FROM source").to_arrow_table().column(0)
+        return KeyBounds(field, plain_values(ends), listed=False)
 
     def _is_direct(self, file: PlannedFile) -> bool:
         return self._scan is not None and by_field_id(
@@ -316,12 +303,6 @@ class Rewriting:
             rows=total_rows(files),
             filename_column=_FILE if filename else None,
         )
-
-
-def _expression(kind: Any, name: str, value: object) -> BooleanExpression:
-    """Pyiceberg's constructors take names and plain values, which their annotations do not say."""
-    expression: BooleanExpression = kind(name, value)
-    return expression
 
 
 def _written(field: NestedField) -> str:

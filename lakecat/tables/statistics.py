@@ -34,8 +34,12 @@ from pyiceberg.types import (
     UUIDType,
 )
 
+from lakecat.config import FILE_COLUMN
+
 BOUND_LENGTH: Final = 16
 """Characters (text) or bytes (binary) that a bound keeps."""
+# Files' addresses begin alike: cut, their bounds would tell no data file from another.
+_UNCUT: Final = frozenset({FILE_COLUMN})
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +201,9 @@ def _record(metrics: Metrics, leaf: Leaf, column: _Column, floats: FloatCounts |
         metrics.null_value_counts[key] = column.nulls
     if leaf.repeated or not column.bounded or not column.lows or (floats is not None and floats.nan):
         return
-    lower, upper = lower_bound(leaf.type, min(column.lows)), upper_bound(leaf.type, max(column.highs))
+    bounds = _serialise if leaf.path in _UNCUT else None
+    lower = (bounds or lower_bound)(leaf.type, min(column.lows))
+    upper = (bounds or upper_bound)(leaf.type, max(column.highs))
     if lower is not None:
         metrics.lower_bounds[key] = lower
     if upper is not None:

@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
@@ -15,6 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from keyed_table_lab import KeyedTable
+from pyiceberg.types import NestedField, StringType
 
 from lakecat.config import EngineSettings
 from lakecat.errors import SchemaError, TableError
@@ -22,6 +24,7 @@ from lakecat.tables import (
     evolve,
     plan,
 )
+from lakecat.tables.key_bounds import KeyBounds
 from lakecat.tables.rewrite import delete_keys, merge_upsert
 
 
@@ -188,3 +191,40 @@ def test_a_table_is_what_a_dictionary_would_be(
     assert len(table.rows()) == len(expected)
     table.delete(rows(dict.fromkeys(deletes)), ["s", "n"])
     assert {(r["n"], r["s"]): r["v"] for r in table.rows()} == {k: v for k, v in expected.items() if k not in deletes}
+
+
+STAMPS = pa.array([253_402_300_800_000_000, 0, -99_999_999_999_999_999], pa.timestamp("us", "UTC"))
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        pa.array([f"file:///srv/project/landing/{n}.csv" for n in range(6)]),
+        pa.array(range(6), pa.int32()),
+        pa.array(range(-3, 3), pa.date32()),
+        STAMPS,
+        STAMPS.cast(pa.int64()).cast(pa.timestamp("us")),
+    ],
+    ids=["text", "int", "date", "beyond Python's years", "without a zone"],
+)
+def test_files_between_the_keys_are_not_opened(make: Any, keys: pa.Array) -> None:
+    """Each file holds one key; those of every second key are asked for, and the others are not even there."""
+    table = make(pa.table({"_lakecat_file": keys, "v": range(len(keys))}), file_rows=1)
+    files = sorted(plan(table.store, table.scan), key=lambda file: file.sequence_number)
+    for file in files[1::2]:
+        table.store.delete(file.location)
+    source = pa.table({"_lakecat_file": keys.take(pa.array(range(0, len(keys), 2)))})
+    with delete_keys(table.store, table.scan, source.to_reader(), ["_lakecat_file"], settings=table.settings) as done:
+        assert {file.location for file in done.removed} == {file.location for file in files[::2]}
+        assert done.rows.read_all().num_rows == 0
+
+
+@given(st.lists(st.text(max_size=3)), st.text(max_size=3), st.text(max_size=3))
+def test_a_key_is_looked_for_within_a_files_bounds(keys: list[str], one: str, other: str) -> None:
+    low, high = sorted((one, other), key=str.encode)
+    file = SimpleNamespace(lower_bounds={7: low.encode()}, upper_bounds={7: high.encode()})
+    field = NestedField(7, "k", StringType(), required=False)
+    found = KeyBounds(field, sorted(set(keys), key=str.encode), listed=True).may_be_in(file)
+    assert found == any(low.encode() <= key.encode() <= high.encode() for key in keys)
+    assert KeyBounds(field, ["a", "b"], listed=False).may_be_in(file)
+    assert KeyBounds(field, ["a"], listed=True).may_be_in(SimpleNamespace(lower_bounds=None, upper_bounds={}))
