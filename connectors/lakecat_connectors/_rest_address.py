@@ -34,6 +34,8 @@ def is_public(text: str) -> bool:
     address = _unwrapped(ipaddress.ip_address(text.partition("%")[0]))
     if isinstance(address, ipaddress.IPv4Address) and address in _SHARED:
         return False
+    if isinstance(address, ipaddress.IPv6Address) and address.is_site_local:
+        return False
     return address.is_global and not (address.is_multicast or address.is_reserved or address.is_unspecified)
 
 

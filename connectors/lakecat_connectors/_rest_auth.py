@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 from urllib.parse import quote, urlencode
 
-from lakecat.errors import ConfigError, SourceAccessError, SourceError, Where
+from lakecat.errors import SourceAccessError, SourceError, Where
 from lakecat_connectors._rest_options import ApiKey, Basic, Bearer, ClientCredentials, Refresh
-from lakecat_connectors._rest_secrets import Secrets
+from lakecat_connectors._rest_secrets import Secrets, sound
 
 _EARLY: Final = timedelta(seconds=60)
-_LONGEST: Final = timedelta(days=365)
+_LONGEST: Final = 365 * 86_400
 _FORM: Final = {"content-type": "application/x-www-form-urlencoded", "accept": "application/json"}
 
 
@@ -122,7 +123,7 @@ class OAuth2:
         where = Where(self._secrets.shown(self._options.token_url))
         try:
             answer = json.loads(body)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise SourceError("the token server's answer is not JSON", where=where) from None
         token = answer.get("access_token") if isinstance(answer, dict) else None
         if not isinstance(token, str) or not token:
@@ -130,16 +131,23 @@ class OAuth2:
         if str(answer.get("token_type", "bearer")).lower() != "bearer":
             raise SourceError("the token server gave a token of another type than bearer", where=where)
         self._secrets.add(token)
+        if not token.isascii() or not token.isprintable():
+            raise SourceError("the token server gave an access_token that no header can hold", where=where)
         if isinstance(again := answer.get("refresh_token"), str) and again and self._refresh is not None:
             self._secrets.add(again)
             self._refresh = again
-        seconds = answer.get("expires_in")
-        number = isinstance(seconds, int | float) or (isinstance(seconds, str) and seconds.isdigit())
-        self._expires = None
-        if number and not isinstance(seconds, bool) and seconds is not None:
-            life = min(timedelta(seconds=min(float(seconds), _LONGEST.total_seconds())), _LONGEST)
-            self._expires = self._clock() + max(life - _EARLY, life / 2)
+        life = _lifetime(answer.get("expires_in"))
+        self._expires = None if life is None else self._clock() + max(life - _EARLY, life / 2)
         self._token = Proof({"authorization": f"Bearer {token}"})
+
+
+def _lifetime(seconds: Any) -> timedelta | None:
+    """How long a token is good; None where that is not said, or in no words that make sense."""
+    if isinstance(seconds, str) and re.fullmatch(r"[0-9]{1,18}", seconds):
+        seconds = int(seconds)
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds > 0:
+        return None
+    return timedelta(seconds=float(min(seconds, _LONGEST)))
 
 
 def prover(
@@ -152,12 +160,7 @@ def prover(
     if isinstance(auth, ClientCredentials | Refresh):
         return OAuth2(auth, secrets, send, clock)
     proof = Proof() if auth is None else _fixed(auth, secrets)
-    for name, text in {**proof.headers, **proof.params}.items():
-        if any(character in text for character in "\r\n\0"):
-            raise ConfigError(
-                f"rest connector: the secret for {name!r} holds a line break", hint="write it in one line"
-            )
-    return Fixed(proof)
+    return Fixed(Proof(sound(dict(proof.headers)), proof.params))
 
 
 def _basic(pair: str) -> str:

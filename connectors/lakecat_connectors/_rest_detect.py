@@ -113,6 +113,12 @@ def _has_token(document: Mapping[str, Any]) -> bool:
 
 
 def _refuse_more(document: Mapping[str, Any], page: Page) -> None:
+    if page.answer.status == 206:
+        raise SourceError(
+            "the answer is a part of the rows (HTTP 206), and nothing says how to get the others",
+            where=page.where,
+            hint=_HINT,
+        )
     for prefix, part in _places(document):
         for key in _FLAGS:
             if part.get(key) is True:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import quote
 
 import httpx2
-import jmespath
 
 from lakecat.errors import ParseError, SourceChangedError, SourceError, Where
 from lakecat_connectors._faults import excerpt
@@ -18,14 +18,19 @@ from lakecat_connectors._rest_detect import detect
 from lakecat_connectors._rest_http import Answer, Call, Http
 from lakecat_connectors._rest_json import Document, Flaw, count_flaws, parse
 from lakecat_connectors._rest_options import PLACEHOLDER, Auto, Paginator, Resource, RestOptions
-from lakecat_connectors._rest_pages import Ask, Page, Pager, pager
-from lakecat_connectors._rest_paths import path_to
+from lakecat_connectors._rest_pages import Ask, Page, Pager, pager, refuse_end, refuse_shrunk
+from lakecat_connectors._rest_paths import path_to, search
 from lakecat_connectors._rest_secrets import Secrets
+from lakecat_connectors._rest_url import form_of, with_params
 
 _WRAPPERS: Final = (
     "data", "items", "results", "records", "value", "values", "rows", "entries", "elements", "objects", "list",
 )  # fmt: skip
 _ERRORS: Final = ("error", "errors")
+_SUCCESSES: Final = ("ok", "success")
+_FAILURES: Final = ("error", "fail", "failed", "failure")
+_ID: Final = re.compile(r"-?[0-9]+|[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}|[0-9a-fA-F]{24,64}")
+_NO_CONTENT: Final = (204, 205)
 _SHOWN: Final = 200
 
 
@@ -64,11 +69,16 @@ class Fetcher:
             yield from self._walk(name, resource, window, {}, {})
             return
         above = resource.parent.resource
+        seen: set[bytes] = set()
         for page in self.pages(above, self._options.resources[above], Window()):
+            where = Where(page.shown)
             for row in page.rows:
-                filling = self._filling(resource, row, page.shown)
-                added = {column: jmespath.search(path, row) for column, path in resource.from_parent.items()}
-                yield from self._walk(name, resource, window, filling, added)
+                filling = self._filling(resource, row, where)
+                added = {column: search(path, row, where) for column, path in resource.from_parent.items()}
+                parent = _digest(json.dumps([filling, added], sort_keys=True, default=repr).encode())
+                if parent not in seen:  # pages that moved show a parent twice, and orders name a customer twice
+                    seen.add(parent)
+                    yield from self._walk(name, resource, window, filling, added)
 
     def _walk(
         self, name: str, resource: Resource, window: Window, filling: Mapping[str, str], added: Mapping[str, Any]
@@ -79,12 +89,17 @@ class Fetcher:
         way: Pager | None = None if isinstance(chosen, Auto) else pager(chosen)
         first = self._ask(resource, window, filling)
         ask: Ask | None = first if way is None else way.first(first)
+        page: Page | None = None
         while ask is not None:
             answer = self._send(resource, walk, ask)
             if answer is None:
+                if page is not None:
+                    refuse_end(chosen, page)
                 return
-            page = walk.page(ask, answer, self._document(answer))
+            before, page = page, walk.page(ask, answer, self._document(answer))
             self._refuse_error(resource, page)
+            if before is not None:
+                refuse_shrunk(chosen, before, page)
             rows = [_joined(row, added, page.where) for row in page.rows] if added else list(page.rows)
             yield Rows(rows, answer.shown, len(answer.body))
             way = detect(page) if way is None else way
@@ -95,18 +110,28 @@ class Fetcher:
         base = str(self._http.base).rstrip("/")
         url = httpx2.URL(f"{base}/{path.lstrip('/')}" if path else base)
         params = {**self._options.params, **resource.params}
-        ask = Ask(url=url, params=_filled(params, filling, self._secrets), body=_filled(resource.body, filling, None))
+        is_form = resource.form is not None
+        body = _filled(resource.form if is_form else resource.body, filling, self._secrets if is_form else None)
+        ask = Ask(url=url, params=_filled(params, filling, self._secrets), body=body, is_form=is_form)
         for param, value in window.params.items():
             ask = ask.having(param, value, window.place)
         return ask
 
     def _send(self, resource: Resource, walk: _Walk, ask: Ask) -> Answer | None:
-        """The answer; None where an error status is the end of the pages, or of a parent that is gone."""
-        url = ask.url.copy_merge_params({key: _text(value) for key, value in ask.params.items()})
+        """The answer; None where its status is the end of the pages, or of a parent that is gone."""
+        try:
+            url = with_params(ask.url, ask.params)
+            form = form_of(ask.body or {}) if ask.is_form else ""
+        except ValueError:
+            where = Where(self._secrets.shown(str(ask.url)))
+            raise SourceError("what the API gave for the next page cannot be in an address", where=where) from None
         walk.refuse_again(url, ask.body)
-        headers = {name.lower(): self._secrets.maybe(text) for name, text in resource.headers.items()}
+        headers = self._secrets.headers(resource.headers)
         body = None
-        if ask.body is not None:
+        if ask.is_form:
+            body = form.encode()
+            headers = {"content-type": "application/x-www-form-urlencoded", **headers}
+        elif ask.body is not None:
             body = json.dumps(ask.body).encode()
             headers = {"content-type": "application/json", **headers}
         ends = walk.end_statuses()
@@ -121,11 +146,9 @@ class Fetcher:
                 accept=frozenset(ends | gone),
             )
         )
-        return None if answer.status >= 400 else answer
+        return None if answer.status >= 400 or answer.status in _NO_CONTENT else answer
 
     def _document(self, answer: Answer) -> Document:
-        if answer.status == 204 or (not answer.body and answer.status == 205):
-            return Document([], 0, "")
         return parse(answer.body, Where(answer.shown), answer.headers.get("content-type", ""))
 
     def _refuse_error(self, resource: Resource, page: Page) -> None:
@@ -135,9 +158,9 @@ class Fetcher:
             return
         document = page.document
         if path is not None:
-            found = jmespath.search(path, document)
+            found = search(path, document, page.where)
         elif isinstance(document, dict) and page.rows != [document]:
-            found = next((document[key] for key in _ERRORS if document.get(key)), None)
+            found = _error_in(document)
         else:
             found = None
         if found:
@@ -151,20 +174,16 @@ class Fetcher:
         text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
         return excerpt(self._secrets.hide(text)[:_SHOWN])
 
-    def _filling(self, resource: Resource, row: Any, shown: str) -> dict[str, str]:
+    def _filling(self, resource: Resource, row: Any, where: Where) -> dict[str, str]:
         """The values that a parent's row puts into the child's address. Raises SourceError."""
         filling = {}
         for name, path in resource.parent.params.items() if resource.parent is not None else ():
-            value = jmespath.search(path, row)
+            value = search(path, row, where)
             if isinstance(value, bool) or not isinstance(value, str | int):
-                raise SourceError(
-                    f"a parent's row has no text or number at {path!r} for {{{name}}}", where=Where(shown)
-                )
+                raise SourceError(f"a parent's row has no text or number at {path!r} for {{{name}}}", where=where)
             text = str(value)
-            if not text or text in (".", "..") or any(ord(character) < 32 for character in text):
-                raise SourceError(
-                    f"a parent's {path!r} is {excerpt(text)}: that is no part of an address", where=Where(shown)
-                )
+            if not text or text in (".", "..") or any(one < " " or "\ud800" <= one <= "\udfff" for one in text):
+                raise SourceError(f"a parent's {path!r} is {excerpt(text)}: that is no part of an address", where=where)
             filling[name] = text
         return filling
 
@@ -226,11 +245,17 @@ class _Walk:
         where = Where(answer.shown)
         if self._data_path is None:
             self._data_path = _found_path(document.value, self._name, where, self._secrets)
-        found = document.value if self._data_path == "@" else jmespath.search(self._data_path, document.value)
+        found = document.value if self._data_path == "@" else search(self._data_path, document.value, where)
         if document.flaws and document.flaws != count_flaws(found):
             raise ParseError(document.flaw, where=where)
         if isinstance(found, list):
             return found
+        if isinstance(found, dict) and found and all(_ID.fullmatch(name) for name in found):
+            raise SourceError(
+                f"the rows at {self._data_path!r} stand under their ids, each a key of its own",
+                where=where,
+                hint=f"say data_path: values({self._data_path})",
+            )
         if isinstance(found, dict | Flaw):
             return [found]
         raise SourceError(
@@ -261,6 +286,16 @@ def _found_path(document: Any, name: str, where: Where, secrets: Secrets) -> str
     )
 
 
+def _error_in(document: Mapping[str, Any]) -> Any:
+    """What an answer beside its rows says of an error, in the words that APIs have for it."""
+    for key in _ERRORS:
+        if document.get(key):
+            return document[key]
+    failed = any(document.get(key) is False for key in _SUCCESSES) or document.get("status") in _FAILURES
+    told = {key: document[key] for key in (*_SUCCESSES, "status", "code", "message", "detail") if key in document}
+    return told if failed else None
+
+
 def _told(document: Any, secrets: Secrets) -> str:
     """What an answer without rows says of an error, secrets taken out before it is cut."""
     if isinstance(document, dict):
@@ -284,24 +319,18 @@ def _joined(row: Any, added: Mapping[str, Any], where: Where) -> Any:
 
 
 def _filled(value: Any, filling: Mapping[str, str], secrets: Secrets | None) -> Any:
-    """A JSON value with its placeholders filled, and its references resolved."""
+    """A JSON value with its references resolved and its placeholders filled.
+
+    In this order: what an API gives must not be taken for a reference, which would send it our files.
+    """
     if isinstance(value, str):
-        text = PLACEHOLDER.sub(lambda match: filling.get(match[1], match[0]), value)
-        return text if secrets is None else secrets.maybe(text)
+        known = value if secrets is None else secrets.maybe(value)
+        return PLACEHOLDER.sub(lambda match: filling.get(match[1], match[0]), value) if known == value else known
     if isinstance(value, Mapping):
         return {key: _filled(part, filling, secrets) for key, part in value.items()}
     if isinstance(value, list):
         return [_filled(part, filling, secrets) for part in value]
     return value
-
-
-def _text(value: Any) -> Any:
-    """A query parameter's value as text."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, list):
-        return [_text(part) for part in value]
-    return "" if value is None else str(value)
 
 
 def _digest(data: bytes) -> bytes:

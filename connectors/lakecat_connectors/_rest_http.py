@@ -23,6 +23,7 @@ from lakecat_connectors._rest_auth import Fixed, Proof, Prover, prover
 from lakecat_connectors._rest_options import RestOptions, Retries
 from lakecat_connectors._rest_pace import Pace, Times, quota_wait, retry_after
 from lakecat_connectors._rest_secrets import Secrets
+from lakecat_connectors._rest_url import joined, origin, parsed, site, with_params
 
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _MAX_REDIRECTS: Final = 5
@@ -86,7 +87,7 @@ class Http:
         self._secrets = secrets
         self._times = times
         self.base = _base(options)
-        self._headers = {name.lower(): secrets.maybe(text) for name, text in options.headers.items()}
+        self._headers = secrets.headers(options.headers)
         self._hosts = frozenset(host.lower() for host in options.allowed_hosts)
         self._prover: Prover = prover(options.auth, secrets, self._token, times.clock)
         limit = options.rate_limit
@@ -114,7 +115,7 @@ class Http:
         if url.host.lower() in self._hosts and (url.scheme == "https" or self.base.scheme == "http"):
             return
         raise SourceError(
-            f"{what} leads to {_site(url)}, away from {_site(self.base)}",
+            f"{what} leads to {site(url)}, away from {site(self.base)}",
             hint=f"mend base_url, or say allowed_hosts: [{url.host}] if that is meant (credentials are not sent there)",
         )
 
@@ -126,7 +127,7 @@ class Http:
 
     def _token(self, url: str, headers: Mapping[str, str], form: bytes) -> bytes:
         """A token request; asking twice for a token does no harm."""
-        target = _parsed(url, "token_url")
+        target = parsed(url, "token_url")
         if target.scheme != "https" and not self._options.allow_private:
             raise ConfigError("rest connector: option 'auth.token_url' must be an https:// URL")
         call = Call(url=target, method="POST", headers=headers, body=form, accept=frozenset({400}))
@@ -156,7 +157,7 @@ class Http:
             if answer.status == 401 and not renewed and by.renew(proof):
                 renewed = True
                 continue
-            if answer.status < 400 or answer.status in call.accept:
+            if (answer.status < 300 and answer.status not in retries.statuses) or answer.status in call.accept:
                 return answer
             if answer.status not in retries.statuses or attempt >= retries.attempts or not call.safe:
                 raise self._refused(answer, attempt)
@@ -203,7 +204,7 @@ class Http:
             target = joined(answer.url, location, answer.shown)
             if call.method != "GET":
                 raise SourceError(
-                    f"a {call.method} is redirected to {_site(target)}",
+                    f"a {call.method} is redirected to {site(target)}",
                     where=Where(answer.shown),
                     hint="write the new address into the job",
                 )
@@ -215,7 +216,7 @@ class Http:
 
     def _once(self, call: Call, proof: Proof) -> Answer:
         ours = origin(call.url) == origin(self.base)
-        url = call.url.copy_merge_params(dict(proof.params)) if ours and proof.params else call.url
+        url = with_params(call.url, proof.params) if ours else call.url
         own = {**self._headers, **call.headers, **proof.headers} if ours else dict(call.headers)
         headers = {"user-agent": _AGENT, "accept": "application/json", "accept-encoding": "gzip", **own}
         limits = self._options.timeout
@@ -339,48 +340,19 @@ class _Body:
         self._pieces.append(piece)
 
 
-def origin(url: httpx2.URL) -> tuple[str, str, int | None]:
-    """Scheme, host and port (RFC 6454)."""
-    port = url.port or {"http": 80, "https": 443}.get(url.scheme)
-    return url.scheme, url.host.lower(), port
-
-
-def _site(url: httpx2.URL) -> str:
-    """The origin as text. What follows it in a link is the API's, and may repeat what it was sent."""
-    return f"{url.scheme}://{url.netloc.decode('ascii', 'replace')}"
-
-
-def joined(base: httpx2.URL, reference: str, shown: str) -> httpx2.URL:
-    """A link found at a URL (RFC 3986, section 5). Raises SourceError."""
-    try:
-        return base.join(reference.strip()).copy_with(fragment=None)
-    except (httpx2.InvalidURL, ValueError, TypeError):
-        raise SourceError("the answer holds a link that is no URL", where=Where(shown)) from None
-
-
 def _base(options: RestOptions) -> httpx2.URL:
-    url = _parsed(options.base_url, "base_url")
+    url = parsed(options.base_url, "base_url")
     if url.userinfo:
         raise ConfigError(
             "rest connector: option 'base_url' holds a user or password", hint="take it out and say auth: {type: basic}"
         )
     if url.query or url.fragment:
         raise ConfigError("rest connector: option 'base_url' has a query", hint="write it under params:")
-    if url.scheme == "http" and options.auth is not None and not options.allow_private:
+    if url.scheme == "http" and options.holds_secrets and not options.allow_private:
         raise ConfigError(
             "rest connector: auth over http:// would show the credentials to everybody on the way",
             hint="write https:// in base_url (or allow_private: true in your own network)",
         )
-    return url
-
-
-def _parsed(text: str, option: str) -> httpx2.URL:
-    try:
-        url = httpx2.URL(text)
-    except (httpx2.InvalidURL, ValueError):
-        url = httpx2.URL("")
-    if url.scheme not in ("http", "https") or not url.host:
-        raise ConfigError(f"rest connector: option {option!r} must be an http:// or https:// URL")
     return url
 
 

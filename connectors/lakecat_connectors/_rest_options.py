@@ -60,6 +60,23 @@ def _reference(value: str) -> str:
     return value
 
 
+def _sound_headers(value: dict[str, str]) -> dict[str, str]:
+    for name, text in value.items():
+        if not _TOKEN.fullmatch(name) or not text.isascii() or any(ord(character) < 32 for character in text):
+            raise ValueError(f"{name!r} is no sound HTTP header")
+    return value
+
+
+def _sound_params(value: dict[str, Any]) -> dict[str, Any]:
+    for name, one in value.items():
+        parts = one if isinstance(one, list) else [one]
+        if not all(part is None or isinstance(part, str | int | float) for part in parts):
+            raise ValueError(f"{name!r} must be a text, a number, true, false or a list of those")
+    return value
+
+
+Headers = Annotated[dict[str, str], AfterValidator(_sound_headers)]
+Params = Annotated[dict[str, Any], AfterValidator(_sound_params)]
 JmesPath = Annotated[str, AfterValidator(_path)]
 SecretText = Annotated[str, AfterValidator(_reference)]
 """A secret, by reference."""
@@ -244,8 +261,9 @@ class Resource(_Keys):
 
     path: str
     method: Literal["GET", "POST"] = "GET"
-    params: dict[str, Any] = {}
-    headers: dict[str, str] = {}
+    params: Params = {}
+    headers: Headers = {}
+    form: Params | None = None
     body: dict[str, Any] | None = Field(default=None, alias="json")
     data_path: JmesPath | None = None
     error_path: JmesPath | Literal[False] | None = None
@@ -261,9 +279,11 @@ class Resource(_Keys):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        if self.body is not None and self.method == "GET":
-            raise ValueError("json needs method: POST")
-        named = set(PLACEHOLDER.findall(self.path)) | placeholders(self.params) | placeholders(self.body)
+        if (self.body is not None or self.form is not None) and self.method == "GET":
+            raise ValueError(f"{'json' if self.form is None else 'form'} needs method: POST")
+        if self.body is not None and self.form is not None:
+            raise ValueError("json and form are two bodies; say one")
+        named = set(PLACEHOLDER.findall(self.path)).union(*map(placeholders, (self.params, self.body, self.form)))
         given = set() if self.parent is None else set(self.parent.params)
         if missing := sorted(named - given):
             raise ValueError(f"nothing fills {{{missing[0]}}}; say it under parent: params:")
@@ -308,7 +328,7 @@ class Retries(_Keys):
     attempts: int = Field(default=5, ge=1, le=20)
     max_wait: float = Field(default=300, ge=0, le=86_400)
     first_wait: float = Field(default=1, gt=0, le=600)
-    statuses: list[Annotated[int, Field(ge=400, le=599)]] = [408, 425, 429, 500, 502, 503, 504]
+    statuses: list[Annotated[int, Field(ge=202, le=599)]] = [202, 408, 425, 429, 500, 502, 503, 504]
 
 
 class RestOptions(_Keys):
@@ -317,8 +337,8 @@ class RestOptions(_Keys):
     base_url: str
     resources: dict[str, Resource] = Field(min_length=1)
     auth: Auth | None = None
-    headers: dict[str, str] = {}
-    params: dict[str, Any] = {}
+    headers: Headers = {}
+    params: Params = {}
     paginator: Paginator = Auto()
     error_path: JmesPath | Literal[False] | None = None
     timeout: Annotated[Timeouts, BeforeValidator(_seconds)] = Timeouts()
@@ -331,13 +351,14 @@ class RestOptions(_Keys):
     max_response_bytes: int = Field(default=64 << 20, ge=1024, le=1 << 30)
     missing_columns: Literal["error", "null"] = "null"
 
-    @field_validator("headers")
-    @classmethod
-    def _sound_headers(cls, value: dict[str, str]) -> dict[str, str]:
-        for name, text in value.items():
-            if not _TOKEN.fullmatch(name) or any(ord(character) < 32 for character in text):
-                raise ValueError(f"{name!r} is no sound HTTP header")
-        return value
+    @property
+    def holds_secrets(self) -> bool:
+        """Whether requests carry what nobody on the way may see."""
+        bags = [self.headers, self.params]
+        for one in self.resources.values():
+            bags += [one.headers, one.params, one.form or {}]
+        texts = [text for bag in bags for text in bag.values() if isinstance(text, str)]
+        return self.auth is not None or any(map(REFERENCE.fullmatch, texts))
 
     @model_validator(mode="after")
     def _parents_are_there(self) -> Self:

@@ -9,31 +9,33 @@ from decimal import Decimal
 from typing import Any, Final, Protocol
 
 import httpx2
-import jmespath
 
 from lakecat.errors import SourceChangedError, SourceError, Where
 from lakecat_connectors import _rest_options as options_of
-from lakecat_connectors._rest_http import Answer, joined
+from lakecat_connectors._rest_http import Answer
+from lakecat_connectors._rest_paths import search
+from lakecat_connectors._rest_url import joined
 
-_LINK: Final = re.compile(
-    r"<([^<>]*)>\s*((?:;\s*[^,;=\"\s]+\s*(?:=\s*(?:\"(?:[^\"\\]|\\.)*\"|[^,;\"\s]*))?\s*)*)(?:,|$)"
-)
-_PARAMETER: Final = re.compile(r";\s*([^,;=\"\s]+)\s*(?:=\s*(?:\"((?:[^\"\\]|\\.)*)\"|([^,;\"\s]*)))?")
+# Possessive: a header that is no list of links must not cost more than its length.
+_TARGET: Final = re.compile(r"<([^<>]*+)>\s*+")
+_PARAMETER: Final = re.compile(r";\s*+([^,;=\"\s]++)\s*+(?:=\s*+(?:\"((?:[^\"\\]|\\.)*+)\"|([^,;\"\s]*+))\s*+)?+")
 
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """One page's request: URL (with a query of its own, or none), further parameters, JSON body."""
+    """One page's request: URL (with a query of its own, or none), further parameters, body (a form or JSON)."""
 
     url: httpx2.URL
     params: Mapping[str, Any] = field(default_factory=dict)
     body: Mapping[str, Any] | None = None
+    is_form: bool = False
 
     def having(self, name: str, value: Any, place: str) -> Ask:
-        """The same with one parameter set; in the body ``name`` may be a path with dots."""
+        """The same with one parameter set; in a JSON body ``name`` may be a path with dots."""
         if place == "query":
             return replace(self, params={**self.params, name: value})
-        return replace(self, body=_set(self.body or {}, name.split("."), value))
+        path = [name] if self.is_form else name.split(".")
+        return replace(self, body=_set(self.body or {}, path, value))
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,7 @@ def has_more(document: Any, path: str | None, where: Where) -> bool | None:
     """The has-more flag; None where none is declared. Raises SourceError where it is missing."""
     if path is None:
         return None
-    value = jmespath.search(path, document)
+    value = search(path, document, where)
     if isinstance(value, str) and value.lower() in ("true", "false"):
         return value.lower() == "true"
     if isinstance(value, bool) or (isinstance(value, int) and value in (0, 1)):
@@ -79,7 +81,7 @@ def count_at(document: Any, path: str | None, where: Where, option: str) -> int 
     """A number of the answer. Raises SourceError where it is declared and missing."""
     if path is None:
         return None
-    value = jmespath.search(path, document)
+    value = search(path, document, where)
     if isinstance(value, str) and re.fullmatch(r"\d{1,18}", value):
         return int(value)
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
@@ -129,7 +131,7 @@ class NextUrlPager:
     def following(self, page: Page) -> Ask | None:
         """The URL's page."""
         more = has_more(page.document, self.options.has_more_path, page.where)
-        target = jmespath.search(self.options.path, page.document)
+        target = search(self.options.path, page.document, page.where)
         if more is False or (more is None and target in (None, "", False)):
             return None
         if not isinstance(target, str) or not target:
@@ -217,9 +219,9 @@ class CursorPager:
 
     def _token(self, page: Page) -> Any:
         if self.options.path is not None:
-            return jmespath.search(self.options.path, page.document)
+            return search(self.options.path, page.document, page.where)
         field_path = self.options.last_row or "@"
-        token = jmespath.search(field_path, page.rows[-1]) if page.rows else None
+        token = search(field_path, page.rows[-1], page.where) if page.rows else None
         if page.rows and token is None:
             raise SourceError(f"the last row has no {field_path!r}, which last_row names", where=page.where)
         return token
@@ -256,6 +258,31 @@ def _is_last(own: options_of.Offset | options_of.PageNumber, page: Page) -> bool
     return last
 
 
+def refuse_end(options: options_of.Paginator, page: Page) -> None:
+    """The pages ended after this one, without another. Raises SourceError where it had promised more."""
+    if isinstance(options, options_of.Offset | options_of.PageNumber) and options.maximum is None:
+        total = count_at(page.document, options.total_path, page.where, "total_path")
+        if total is not None and page.seen < total - _skipped(options):
+            raise _too_few(page, f"{page.seen} rows of {total}")
+    pages = options.total_pages_path if isinstance(options, options_of.PageNumber) else None
+    if pages is not None:
+        raise _too_few(page, f"page {page.number} of {count_at(page.document, pages, page.where, 'total_pages_path')}")
+
+
+def refuse_shrunk(options: options_of.Paginator, before: Page, page: Page) -> None:
+    """Rows were deleted while pages were counted, so that later ones moved up. Raises SourceChangedError."""
+    if not isinstance(options, options_of.Offset | options_of.PageNumber) or options.total_path is None:
+        return
+    was = count_at(before.document, options.total_path, before.where, "total_path")
+    now = count_at(page.document, options.total_path, page.where, "total_path")
+    if was is not None and now is not None and now < was:
+        raise SourceChangedError(
+            f"the total went from {was} to {now} while pages were counted: rows may have moved to a page that was read",
+            where=page.where,
+            hint="run the job again; where that is always so, page by a cursor, or leave total_path out",
+        )
+
+
 def _skipped(own: options_of.Offset | options_of.PageNumber) -> int:
     return own.start if isinstance(own, options_of.Offset) else 0
 
@@ -271,10 +298,15 @@ def _too_few(page: Page, what: str) -> SourceChangedError:
 
 def link(header: str, rel: str) -> str | None:
     """The target of the first link with a relation in a Link header (RFC 8288, section 3)."""
-    for target, parameters in _LINK.findall(header):
-        for name, quoted, plain in _PARAMETER.findall(parameters):
-            if name.lower() == "rel" and rel.lower() in (quoted or plain).lower().split():
-                return str(target)
+    place = 0
+    while (target := _TARGET.search(header, place)) is not None:
+        place, meant = target.end(), False
+        while (parameter := _PARAMETER.match(header, place)) is not None:
+            place = parameter.end()
+            name, quoted, plain = parameter.groups("")
+            meant = meant or (name.lower() == "rel" and rel.lower() in (quoted or plain).lower().split())
+        if meant and header[place : place + 1] in ("", ","):
+            return target[1]
     return None
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import base64
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 from urllib.parse import quote, quote_plus, unquote, unquote_plus, urlsplit, urlunsplit
 
+from lakecat.errors import ConfigError
 from lakecat_connectors._rest_options import REFERENCE
 
 HIDDEN: Final = "***"
@@ -34,6 +35,10 @@ class Secrets:
     def maybe(self, text: str) -> str:
         """What a reference stands for; any other text as it is."""
         return self.get(text) if REFERENCE.fullmatch(text) else text
+
+    def headers(self, given: Mapping[str, str]) -> dict[str, str]:
+        """Headers by their names in lower case, references resolved. Raises ConfigError for what none can hold."""
+        return sound({name.lower(): self.maybe(text) for name, text in given.items()})
 
     def add(self, secret: str) -> None:
         """Remember a text that nobody may see, in every spelling in which it may come back."""
@@ -66,6 +71,17 @@ class Secrets:
         plain = unquote_plus(hidden)
         with self._lock:
             return HIDDEN if any(secret in plain or secret in unquote(hidden) for secret in self._plain) else hidden
+
+
+def sound(headers: dict[str, str]) -> dict[str, str]:
+    """The same. Raises ConfigError for a secret that no header can hold."""
+    for name, text in headers.items():
+        if not text.isascii() or not text.isprintable():
+            raise ConfigError(
+                f"rest connector: the secret for {name!r} holds a line break, or what is no ASCII",
+                hint="write it in one line, as the API gave it",
+            )
+    return headers
 
 
 def _without_value(parameter: str) -> str:
