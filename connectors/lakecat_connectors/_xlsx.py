@@ -10,6 +10,7 @@ import re
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, Final
 from zlib import error as zlib_error
 
@@ -325,9 +326,22 @@ class _SheetHandler(_TextHandler):
         try:
             if kind != "number":
                 return serial(text, kind, since_1904=self._since_1904)
-            return int(text) if _WHOLE.fullmatch(text) else _plain(number(text))
+            return int(text) if _WHOLE.fullmatch(text) else _plain(_fraction(text))
         except (ValueError, ArithmeticError):
             return CellError(f"the number {text[:40]!r}, which is no {kind}")
+
+
+def _fraction(text: str) -> float | Decimal:
+    """A number with a fraction or exponent: a double also where it is written with the 16 or 17 digits that one needs.
+
+    Spreadsheets calculate in doubles, and write 0.29 as 0.28999999999999998.
+    """
+    value = number(text)
+    if isinstance(value, Decimal):
+        double = float(text)
+        if any(Decimal(f"{double:.{digits}g}") == value for digits in (16, 17)):
+            return double
+    return value
 
 
 def _plain(value: Any) -> Cell:
