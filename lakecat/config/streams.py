@@ -134,7 +134,9 @@ class LandingKeys(Frozen):
     )
     history: HistoryKeys | None = Field(default=None, description="how mode history keeps what held before")
     unnest: Annotated[tuple[str, ...], BeforeValidator(listed)] = Field(
-        default=(), description="lists that go to tables of their own, e.g. items, items.taxes (append, merge, replace)"
+        default=(),
+        description="lists that go to tables of their own, e.g. items, items.taxes (append, merge, replace and"
+        " replace_files)",
     )
     names: Literal["keep", "snake"] = Field(
         default="keep", description="columns are named as in the source, or in snake_case without collisions"
@@ -166,8 +168,6 @@ class LandingKeys(Frozen):
         for name, modes in BOUND.items():
             if self.mode not in modes and getattr(self, name) != type(self).model_fields[name].get_default():
                 return f"{name} means nothing with mode {mode}; it is for {' and '.join(sorted(modes))}"
-        if self.unnest and self.file_column:
-            return "unnest and file_column cannot stand together"
         if self.unnest and self.deletes is not None and self.deletes.absent:
             return "unnest and deletes: absent cannot stand together; say deletes: {flag: a column}"
         return None
@@ -178,7 +178,7 @@ KEYED: Final = frozenset(
 )
 """Modes that cannot do without a key."""
 
-UNNESTED: Final = frozenset({WriteMode.APPEND, WriteMode.MERGE, WriteMode.REPLACE})
+UNNESTED: Final = frozenset({WriteMode.APPEND, WriteMode.MERGE, WriteMode.REPLACE, WriteMode.REPLACE_FILES})
 """Modes that can spread a row over several tables."""
 
 BOUND: Final[Mapping[str, frozenset[WriteMode]]] = {
@@ -202,7 +202,11 @@ class StreamKeys(LandingKeys):
 
 
 class StreamJob(LandingKeys):
-    """One stream of a job with everything that is said of it. ``stream`` is None for a source's only stream."""
+    """One stream of a job with everything that is said of it. ``stream`` is None for a source's only stream.
+
+    A run may ask for more: ``generation`` is how often the stream was begun anew; ``anew``: its next rows take the
+    place of all others; unless it ``remembers``, it is read as if for the first time, and no position moves.
+    """
 
     job: str
     connector: str
@@ -211,6 +215,9 @@ class StreamJob(LandingKeys):
     target: DatasetName
     options: Mapping[str, object] = Field(repr=False)
     where_of: Callable[..., Where | None] = Field(repr=False)
+    generation: int = 0
+    anew: bool = False
+    remembers: bool = True
 
     @property
     def asks_for_file(self) -> bool:

@@ -10,10 +10,12 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from lakecat.config import StreamJob
+from lakecat.config import FILE_COLUMN, StreamJob
+from lakecat.ingest.absence import check_file_column, replaced_files, without_gone
 from lakecat.ingest.asking import names_of, source_columns, target_of
 from lakecat.ingest.keyed import Spooled, rows_by_key
 from lakecat.ingest.naming import column_names, known_names
+from lakecat.ingest.parts import Part
 from lakecat.ingest.shaping import EXECUTION_COLUMN, renamed, with_execution
 from lakecat.ingest.target import Loaded, Target, load, unchanged
 from lakecat.ingest.unnesting import (
@@ -33,6 +35,11 @@ from lakecat.types import ColumnEdge, DatasetName, EdgeKind, WriteMode
 
 _OURS: Final = frozenset({EXECUTION_COLUMN})
 
+Outcome = tuple[Loaded, tuple[ColumnEdge, ...]]
+"""What became of one table, and where its columns came from."""
+
+_NO_EDGES: Final[tuple[ColumnEdge, ...]] = ()
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Family:
@@ -43,40 +50,50 @@ class Family:
 
     services: Services
     work: Work
-    stream: StreamJob
+    part: Part
     source: str
     sources: tuple[str, ...]
     null_for_missing: bool
 
-    def load(self, rows: pa.RecordBatchReader) -> list[tuple[Loaded, tuple[ColumnEdge, ...]]]:
+    @property
+    def stream(self) -> StreamJob:
+        """The stream whose rows these are."""
+        return self.part.stream
+
+    def load(self, rows: pa.RecordBatchReader) -> list[Outcome]:
         """Write every table; the first is that of the rows. Raises as ``target.load``."""
         lists = unnested(self.stream.unnest)
         unique = self.stream.mode is WriteMode.MERGE
         with rows_by_key(rows, self.stream.key, self.services.settings.engine, unique=unique) as spooled:
             return [self._rows(spooled, lists), *(self._elements(spooled, child) for child in lists)]
 
-    def _rows(self, spooled: Spooled, lists: tuple[Unnested, ...]) -> tuple[Loaded, tuple[ColumnEdge, ...]]:
+    def _rows(self, spooled: Spooled, lists: tuple[Unnested, ...]) -> Outcome:
         """The table of the rows."""
         with spooled.open() as rows:
             kept = without_lists(rows, [child.path for child in lists])
             names = names_of(self.stream, kept.schema, self.work.state(self.stream.target))
             target = self._target(self.stream, names, null_for_missing=self.null_for_missing)
-            return self._written(target, kept, names, {name: name for name in names})
+            return self._written(target, kept, names, {name: name for name in names}, replaced_files(self.part))
 
-    def _elements(self, spooled: Spooled, child: Unnested) -> tuple[Loaded, tuple[ColumnEdge, ...]]:
-        """The table of one list; a merge puts it in the place of all elements of the rows that come."""
+    def _elements(self, spooled: Spooled, child: Unnested) -> Outcome:
+        """The table of one list; a merge puts it in the place of all elements of the rows that come.
+
+        In mode replace_files it takes the place of all elements that came from the files.
+        """
         stream = _stream_of(self.stream, child)
         state = self.work.state(stream.target)
-        merging = stream.mode is WriteMode.REPLACE_KEYS
         origin = dict(zip(stream.key, self.stream.key, strict=True))
         with spooled.open() as rows, spooled.open() as all_rows:
             elements = self._exploded(rows, child, state)
             if elements is None:
                 return unchanged(0), ()
+            check_file_column(stream, state, spooled.schema)
             names = _element_names(stream, elements.schema, state)
             target = replace(self._target(stream, names, null_for_missing=True), may_be_empty=True)
             came = {name: origin.get(name, f"{child.text}.{name}") for name in names if not is_place(name)}
-            gone = renamed(root_keys(all_rows, self.stream.key), names) if merging else None
+            gone = replaced_files(self.part)
+            if stream.mode is WriteMode.REPLACE_KEYS:
+                gone = renamed(root_keys(all_rows, self.stream.key), names)
             return self._written(target, elements, names, came, gone)
 
     def _exploded(
@@ -88,7 +105,8 @@ class Family:
         """
         flag = self.stream.deletes.flag if self.stream.deletes else None
         missing = self.null_for_missing or state is not None
-        found = exploded(_living(rows, flag), self.stream.key, child, may_be_missing=missing)
+        kept = (*self.stream.key, *((FILE_COLUMN,) if self.stream.asks_for_file else ()))
+        found = exploded(_living(rows, flag), kept, child, may_be_missing=missing)
         if state is None:
             return None if found is None else _begun(found)
         return found if found is not None else pa.RecordBatchReader.from_batches(source_columns(state, _OURS), [])
@@ -104,7 +122,7 @@ class Family:
         names: Mapping[str, str],
         came: Mapping[str, str],
         gone: pa.RecordBatchReader | None = None,
-    ) -> tuple[Loaded, tuple[ColumnEdge, ...]]:
+    ) -> Outcome:
         """Write one table; ``came`` says which part of the source a column is."""
         shaped = renamed(rows, names)
         if self.stream.execution_column:
@@ -156,6 +174,12 @@ def _begun(rows: pa.RecordBatchReader) -> pa.RecordBatchReader | None:
     return None
 
 
+def without_gone_files(services: Services, work: Work, target: Target, part: Part) -> list[Outcome]:
+    """The stream's tables without the rows of files that are gone, where nothing else is to be done."""
+    targets = [replace(target, dataset=dataset) for dataset in datasets_of(part.stream)]
+    return [(without_gone(services, work, one, work.state(one.dataset), part), _NO_EDGES) for one in targets]
+
+
 def datasets_of(stream: StreamJob) -> tuple[DatasetName, ...]:
     """The stream's own dataset, and those of its lists."""
     return (stream.target, *(child_dataset(stream.target, path) for path in stream.unnest))
@@ -172,7 +196,7 @@ def with_lists(work: Work, stream: StreamJob, expected: pa.Schema | None) -> pa.
     states = {child: work.state(child_dataset(stream.target, child.text)) for child in children}
     unknown = {child.path[0] for child, state in states.items() if state is None}
     expected = pa.schema([field for field in expected if field.name not in unknown])
-    ours = {root_column(name) for name in stream.key}
+    ours = {FILE_COLUMN, *(root_column(name) for name in stream.key)}
     for child, state in states.items():
         if state is not None and child.path[0] not in unknown:
             columns = [

@@ -20,10 +20,9 @@ from lakecat.ingest.absence import (
     ledger_entries,
     refuse_emptied,
     replaced_files,
-    without_gone,
 )
 from lakecat.ingest.asking import names_of, read_options, target_of
-from lakecat.ingest.children import Family, datasets_of, with_lists
+from lakecat.ingest.children import Family, Outcome, datasets_of, with_lists, without_gone_files
 from lakecat.ingest.connectors import nulls_for_missing
 from lakecat.ingest.parameters import parameters_of
 from lakecat.ingest.parts import Part
@@ -53,7 +52,6 @@ STREAM_ERRORS: Final = (SourceError, TableError, UsageError)
 
 _SHOWN_CHARACTERS: Final = 2_000
 _SHOWN_STREAMS: Final = 50
-_NO_EDGES: Final[tuple[ColumnEdge, ...]] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +79,7 @@ class _Gathered:
     def add(
         self,
         part: Part,
-        made: Sequence[tuple[Loaded, tuple[ColumnEdge, ...]]],
+        made: Sequence[Outcome],
         summary: ReadSummary,
         rejected: int,
     ) -> None:
@@ -203,8 +201,7 @@ class Run:
         stream = part.stream
         state = work.state(stream.target)
         if part.slice.gone and not part.slice.files:
-            target = self._target(part, {})
-            made = [(without_gone(self.services, work, target, state, part), _NO_EDGES)]
+            made = without_gone_files(self.services, work, self._target(part, {}), part)
             summary = ReadSummary(0, ())
         else:
             options = read_options(stream, state)
@@ -219,9 +216,7 @@ class Run:
         rejected = gathered.rejects.add(stream, summary.rows, summary.rejected)
         gathered.add(part, made, summary, rejected)
 
-    def _landed(
-        self, work: Work, part: Part, reader: SliceReader, state: TableState | None
-    ) -> list[tuple[Loaded, tuple[ColumnEdge, ...]]]:
+    def _landed(self, work: Work, part: Part, reader: SliceReader, state: TableState | None) -> list[Outcome]:
         """Write what a reader hands out; first comes the stream's own table, then those of its lists."""
         stream = part.stream
         rows = pa.RecordBatchReader.from_batches(reader.schema, _checked(reader, work))
@@ -230,7 +225,7 @@ class Run:
             family = Family(
                 services=self.services,
                 work=work,
-                stream=stream,
+                part=part,
                 source=self._source(part),
                 sources=tuple(sources),
                 null_for_missing=nulls_for_missing(self.job),

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from lakecat.config import FILE_COLUMN
 from lakecat.config.jobs import table_name
 from lakecat.errors import SchemaError
 from lakecat.types import DatasetName
@@ -65,9 +66,10 @@ def exploded(
 ) -> pa.RecordBatchReader | None:
     """A row for each element of a list; None where there is no list of which to tell the type.
 
-    Its columns: ``_root_<key>`` for each key column, ``_index_1``, ``_index_2``, … (1-based places in the lists, from
-    the outermost to this one), then the element's fields, or ``_value`` where it is no struct. Raises SchemaError for
-    a path that leads to something else than a list, or, unless it ``may_be_missing``, to nothing.
+    Its columns: ``_root_<key>`` for each column of the row that is kept (``key``), ``_index_1``, ``_index_2``, …
+    (1-based places in the lists, from the outermost to this one), then the element's fields, or ``_value`` where it is
+    no struct. Raises SchemaError for a path that leads to something else than a list, or, unless it
+    ``may_be_missing``, to nothing.
     """
     if not _leads_to_list(rows, child.path, may_be_missing=may_be_missing):
         return None
@@ -98,8 +100,8 @@ def with_expected_list(schema: pa.Schema, path: tuple[str, ...], columns: Sequen
 
 
 def root_column(name: str) -> str:
-    """What a key column is called in the tables of lists."""
-    return f"_root_{name}"
+    """What a column of the row is called in the tables of its lists; the one that lakecat added keeps its name."""
+    return name if name == FILE_COLUMN else f"_root_{name}"
 
 
 def is_place(column: str) -> bool:

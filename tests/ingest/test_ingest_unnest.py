@@ -101,7 +101,7 @@ def test_what_is_no_list_is_refused(project, path: str, message: str) -> None:
     ("keys", "message"),
     [
         ({"mode": "append", "unnest": "a"}, "unnest needs key"),
-        ({"mode": "history", "key": "id", "unnest": "a"}, "unnest is for"),
+        ({"mode": "history", "key": "id", "unnest": "a"}, "unnest means nothing"),
         ({"mode": "merge", "key": "id", "unnest": "a", "deletes": "absent"}, "cannot stand together"),
     ],
 )
