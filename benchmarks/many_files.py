@@ -55,7 +55,7 @@ def make(root: Path, count: int) -> None:
     from lakecat.catalog.schema import lake_execution, loaded_file
     from lakecat.config import load_jobs
     from lakecat.ingest import run_job
-    from lakecat_connectors._walking import local_files
+    from lakecat_connectors._walking import LocalTree, matching
 
     (root / "ingest").mkdir(parents=True)
     (root / "lakecat.yaml").write_text(SETTINGS)
@@ -71,7 +71,7 @@ def make(root: Path, count: int) -> None:
         (folder / f"{number:07}.csv").write_text("a\n1\n")
 
     def rows() -> Iterator[dict[str, object]]:
-        for file in local_files(f"{root}/in/*/*.csv"):
+        for file in matching(LocalTree(), f"{root}/in/*/*.csv"):
             mtime = None if file.mtime is None else round(file.mtime.timestamp() * 1_000_000)
             yield {
                 "stream": "ingest/many/raw.many",

@@ -1,6 +1,7 @@
 """Files behind http(s) URLs: their state by HEAD, their bytes by GET, from checked addresses only.
 
-Offers of a file system what the listing asks for. No credentials, no proxy and no setting of the environment is used.
+Offers of a file system what the listing asks for. No proxy and no setting of the environment is used. Credentials go to
+the servers that the job's paths name, by https, and to no other that a redirect leads to.
 """
 
 from __future__ import annotations
@@ -10,12 +11,14 @@ import email.utils
 import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import urljoin, urlsplit
 
-from lakecat.errors import SourceAccessError, SourceError, SourceUnavailableError, Where
+from lakecat.errors import ConfigError, SourceAccessError, SourceError, SourceUnavailableError, Where
 from lakecat_connectors._needs import needed
+from lakecat_connectors._options import FilesOptions
 
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _MAX_REDIRECTS: Final = 5
@@ -25,11 +28,36 @@ _TIMEOUTS: Final = {"connect": 10.0, "read": 60.0, "write": 30.0, "pool": 10.0}
 _HEADERS: Final = ((b"accept-encoding", b"identity"), (b"user-agent", b"lakecat"), (b"accept", b"*/*"))
 
 
+@dataclass(frozen=True, slots=True)
+class SignIn:
+    """The headers that prove who asks."""
+
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def of(cls, options: FilesOptions, secret: Callable[[str], str]) -> SignIn:
+        """What the job says under ``http``, its secrets fetched. Raises ConfigError."""
+        if options.http is None:
+            return cls()
+        if not options.allow_private and any(path.startswith("http://") for path in options.paths):
+            raise ConfigError(
+                "files connector: option 'http' over http:// would show the credentials to everybody on the way",
+                hint="write https:// in path (or allow_private: true in your own network)",
+            )
+        needed("jmespath", "rest", "http(s)://")
+        rest = needed("lakecat_connectors._http_sign_in", "rest", "http(s)://")
+        return cls(rest.sign_in_headers(options.http, secret))
+
+
 class HttpFiles:
     """One run's connections. ``allow_private``: whether addresses of private networks may be connected to."""
 
-    def __init__(self, *, allow_private: bool, sleep: Callable[[float], None] = time.sleep) -> None:
+    def __init__(
+        self, *, allow_private: bool, sign_in: SignIn | None = None, sleep: Callable[[float], None] = time.sleep
+    ) -> None:
         """Raises ConfigError when the package for HTTP is not installed."""
+        proof = {} if sign_in is None else sign_in.headers
+        self._proof = tuple((name.encode(), text.encode()) for name, text in proof.items())
         self._core = needed("httpcore2", "rest", "http(s)://")
         guard = needed("lakecat_connectors._rest_address", "rest", "http(s)://")
         self._sleep = sleep
@@ -39,10 +67,6 @@ class HttpFiles:
 
     def invalidate_cache(self) -> None:
         """There is no cache."""
-
-    def unstrip_protocol(self, name: str) -> str:
-        """The URL itself."""
-        return name
 
     def info(self, url: str) -> dict[str, Any]:
         """Size, ETag and time of the file. Raises FileNotFoundError, and SourceError for a server that says neither."""
@@ -76,7 +100,7 @@ class HttpFiles:
         for _ in range(_MAX_REDIRECTS + 1):
             with self._attempts(method, target, url) as answer:
                 if answer.status not in _REDIRECTS:
-                    _refuse_status(answer.status, url)
+                    _refuse_status(answer.status, url, signed=bool(self._proof))
                     yield answer
                     return
                 target = _next(target, _headers(answer).get("location", ""), url)
@@ -86,7 +110,9 @@ class HttpFiles:
     def _attempts(self, method: str, target: str, url: str) -> Iterator[Any]:
         """An answer; asked for again when the server is busy or the connection is not to be had."""
         for wait in (*_WAITS, None):
-            stream = self._pool.stream(method, target, headers=_HEADERS, extensions={"timeout": _TIMEOUTS})
+            proof = self._proof if _origin(target) == _origin(url) else ()
+            headers = (*_HEADERS, *proof)
+            stream = self._pool.stream(method, target, headers=headers, extensions={"timeout": _TIMEOUTS})
             try:
                 answer = stream.__enter__()
             except (self._core.NetworkError, self._core.TimeoutException, self._core.ProtocolError) as err:
@@ -134,12 +160,18 @@ def _next(here: str, location: str, url: str) -> str:
     return target
 
 
-def _refuse_status(status: int, url: str) -> None:
+def _origin(url: str) -> tuple[str, str | None, int]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname, parts.port or (443 if parts.scheme == "https" else 80)
+
+
+def _refuse_status(status: int, url: str, *, signed: bool) -> None:
     where = Where(_shown(url))
     if status in (404, 410):
         raise FileNotFoundError(url)
     if status in (401, 403):
-        raise SourceAccessError(f"the server refuses (status {status})", where=where, hint="URLs are read as anyone")
+        hint = "check http: and what its owner may do" if signed else "say http: {auth: …} to sign in"
+        raise SourceAccessError(f"the server refuses (status {status})", where=where, hint=hint)
     if status == 429 or status >= 500:
         raise SourceUnavailableError(f"the server is not able to answer (status {status})", where=where)
     if status != 200:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -11,26 +12,44 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
-from fsspec.core import url_to_fs
-
-from lakecat.errors import ConfigError, LakecatError, SourceChangedError, SourceError, Where
-from lakecat.types import FileVersion, Json
-from lakecat_connectors._http_files import HttpFiles
-from lakecat_connectors._periods import has_time, newest, without_times
-from lakecat_connectors._sftp_files import Login, SftpFiles, sftp_path
-from lakecat_connectors._walking import (
-    MissingError,
-    has_magic,
-    is_folder,
-    local_files,
-    local_version,
-    matcher,
-    missing,
-    s3_files,
+from lakecat.errors import (
+    ConfigError,
+    LakecatError,
+    SourceAccessError,
+    SourceChangedError,
+    SourceError,
+    SourceUnavailableError,
+    Where,
 )
+from lakecat.types import FileVersion
+from lakecat_connectors._clouds import AZURE, canonical
+from lakecat_connectors._periods import has_time, newest, without_times
+from lakecat_connectors._remotes import Credentials, Remotes
+from lakecat_connectors._walking import LocalTree, MissingError, has_magic, local_file, matcher, matching, missing
 
 _PROTOCOLS: Final = ("file", "s3", "gs", "gcs", "az", "abfs", "abfss", "http", "https", "sftp", "memory")
 _COPY_BYTES: Final = 4 << 20
+_NO_ACCESS: Final = frozenset(
+    {
+        "ClientAuthenticationError",
+        "DefaultCredentialsError",
+        "NoCredentialsError",
+        "RefreshError",
+        "TokenRetrievalError",
+    }
+)
+_NO_ANSWER: Final = frozenset(
+    {
+        "ClientConnectorError",
+        "ConnectTimeoutError",
+        "EndpointConnectionError",
+        "ReadError",
+        "ReadTimeout",
+        "RemoteProtocolError",
+        "ServiceRequestError",
+        "TransportError",
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,37 +62,27 @@ class Listed:
 
 
 class Listing:
-    """The files of one job. ``storage`` holds the credentials and endpoint of remote stores."""
+    """The files of one job."""
 
     def __init__(
         self,
-        paths: Iterable[str],
+        credentials: Credentials,
         *,
-        base: str,
-        storage: Mapping[str, str],
-        allow_private: bool = False,
-        login: Login | None = None,
         since: timedelta | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        """Check the URLs. ``since``: only so old periods of a path with times are listed.
-
-        ``allow_private``: http(s) URLs may lead into private networks. ``login``: how to log in to sftp servers.
+        """Check the URLs of the options. ``since``: only so old periods of a path with times are listed.
 
         Raises ConfigError for a scheme that is not supported.
         """
-        self._allow_private = allow_private
-        self._http: HttpFiles | None = None
-        self._login = login or Login(root=Path(base), secret=_no_secret)
-        self._servers: dict[str, SftpFiles] = {}
+        self._remotes = Remotes(credentials)
         self._since = since
         self._clock = clock
         self._patterns: list[re.Pattern[str]] = []
-        self._base = Path(base)
-        self._storage = dict(storage)
-        self._paths = tuple(paths)
-        for path in self._paths:
+        self._base = credentials.root.absolute()
+        for path in credentials.options.paths:
             _check_scheme(path)
+        self._paths = tuple(map(canonical, credentials.options.paths))
 
     def walk(self) -> Iterator[FileVersion]:
         """Every file now there, in no order, as the listing's pages come; one may come twice.
@@ -81,9 +90,8 @@ class Listing:
         Raises SourceError when a plain path does not exist, and ConfigError.
         """
         for path, expected in self._now():
-            local = self._local_pattern(path)
             try:
-                yield from local_files(local) if local is not None else self._remote_files(path)
+                yield from self._local_files(path) if _is_local(path) else self._remote_files(path)
             except MissingError:
                 if expected:
                     raise
@@ -100,9 +108,11 @@ class Listing:
     def names(self, uri: str) -> bool:
         """Whether some path means this file."""
         if not self._patterns:
-            paths = [(self._local_pattern(without_times(path)), without_times(path)) for path in self._paths]
-            self._patterns = [matcher(url if local is None else f"file://{local}") for local, url in paths]
-        return any(pattern.match(uri) for pattern in self._patterns)
+            for path in map(without_times, self._paths):
+                plain = f"file://{self._local(path)}" if _is_local(path) else path
+                self._patterns.append(re.compile(re.escape(plain)))
+                self._patterns.append(matcher(f"file://{self._local_pattern(path)}" if _is_local(path) else path))
+        return any(pattern.fullmatch(uri) for pattern in self._patterns)
 
     def there(self, uris: Iterable[str]) -> tuple[list[FileVersion], list[FileVersion]]:
         """Those of the files that are there, as they are now, and those that are gone. Raises SourceError."""
@@ -134,23 +144,24 @@ class Listing:
 
     def current(self, uri: str) -> Listed:
         """The file's state at this moment. Raises SourceChangedError when it is gone."""
-        local = self._local_pattern(uri)
-        with _explained(uri, SourceChangedError("the file is gone", where=Where(shown(uri)))):
-            if local is not None:
-                return _local(local)
-            filesystem, path = self._filesystem(uri)
-            filesystem.invalidate_cache()
-            return _remote(filesystem, filesystem.info(path))
+        gone = SourceChangedError("the file is gone", where=Where(shown(uri)))
+        if _is_local(uri):
+            name = self._local(uri)
+            try:
+                return Listed(local_file(name), name, Path(name))
+            except MissingError as err:
+                raise gone from err
+        with _explained(uri, gone):
+            return _remote(self._remotes.info(uri))
 
     def fetch(self, listed: Listed, folder: Path, number: int) -> Path:
         """A local copy of a remote file (or the local file itself). Raises SourceError."""
         if listed.local is not None:
             return listed.local
-        filesystem, path = self._filesystem(listed.version.uri)
         target = folder / f"{number}"
         with (
             _explained(listed.version.uri, SourceChangedError("the file is gone", where=Where(listed.shown))),
-            filesystem.open(path, "rb") as source,
+            self._remotes.open(listed.version.uri) as source,
             target.open("wb") as sink,
         ):
             while data := source.read(_COPY_BYTES):
@@ -159,64 +170,49 @@ class Listing:
 
     def close(self) -> None:
         """Close what connections there are; safe to call twice."""
-        servers, self._servers = self._servers, {}
-        for server in servers.values():
-            server.close()
+        self._remotes.close()
 
-    def _local_pattern(self, path: str) -> str | None:
-        scheme, separator, rest = path.partition("://")
-        if not separator:
-            return os.path.normpath(self._base.absolute() / Path(path).expanduser())
-        if scheme != "file":
-            return None
-        return os.path.normpath("/" + rest.lstrip("/")) if rest.startswith("/") else os.path.normpath(self._base / rest)
+    def _local(self, path: str) -> str:
+        """The absolute path that a path or a ``file://`` URL names."""
+        return os.path.normpath(self._base / _on_disk(path))
 
-    def _filesystem(self, url: str) -> tuple[Any, str]:
-        scheme = url.partition("://")[0]
-        if scheme in ("http", "https"):
-            self._http = self._http or HttpFiles(allow_private=self._allow_private)
-            return self._http, url
-        if scheme == "sftp":
-            server = url.removeprefix("sftp://").partition("/")[0]
-            if server not in self._servers:
-                self._servers[server] = SftpFiles(url, self._login)
-            return self._servers[server], sftp_path(url)
-        options = s3_options(self._storage) if scheme == "s3" else {}
-        try:
-            filesystem, path = url_to_fs(url, **options)
-        except ImportError as err:
-            raise ConfigError(
-                f"files connector: option 'path': {scheme}:// needs a package that is not installed", hint=str(err)
-            ) from err
-        return filesystem, path
+    def _local_pattern(self, path: str) -> str:
+        """The same of a pattern; the project's own folder has no wildcards."""
+        return os.path.normpath(Path(glob.escape(str(self._base))) / _on_disk(path))
+
+    def _local_files(self, path: str) -> Iterator[FileVersion]:
+        name = self._local(path)
+        if not has_magic(path) or Path(name).is_file():
+            yield local_file(name)
+        else:
+            yield from matching(LocalTree(), self._local_pattern(path))
 
     def _remote_files(self, url: str) -> Iterator[FileVersion]:
-        filesystem, path = self._filesystem(url)
         with _explained(url, missing(url)):
-            filesystem.invalidate_cache()
-            for info in self._infos(filesystem, url, path):
-                if info["type"] == "file" and not _hidden(info["name"]):
-                    yield self._stamped(filesystem, info).version
+            for info in self._remotes.files(url):
+                if not _hidden(info["name"]):
+                    yield self._stamped(info).version
 
-    def _infos(self, filesystem: Any, url: str, path: str) -> Iterable[Mapping[str, Any]]:
-        if not has_magic(path) or url.startswith(("http://", "https://")):  # whose ? is no wildcard
-            info = filesystem.info(path)
-            if info["type"] != "file":
-                raise is_folder(url)
-            return (info,)
-        if url.startswith("s3://") and not has_magic(path.partition("/")[0]):
-            return s3_files(filesystem, path)
-        return list(filesystem.glob(path, detail=True).values())
-
-    def _stamped(self, filesystem: Any, info: Mapping[str, Any]) -> Listed:
+    def _stamped(self, info: Mapping[str, Any]) -> Listed:
         """The listed file; asked about once more where the store's listing says neither etag nor time."""
-        listed = _remote(filesystem, info)
+        listed = _remote(info)
         known = listed.version.etag or listed.version.mtime
-        return listed if known else _remote(filesystem, filesystem.info(info["name"]))
+        return listed if known else _remote(self._remotes.info(listed.version.uri))
 
 
-def _no_secret(_reference: str) -> str:
-    raise ConfigError("files connector: no secrets are to be had here")
+def _is_local(path: str) -> bool:
+    return "://" not in path or path.startswith("file://")
+
+
+def _on_disk(path: str) -> Path:
+    """A path, or what stands in a ``file://`` URL. Raises ConfigError."""
+    scheme, separator, rest = path.partition("://")
+    if separator:
+        return Path(f"/{rest.lstrip('/')}" if rest.startswith("/") else rest)
+    try:
+        return Path(scheme).expanduser()
+    except RuntimeError as err:
+        raise ConfigError(f"files connector: option 'path': {scheme!r} names no user of this machine") from err
 
 
 def shown(uri: str) -> str:
@@ -234,11 +230,12 @@ def _check_scheme(path: str) -> None:
     if not separator:
         scheme = "file"
     user, at, _host = rest.partition("/")[0].partition("@")
-    if at and (":" in user or scheme not in _PROTOCOLS):
+    if at and (":" in user or scheme != "sftp"):
         # A path is shown in messages and kept in the lineage; so not even this one is.
+        hint = "name the account in the job: azure: {account: NAME}" if scheme in AZURE else None
         raise ConfigError(
             "files connector: option 'path': credentials do not belong into a URL",
-            hint="name them by reference, under storage: in lakecat.yaml",
+            hint=hint or "name them by reference, under storage: in lakecat.yaml, or in the job",
         )
     if scheme not in _PROTOCOLS or "::" in path:
         raise ConfigError(
@@ -247,14 +244,10 @@ def _check_scheme(path: str) -> None:
         )
 
 
-def _local(name: str) -> Listed:
-    return Listed(local_version(name, Path(name).stat()), name, Path(name))
-
-
-def _remote(filesystem: Any, info: Mapping[str, Any]) -> Listed:
-    url = str(filesystem.unstrip_protocol(info["name"]))
-    etag = info.get("ETag") or info.get("etag") or info.get("md5Hash")
-    times = (info.get(key) for key in ("LastModified", "last_modified", "updated", "mtime", "created"))
+def _remote(info: Mapping[str, Any]) -> Listed:
+    url = str(info["name"])
+    etag = info.get("ETag") or info.get("etag")
+    times = (info.get(key) for key in ("LastModified", "last_modified", "mtime", "created"))
     mtime = next((_aware(value) for value in times if isinstance(value, datetime)), None)
     version = FileVersion(url, int(info["size"]), str(etag).strip('"') if etag else None, mtime)
     return Listed(version, url)
@@ -279,33 +272,21 @@ def _explained(uri: str, gone: SourceError) -> Iterator[None]:
         raise
     except Exception as err:  # every fsspec driver has exceptions of its own
         # The driver's own text may hold signed URLs or keys: only its kind is shown.
-        raise SourceError(
-            f"cannot be read ({type(err).__name__})",
-            where=Where(shown(uri)),
-            hint="check that the file is there, the endpoint, and the credentials' rights",
-        ) from err
+        kind, hint = _kind(err)
+        raise kind(f"cannot be read ({type(err).__name__})", where=Where(shown(uri)), hint=hint) from err
 
 
-def s3_options(storage: Mapping[str, str]) -> dict[str, Any]:
-    """The storage settings of lakecat.yaml as s3fs options, with timeouts always set."""
-    client = {"endpoint_url": storage.get("endpoint"), "region_name": storage.get("region")}
-    config: dict[str, Json] = {
-        "connect_timeout": float(storage.get("connect_timeout") or 5),
-        "read_timeout": float(storage.get("read_timeout") or 30),
-        "retries": {"max_attempts": int(storage.get("attempts") or 5), "mode": "standard"},
-    }
-    if _true(storage.get("path_style")):
-        config["s3"] = {"addressing_style": "path"}
-    return {
-        "key": storage.get("access_key"),
-        "secret": storage.get("secret_key"),
-        "token": storage.get("session_token"),
-        "anon": _true(storage.get("anonymous")),
-        "client_kwargs": {key: value for key, value in client.items() if value},
-        "config_kwargs": config,
-        "use_listings_cache": False,
-    }
-
-
-def _true(text: str | None) -> bool:
-    return (text or "").lower() in ("1", "true", "yes", "on")
+def _kind(err: Exception) -> tuple[type[SourceError], str]:
+    """What an error of a driver means: no right to read, no connection, or something else."""
+    chain: list[BaseException] = []
+    link: BaseException | None = err
+    while link is not None and link not in chain:
+        chain.append(link)
+        link = link.__cause__ or link.__context__
+    status = {str(getattr(one, name, "")) for one in chain for name in ("status_code", "code", "status")}
+    names = {type(one).__name__ for one in chain}
+    if any(isinstance(one, PermissionError) for one in chain) or status & {"401", "403"} or names & _NO_ACCESS:
+        return SourceAccessError, "check the credentials, and what they may do"
+    if any(isinstance(one, ConnectionError | TimeoutError) for one in chain) or names & _NO_ANSWER:
+        return SourceUnavailableError, "check the endpoint and the network, and run the job again"
+    return SourceError, "check that the file is there, the endpoint, and the credentials' rights"

@@ -6,9 +6,9 @@ import codecs
 import difflib
 import re
 from collections.abc import Mapping
-from typing import Final, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from lakecat.errors import ConfigError
 from lakecat.types import Json
@@ -52,6 +52,16 @@ _RANGE: Final = re.compile(r"([A-Z]{1,3}[1-9]\d{0,6}|[A-Z]{1,3}):([A-Z]{1,3}[1-9
 _NAMES: Final = "csv, tsv, fixed, jsonl, json, parquet, avro, arrow, orc, excel or xml"
 
 
+def _reference(value: str) -> str:
+    if not value.startswith(("env:", "file:")):
+        raise ValueError("must be a reference: env:NAME or file:PATH")
+    return value
+
+
+Reference = Annotated[str, AfterValidator(_reference)]
+"""The name of a secret, never the secret."""
+
+
 class EventsOptions(BaseModel):
     """The queue that tells of new files."""
 
@@ -68,17 +78,42 @@ class SftpLogin(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     user: str | None = None
-    password: str | None = None
+    password: Reference | None = None
     key_file: str | None = None
-    passphrase: str | None = None
+    passphrase: Reference | None = None
     known_hosts: str | None = None
 
-    @field_validator("password", "passphrase")
-    @classmethod
-    def _by_reference(cls, value: str | None) -> str | None:
-        if value is not None and not value.startswith(("env:", "file:")):
-            raise ValueError("must be a reference: env:NAME or file:PATH")
-        return value
+
+class HttpSignIn(BaseModel):
+    """How to sign in to the servers of http(s):// paths: ``auth`` as the rest connector has it, or headers."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    auth: dict[str, Any] | None = None
+    headers: dict[str, str] = {}
+
+
+class GoogleLogin(BaseModel):
+    """How to log in to Google Cloud Storage; without anything by the application default credentials."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    service_account: Reference | None = None
+    project: str | None = None
+    endpoint: str | None = Field(default=None, pattern=r"^https?://")
+    anonymous: bool = False
+
+
+class AzureLogin(BaseModel):
+    """How to log in to Azure Blob Storage; with an account alone by Azure's default credentials."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    account: str | None = None
+    key: Reference | None = None
+    sas: Reference | None = None
+    connection_string: Reference | None = None
+    anonymous: bool = False
 
 
 class FilesOptions(BaseModel):
@@ -120,7 +155,10 @@ class FilesOptions(BaseModel):
     sheet: str | int | None = None
     range: str | None = None
     allow_private: bool = False
+    http: HttpSignIn | None = None
     sftp: SftpLogin | None = None
+    google: GoogleLogin | None = None
+    azure: AzureLogin | None = None
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -132,6 +170,8 @@ class FilesOptions(BaseModel):
     def _some_path(cls, value: str | list[str]) -> str | list[str]:
         if not value or (isinstance(value, list) and "" in value):
             raise ValueError("must not be empty")
+        if "\0" in "".join(value):
+            raise ValueError("holds a NUL, which no file's name does")
         return value
 
     @field_validator("path")
@@ -248,20 +288,29 @@ def parse_options(options: Mapping[str, Json]) -> FilesOptions:
         return FilesOptions.model_validate(dict(options))
     except ValidationError as err:
         first = err.errors(include_url=False, include_input=False)[0]
-        name = str(first["loc"][0]) if first["loc"] else ""
-        raise _config_error(name, first["type"], first["msg"]) from None
+        raise _config_error([str(part) for part in first["loc"]], first["type"], first["msg"]) from None
 
 
-def _config_error(name: str, kind: str, message: str) -> ConfigError:
-    known = sorted(FilesOptions.model_fields)
+_INNER: Final[Mapping[str, type[BaseModel]]] = {
+    "events": EventsOptions,
+    "sftp": SftpLogin,
+    "http": HttpSignIn,
+    "google": GoogleLogin,
+    "azure": AzureLogin,
+}
+
+
+def _config_error(place: list[str], kind: str, message: str) -> ConfigError:
+    inner = _INNER.get(place[0]) if len(place) > 1 else None
+    name = ".".join(place[: 2 if inner else 1])
     if kind == "extra_forbidden":
-        close = difflib.get_close_matches(name, known, n=1)
+        known = sorted((inner or FilesOptions).model_fields)
+        close = difflib.get_close_matches(place[-1], known, n=1)
         hint = f"did you mean {close[0]}?" if close else f"the options are {', '.join(known)}"
         return ConfigError(f"files connector: unknown option {name!r}", hint=hint)
     if kind == "missing":
-        return ConfigError(
-            f"files connector: option {name!r} is missing", hint="say where the files are: path: in/*.csv"
-        )
+        where = "say where the files are: path: in/*.csv" if name == "path" else None
+        return ConfigError(f"files connector: option {name!r} is missing", hint=where)
     reason = message.removeprefix("Value error, ")
     return ConfigError(f"files connector: option {name!r}: {reason}" if name else f"files connector: {reason}")
 

@@ -1,12 +1,12 @@
 """Files on SFTP servers by fsspec and paramiko; only servers whose keys are known are spoken to.
 
-Offers of a file system what the listing asks for; paths are the server's own, URIs hold its name.
+Offers of a file system what the listing asks for; paths are the server's own.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -86,18 +86,14 @@ class SftpFiles:
         """Forget what was listed."""
         self._files.invalidate_cache()
 
-    def unstrip_protocol(self, name: str) -> str:
-        """The URI of a path."""
-        return f"{self._site}/{name.lstrip('/')}"
-
     def info(self, path: str) -> Mapping[str, Any]:
         """What the server says of one file. Raises FileNotFoundError."""
         found: Mapping[str, Any] = self._files.info(path)
         return found
 
-    def glob(self, path: str, *, detail: bool) -> Mapping[str, Mapping[str, Any]]:
-        """The files that a pattern matches."""
-        found: Mapping[str, Mapping[str, Any]] = self._files.glob(path, detail=detail)
+    def ls(self, path: str, *, detail: bool) -> Sequence[Mapping[str, Any]]:
+        """What is in a folder. Raises FileNotFoundError."""
+        found: Sequence[Mapping[str, Any]] = self._files.ls(path, detail=detail)
         return found
 
     def open(self, path: str, mode: str = "rb") -> Any:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import glob
+import errno
 import os
 import re
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol, TypeVar
 
 from fsspec.utils import glob_translate
 
@@ -18,6 +19,8 @@ from lakecat.types import FileVersion
 
 MAGIC: Final = frozenset("*?[")
 _PAGE: Final = 1_000
+_NOWHERE: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
+"""Of a path that leads to no file: one that is not there, below a file, or a link that leads to itself."""
 
 
 class MissingError(SourceError):
@@ -37,52 +40,142 @@ def matcher(pattern: str) -> re.Pattern[str]:
         return re.compile(glob_translate(re.sub(r"(?<=[^/])\*\*+|\*\*+(?=[^/])", "*", pattern)))
 
 
-def local_files(pattern: str) -> Iterator[FileVersion]:
-    """The local files that match, and a file of just that name. Raises SourceError."""
-    if not has_magic(pattern) or Path(pattern).is_file():
-        try:
-            yield local_version(pattern, Path(pattern).stat())
-        except FileNotFoundError as err:
-            raise missing(pattern) from err
-        return
-    folders, _, name = pattern.rpartition("/")
-    if "**" in name:
-        yield from _by_glob(pattern)
-        return
-    for folder in glob.iglob(f"{folders}/", recursive=True) if has_magic(folders) else (f"{folders}/",):  # noqa: PTH207
-        yield from _in_folder(folder, name)
+class Entry(Protocol):
+    """One name in a folder."""
+
+    @property
+    def name(self) -> str:
+        """The name, without the folder."""
+
+    def is_dir(self) -> bool:
+        """Whether it is a folder, or a link to one. Raises OSError."""
 
 
-def _by_glob(pattern: str) -> Iterator[FileVersion]:
-    for name in glob.iglob(pattern, recursive=True):  # noqa: PTH207 - Path.glob takes no absolute patterns
-        try:
-            facts = Path(name).stat()
-        except FileNotFoundError:
+_E = TypeVar("_E", bound=Entry)
+_F_co = TypeVar("_F_co", covariant=True)
+
+
+class Tree(Protocol[_E, _F_co]):
+    """Folders that can be walked."""
+
+    def entries(self, folder: str) -> Iterator[_E]:
+        """What is in a folder; nothing when it is not there. Raises SourceError when it cannot be listed."""
+
+    def file(self, path: str, entry: _E) -> _F_co | None:
+        """The file of that path; None for what is no file, or not there any more. Raises SourceError."""
+
+    def identity(self, folder: str) -> Hashable:
+        """The same for one folder under all of its names. Raises SourceError."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Ahead:
+    """A folder to go into, what is still to match below it, and the folders that ``**`` went through to it."""
+
+    folder: str
+    parts: tuple[str, ...]
+    above: tuple[Hashable, ...] = ()
+
+
+def matching(tree: Tree[_E, _F_co], pattern: str) -> Iterator[_F_co]:
+    """The files that a pattern matches, a folder at a time; names that start with a dot only where the pattern does.
+
+    Links are followed, but for those to a folder that holds them, which would lead round and round.
+    """
+    ahead = [_Ahead(pattern[: len(pattern) - len(pattern.lstrip("/"))], _parts(pattern.lstrip("/")))]
+    while ahead:
+        here = ahead.pop()
+        head, rest = here.parts[0], here.parts[1:]
+        if head == "**":
+            identity = tree.identity(here.folder)
+            if identity in here.above:
+                continue
+            ahead.extend(_deeper(tree, here, (*here.above, identity)))
+            here = _Ahead(here.folder, rest or ("*",))
+            head, rest = here.parts[0], here.parts[1:]
+        if rest and not has_magic(head):
+            ahead.append(_Ahead(f"{here.folder}{head}/", rest))
             continue
-        if stat.S_ISREG(facts.st_mode):
-            yield local_version(name, facts)
+        for entry in _named(tree, here.folder, head):
+            if not rest:
+                if (file := tree.file(here.folder + entry.name, entry)) is not None:
+                    yield file
+            elif _leads_on(entry):
+                ahead.append(_Ahead(f"{here.folder}{entry.name}/", rest))
 
 
-def _in_folder(folder: str, pattern: str) -> Iterator[FileVersion]:
+def _parts(pattern: str) -> tuple[str, ...]:
+    """The parts between slashes, a row of ``**`` as one."""
+    parts = pattern.split("/")
+    return tuple(part for at, part in enumerate(parts) if part != "**" or parts[at - 1 : at] != ["**"])
+
+
+def _named(tree: Tree[_E, _F_co], folder: str, pattern: str) -> Iterator[_E]:
     match = matcher(pattern).match
     hidden = pattern.startswith(".")
+    for entry in tree.entries(folder):
+        if match(entry.name) is not None and (hidden or not entry.name.startswith(".")):
+            yield entry
+
+
+def _deeper(tree: Tree[_E, _F_co], here: _Ahead, above: tuple[Hashable, ...]) -> list[_Ahead]:
+    """The folders in a folder that ``**`` goes into."""
+    inner = [one.name for one in tree.entries(here.folder) if not one.name.startswith(".") and _leads_on(one)]
+    return [_Ahead(f"{here.folder}{name}/", here.parts, above) for name in inner]
+
+
+def _leads_on(entry: Entry) -> bool:
     try:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                if match(entry.name) is None or (entry.name.startswith(".") and not hidden):
-                    continue
-                try:
-                    facts = entry.stat()
-                except FileNotFoundError:
-                    continue
-                if stat.S_ISREG(facts.st_mode):
-                    yield local_version(folder + entry.name, facts)
-    except (FileNotFoundError, NotADirectoryError):
-        return
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself
+        return False
+
+
+class LocalTree:
+    """The folders of this machine."""
+
+    def entries(self, folder: str) -> Iterator[os.DirEntry[str]]:
+        """What is in a folder. Raises SourceError."""
+        try:
+            with os.scandir(folder) as entries:
+                yield from entries
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        except (OSError, ValueError) as err:
+            raise _unlisted(folder, err) from err
+
+    def file(self, path: str, entry: os.DirEntry[str]) -> FileVersion | None:
+        """The state of a regular file, or of the one that a link leads to. Raises SourceError."""
+        try:
+            facts = entry.stat()
+        except OSError as err:
+            if err.errno in _NOWHERE:
+                return None
+            raise _unlisted(path, err) from err
+        return local_version(path, facts) if stat.S_ISREG(facts.st_mode) else None
+
+    def identity(self, folder: str) -> Hashable:
+        """Device and inode."""
+        try:
+            facts = Path(folder).stat()
+        except OSError:
+            return folder
+        return facts.st_dev, facts.st_ino
+
+
+def local_file(name: str) -> FileVersion:
+    """The state of one file. Raises SourceError, MissingError when it is not there."""
+    try:
+        return local_version(name, Path(name).stat())
     except OSError as err:
-        raise SourceError(
-            f"cannot be listed ({err.strerror})", where=Where(folder), hint="check the folder's permissions"
-        ) from err
+        if err.errno in _NOWHERE:
+            raise missing(name) from err
+        raise _unlisted(name, err) from err
+
+
+def _unlisted(name: str, err: OSError | ValueError) -> SourceError:
+    why = err.strerror if isinstance(err, OSError) else "is no name"
+    return SourceError(f"cannot be listed ({why})", where=Where(name), hint="check the path, and its permissions")
 
 
 def local_version(name: str, facts: os.stat_result) -> FileVersion:
@@ -111,49 +204,47 @@ def is_folder(name: str) -> SourceError:
     return SourceError("is a folder", where=Where(name), hint=f"say which files: {name.rstrip('/')}/*.csv")
 
 
-def s3_files(filesystem: Any, pattern: str) -> Iterator[Mapping[str, Any]]:
-    """The objects that match ``bucket/key``, a page of the store's listing at a time, as s3fs describes them.
+class FsspecTree:
+    """The folders of a server that fsspec speaks with. Links to files are followed, links to folders are not."""
 
-    Folders are gone into level by level, so that none is listed that cannot hold a match.
-    """
-    bucket, _, key = pattern.partition("/")
-    for found in _keys(filesystem, bucket, "", key.split("/")):
-        yield {
-            "name": f"{bucket}/{found['Key']}",
-            "size": found["Size"],
-            "ETag": found.get("ETag"),
-            "LastModified": found.get("LastModified"),
-            "type": "file",
-        }
+    def __init__(self, files: Any) -> None:
+        """``files`` offers ``ls`` and ``info`` as fsspec does."""
+        self._files = files
 
-
-def _keys(filesystem: Any, bucket: str, prefix: str, parts: list[str]) -> Iterator[Mapping[str, Any]]:
-    while len(parts) > 1 and not has_magic(parts[0]):
-        prefix, parts = f"{prefix}{parts[0]}/", parts[1:]
-    head, *rest = parts
-    literal = re.split(r"[*?\[]", head, maxsplit=1)[0]
-    match = matcher(head).match
-    if "**" in head:
-        whole = matcher(prefix + "/".join(parts)).match
-        for page in _pages(filesystem, bucket, prefix, delimiter=""):
-            yield from (one for one in page.get("Contents", ()) if whole(one["Key"]) and not one["Key"].endswith("/"))
-        return
-    for page in _pages(filesystem, bucket, prefix + literal, delimiter="/"):
-        if not rest:
-            yield from (one for one in page.get("Contents", ()) if match(one["Key"][len(prefix) :]))
-            continue
-        for folder in page.get("CommonPrefixes", ()):
-            if match(folder["Prefix"][len(prefix) : -1]):
-                yield from _keys(filesystem, bucket, folder["Prefix"], rest)
-
-
-def _pages(filesystem: Any, bucket: str, prefix: str, *, delimiter: str) -> Iterator[Mapping[str, Any]]:
-    more: dict[str, Any] = {}
-    while True:
-        page = filesystem.call_s3(
-            "list_objects_v2", Bucket=bucket, Prefix=prefix, Delimiter=delimiter, MaxKeys=_PAGE, **more
-        )
-        yield page
-        if not page.get("IsTruncated"):
+    def entries(self, folder: str) -> Iterator[_Listed]:
+        """What is in a folder. Raises the driver's errors."""
+        try:
+            found = self._files.ls(folder.rstrip("/") or "/", detail=True)
+        except (FileNotFoundError, NotADirectoryError):
             return
-        more = {"ContinuationToken": page["NextContinuationToken"]}
+        for info in found:
+            if info["name"].rpartition("/")[0].strip("/") == folder.strip("/"):
+                yield _Listed(info)
+
+    def file(self, path: str, entry: _Listed) -> Mapping[str, Any] | None:
+        """What the server says of a file. Raises the driver's errors."""
+        info = entry.info
+        if info["type"] == "link":
+            try:
+                info = self._files.info(path)
+            except FileNotFoundError:
+                return None
+        return info if info["type"] == "file" else None
+
+    def identity(self, folder: str) -> Hashable:
+        """The path: without links each folder has one."""
+        return folder
+
+
+@dataclass(frozen=True, slots=True)
+class _Listed:
+    """One name in a folder, as fsspec describes it."""
+
+    info: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        return str(self.info["name"]).rstrip("/").rpartition("/")[2]
+
+    def is_dir(self) -> bool:
+        return bool(self.info["type"] == "directory")

@@ -33,7 +33,7 @@ from lakecat_connectors._news import news
 from lakecat_connectors._options import FilesOptions, Format, file_archive, file_format, parse_options
 from lakecat_connectors._periods import parse_span
 from lakecat_connectors._rejects import Rejects, to_table
-from lakecat_connectors._sftp_files import Login
+from lakecat_connectors._remotes import Credentials
 from lakecat_connectors._worker import Worker, dismiss, hire
 
 _FINGERPRINT = "files"
@@ -56,11 +56,7 @@ class Files:
         """
         parsed = parse_options(options)
         listing = Listing(
-            parsed.paths,
-            base=str(context.root),
-            storage=context.storage,
-            allow_private=parsed.allow_private,
-            login=_login(parsed, context),
+            Credentials(options=parsed, root=context.root, storage=context.storage, secret=context.secret),
             since=None if parsed.since is None else parse_span(parsed.since),
             clock=context.clock,
         )
@@ -270,11 +266,6 @@ class FilesReader:
         folder, self._folder = self._folder, None
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
-
-
-def _login(options: FilesOptions, context: ConnectorContext) -> Login:
-    said = {} if options.sftp is None else options.sftp.model_dump()
-    return Login(root=context.root, secret=context.secret, **said)
 
 
 def _one_format(options: FilesOptions, listed: Sequence[Listed]) -> Format:

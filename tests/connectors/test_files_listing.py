@@ -16,8 +16,8 @@ from s3_servers import S3Server, moto_s3
 from lakecat.connector import ConnectorContext, StreamRequest
 from lakecat.errors import ConfigError
 from lakecat.types import FileVersion
-from lakecat_connectors import _walking
-from lakecat_connectors._listing import s3_options
+from lakecat_connectors import _object_pages
+from lakecat_connectors._clouds import s3_options
 from lakecat_connectors._news import Seen
 from lakecat_connectors._periods import newest, parse_span, without_times
 from lakecat_connectors.files import Files
@@ -162,11 +162,13 @@ def store(moto_s3: S3Server) -> Iterator[tuple[str, dict[str, str]]]:
 def test_pages_of_s3_are_what_a_glob_finds(
     store: tuple[str, dict[str, str]], pattern: str, page: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_walking, "_PAGE", page)
+    monkeypatch.setattr(_object_pages, "PAGE", page)
     name, storage = store
     filesystem, path = url_to_fs(f"s3://{name}/{pattern}", **s3_options(storage))
     expected = {key: info for key, info in filesystem.glob(path, detail=True).items() if info["type"] == "file"}
-    found = {info["name"]: info for info in _walking.s3_files(filesystem, path)}
+    pages = _object_pages.pages_of(filesystem, "s3")
+    assert pages is not None
+    found = {info["name"]: info for info in _object_pages.objects(pages, path)}
     assert found.keys() == expected.keys()
     assert {key: (one["size"], one["ETag"]) for key, one in found.items()} == {
         key: (one["size"], one["ETag"]) for key, one in expected.items()

@@ -42,9 +42,13 @@ class Folder(paramiko.SFTPServerInterface):
         return self.root / path.lstrip("/")
 
     def list_folder(self, path: str) -> Any:
+        if path.endswith("closed"):
+            return paramiko.SFTP_PERMISSION_DENIED
+        if not self._path(path).is_dir():
+            return paramiko.SFTP_NO_SUCH_FILE
         found = []
         for item in self._path(path).iterdir():
-            facts = paramiko.SFTPAttributes.from_stat(item.stat())
+            facts = paramiko.SFTPAttributes.from_stat(item.lstat())  # as OpenSSH's server does
             facts.filename = item.name
             found.append(facts)
         return found
@@ -137,6 +141,27 @@ def test_a_plain_path(tmp_path: Path, server: str, ledger_type: Any) -> None:
     assert rows(opened(tmp_path, f"{server}/a.csv"), ledger_type())[1] == [{"id": 1}]
     with pytest.raises(SourceError, match="no such file"):
         rows(opened(tmp_path, f"{server}/b.csv"), ledger_type())
+
+
+def test_links_to_files_are_followed(tmp_path: Path, server: str, ledger_type: Any) -> None:
+    folder = tmp_path / "served" / "in"
+    (tmp_path / "served" / "a.csv").write_text("id\n1\n")
+    (folder / "l.csv").symlink_to("../a.csv")
+    (folder / "nowhere.csv").symlink_to("none.csv")
+    (folder / "up").symlink_to("..")
+    ledger = ledger_type()
+    assert rows(opened(tmp_path, f"{server}/in/*.csv"), ledger) == ([f"{server}/in/l.csv"], [{"id": 1}])
+    assert rows(opened(tmp_path, f"{server}/in/**/*.csv"), ledger) == ([], [])
+
+
+def test_a_folder_that_cannot_be_listed_is_an_error(tmp_path: Path, server: str, ledger_type: Any) -> None:
+    (tmp_path / "served" / "in" / "closed").mkdir()
+    (tmp_path / "served" / "in" / "open").mkdir()
+    (tmp_path / "served" / "in" / "open" / "a.csv").write_text("id\n1\n")
+    for pattern in ("in/*/*.csv", "in/**/*.csv"):
+        with pytest.raises(SourceAccessError, match="PermissionError"):
+            rows(opened(tmp_path, f"{server}/{pattern}"), ledger_type())
+    assert rows(opened(tmp_path, f"{server}/none/*.csv"), ledger_type()) == ([], [])
 
 
 def test_a_wrong_password_is_refused(tmp_path: Path, server: str, ledger_type: Any) -> None:
