@@ -8,9 +8,11 @@ answers differently the next time (DNS rebinding) gains nothing. Spellings such 
 from __future__ import annotations
 
 import ipaddress
+import math
 import socket
+import ssl
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final
+from typing import Any, Final
 
 import httpcore2
 
@@ -49,12 +51,69 @@ def _unwrapped(address: IpAddress) -> IpAddress:
     return address if inner is None else inner
 
 
+def is_private_name(host: str) -> bool:
+    """Whether a host, not resolved, says by itself that it is no public one: an address in any spelling, localhost."""
+    name = host.strip("[]").lower().rstrip(".")
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    try:
+        return not is_public(name)
+    except ValueError:
+        pass
+    try:
+        return not is_public(socket.inet_ntoa(socket.inet_aton(name)))
+    except OSError:
+        return False
+
+
+class _TimedStream(httpcore2.NetworkStream):
+    """A connection on which no answer takes longer than it may, however slowly its bytes drip, headers and all."""
+
+    def __init__(self, inner: httpcore2.NetworkStream, left: Callable[[], float]) -> None:
+        self._inner = inner
+        self._left = left
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        """As the connection. Raises httpcore2.ReadTimeout, for what came too late as well."""
+        data = self._inner.read(max_bytes, self._within(timeout))
+        self._within(timeout)
+        return data
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        """As the connection."""
+        self._inner.write(buffer, self._within(timeout))
+
+    def close(self) -> None:
+        """As the connection."""
+        self._inner.close()
+
+    def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore2.NetworkStream:
+        """As the connection."""
+        return _TimedStream(self._inner.start_tls(ssl_context, server_hostname, self._within(timeout)), self._left)
+
+    def get_extra_info(self, info: str) -> Any:
+        """As the connection."""
+        return self._inner.get_extra_info(info)
+
+    def _within(self, timeout: float | None) -> float | None:
+        left = self._left()
+        if left <= 0:
+            raise httpcore2.ReadTimeout
+        return timeout if left == math.inf else left if timeout is None else min(timeout, left)
+
+
 class GuardedBackend(httpcore2.NetworkBackend):
     """Connects to public addresses only, unless private ones are allowed."""
 
-    def __init__(self, *, allow_private: bool, resolve: Resolve = resolve) -> None:
+    def __init__(
+        self, *, allow_private: bool, resolve: Resolve = resolve, left: Callable[[], float] = lambda: math.inf
+    ) -> None:
+        """``left``: how many seconds the request that is on its way may still take."""
         self._allow_private = allow_private
         self._resolve = resolve
+        self._left = left
         self._inner = httpcore2.SyncBackend()
 
     def connect_tcp(
@@ -74,7 +133,8 @@ class GuardedBackend(httpcore2.NetworkBackend):
         failure: Exception = SourceUnavailableError(f"the host {host!r} has no address")
         for address in addresses:
             try:
-                return self._inner.connect_tcp(address, port, timeout, local_address, socket_options)
+                stream = self._inner.connect_tcp(address, port, timeout, local_address, socket_options)
+                return _TimedStream(stream, self._left)
             except (httpcore2.ConnectError, httpcore2.ConnectTimeout) as err:
                 failure = err
         raise failure

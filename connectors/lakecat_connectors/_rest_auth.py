@@ -9,12 +9,14 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any, Final, Protocol
 from urllib.parse import quote, urlencode
 
 from lakecat.errors import SourceAccessError, SourceError, Where
 from lakecat_connectors._rest_options import ApiKey, Basic, Bearer, ClientCredentials, Refresh
 from lakecat_connectors._rest_secrets import Secrets, sound
+from lakecat_connectors._rest_token_file import TokenFile, TokenPlace
 
 _EARLY: Final = timedelta(seconds=60)
 _LONGEST: Final = 365 * 86_400
@@ -67,6 +69,7 @@ class OAuth2:
         secrets: Secrets,
         send: TokenRequest,
         clock: Callable[[], datetime],
+        root: Path,
     ) -> None:
         self._options = options
         self._secrets = secrets
@@ -75,6 +78,9 @@ class OAuth2:
         self._client_id = secrets.maybe(options.client_id)
         self._client_secret = None if options.client_secret is None else secrets.get(options.client_secret)
         self._refresh = secrets.get(options.refresh_token) if isinstance(options, Refresh) else None
+        self._file: TokenFile | None = None
+        if isinstance(options, Refresh) and options.write_back:
+            self._file = TokenFile(root / options.refresh_token.removeprefix("file:"))
         self._token: Proof | None = None
         self._expires: datetime | None = None
         self._lock = threading.Lock()
@@ -87,7 +93,7 @@ class OAuth2:
         """A bearer token that is still good. Raises SourceError."""
         with self._lock:
             if self._token is None or (self._expires is not None and self._clock() >= self._expires):
-                self._fetch()
+                self._renew()
             if self._token is None:
                 raise AssertionError("fetching sets the token or raises")
             return self._token
@@ -99,7 +105,15 @@ class OAuth2:
                 self._token = None
             return True
 
-    def _fetch(self) -> None:
+    def _renew(self) -> None:
+        if self._file is None or not isinstance(self._options, Refresh):
+            self._fetch(None)
+            return
+        with self._file.turn() as place:
+            self._refresh = self._secrets.get(self._options.refresh_token)  # another process may have replaced it
+            self._fetch(place)
+
+    def _fetch(self, place: TokenPlace | None) -> None:
         headers, form = dict(_FORM), self._form()
         if self._pair is not None and self._options.client_auth == "basic":
             headers["authorization"] = _basic(self._pair)
@@ -107,7 +121,7 @@ class OAuth2:
             form["client_id"] = self._client_id
             if self._client_secret is not None:
                 form["client_secret"] = self._client_secret
-        self._take(self._send(self._options.token_url, headers, urlencode(form).encode()))
+        self._take(self._send(self._options.token_url, headers, urlencode(form).encode()), place)
 
     def _form(self) -> dict[str, str]:
         options = self._options
@@ -119,12 +133,20 @@ class OAuth2:
                 form["audience"] = options.audience
         return form if options.scope is None else {**form, "scope": options.scope}
 
-    def _take(self, body: bytes) -> None:
+    def _take(self, body: bytes, place: TokenPlace | None) -> None:
         where = Where(self._secrets.shown(self._options.token_url))
         try:
             answer = json.loads(body)
         except (ValueError, RecursionError):
             raise SourceError("the token server's answer is not JSON", where=where) from None
+        again = answer.get("refresh_token") if isinstance(answer, dict) and self._refresh is not None else None
+        if isinstance(again, str) and again and again != self._refresh:
+            self._secrets.add(again)
+            if not again.isascii() or not again.isprintable():
+                raise SourceError("the token server gave a refresh_token that is none", where=where)
+            if place is not None:  # first of all: the old one may be dead by now
+                place.keep(again)
+            self._refresh = again
         token = answer.get("access_token") if isinstance(answer, dict) else None
         if not isinstance(token, str) or not token:
             raise SourceAccessError("the token server gave no access_token", where=where)
@@ -133,9 +155,6 @@ class OAuth2:
         self._secrets.add(token)
         if not token.isascii() or not token.isprintable():
             raise SourceError("the token server gave an access_token that no header can hold", where=where)
-        if isinstance(again := answer.get("refresh_token"), str) and again and self._refresh is not None:
-            self._secrets.add(again)
-            self._refresh = again
         life = _lifetime(answer.get("expires_in"))
         self._expires = None if life is None else self._clock() + max(life - _EARLY, life / 2)
         self._token = Proof({"authorization": f"Bearer {token}"})
@@ -155,10 +174,11 @@ def prover(
     secrets: Secrets,
     send: TokenRequest,
     clock: Callable[[], datetime],
+    root: Path,
 ) -> Prover:
     """The way of authentication that a job declares, its secrets fetched. Raises ConfigError."""
     if isinstance(auth, ClientCredentials | Refresh):
-        return OAuth2(auth, secrets, send, clock)
+        return OAuth2(auth, secrets, send, clock, root)
     proof = Proof() if auth is None else _fixed(auth, secrets)
     return Fixed(Proof(sound(dict(proof.headers)), proof.params))
 

@@ -126,14 +126,14 @@ class Fetcher:
             where = Where(self._secrets.shown(str(ask.url)))
             raise SourceError("what the API gave for the next page cannot be in an address", where=where) from None
         walk.refuse_again(url, ask.body)
-        headers = self._secrets.headers(resource.headers)
+        headers = {}
         body = None
         if ask.is_form:
             body = form.encode()
-            headers = {"content-type": "application/x-www-form-urlencoded", **headers}
+            headers = {"content-type": "application/x-www-form-urlencoded"}
         elif ask.body is not None:
             body = json.dumps(ask.body).encode()
-            headers = {"content-type": "application/json", **headers}
+            headers = {"content-type": "application/json"}
         ends = walk.end_statuses()
         gone = {404, 410} if resource.parent is not None and resource.parent.missing == "skip" else set()
         answer = self._http.send(
@@ -141,6 +141,7 @@ class Fetcher:
                 url=url,
                 method=resource.method,
                 headers=headers,
+                own=self._secrets.headers(resource.headers),
                 body=body,
                 safe=resource.safe,
                 accept=frozenset(ends | gone),

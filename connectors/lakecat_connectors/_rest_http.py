@@ -1,14 +1,13 @@
 """HTTP as the rest connector speaks it: to checked addresses, in time, in bounds, again where that is safe.
 
-Built on httpcore2 rather than on httpx2's client, whose log lines hold whole URLs, API keys included. No proxy, netrc
-or other setting is taken from the environment.
+Built on httpcore2 rather than on httpx2's client, whose log lines hold whole URLs, API keys included. No netrc or other
+setting is taken from the environment, and proxies only by the job's consent.
 """
 
 from __future__ import annotations
 
 import logging
 import ssl
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,29 +16,34 @@ from typing import Final
 import httpcore2
 import httpx2
 
-from lakecat.errors import ConfigError, ParseError, SourceAccessError, SourceError, SourceUnavailableError, Where
-from lakecat_connectors._rest_address import GuardedBackend, Resolve, resolve
+from lakecat.errors import ConfigError, SourceAccessError, SourceError, SourceUnavailableError, Where
+from lakecat_connectors._rest_address import Resolve, resolve
 from lakecat_connectors._rest_auth import Fixed, Proof, Prover, prover
-from lakecat_connectors._rest_options import RestOptions, Retries
-from lakecat_connectors._rest_pace import Pace, Times, quota_wait, retry_after
+from lakecat_connectors._rest_body import Body
+from lakecat_connectors._rest_options import ClientCredentials, Refresh, RestOptions, Retries
+from lakecat_connectors._rest_pace import Deadline, Pace, Times, quota_wait, retry_after
+from lakecat_connectors._rest_pools import Pools
 from lakecat_connectors._rest_secrets import Secrets
 from lakecat_connectors._rest_url import joined, origin, parsed, site, with_params
 
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _MAX_REDIRECTS: Final = 5
 _EXCERPT: Final = 300
-_CHUNK: Final = 1 << 20
 _AGENT: Final = "lakecat"
 _LOGGERS: Final = ("httpcore2.connection", "httpcore2.http11", "httpcore2.proxy")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """One request. ``safe``: it may be sent twice. ``accept``: error statuses that are an answer."""
+    """One request. ``safe``: it may be sent twice. ``accept``: error statuses that are an answer.
+
+    ``own``: headers for the API's own origin only.
+    """
 
     url: httpx2.URL
     method: str = "GET"
     headers: Mapping[str, str] = field(default_factory=dict)
+    own: Mapping[str, str] = field(default_factory=dict)
     body: bytes | None = None
     safe: bool = True
     accept: frozenset[int] = frozenset()
@@ -89,14 +93,14 @@ class Http:
         self.base = _base(options)
         self._headers = secrets.headers(options.headers)
         self._hosts = frozenset(host.lower() for host in options.allowed_hosts)
-        self._prover: Prover = prover(options.auth, secrets, self._token, times.clock)
+        self._prover: Prover = prover(options.auth, secrets, self._token, times.clock, root)
         limit = options.rate_limit
         self._pace = Pace(limit.requests if limit else None, limit.seconds if limit else 1, times)
-        self._pool = httpcore2.ConnectionPool(
-            ssl_context=_tls(options, root),
-            network_backend=GuardedBackend(allow_private=options.allow_private, resolve=resolve),
-            keepalive_expiry=30,
-        )
+        ours = {origin(self.base)}
+        if isinstance(options.auth, ClientCredentials | Refresh):
+            ours.add(origin(parsed(options.auth.token_url, "auth.token_url")))
+        self._deadline = Deadline(times.monotonic)
+        self._pools = Pools(options, secrets, root, resolve, self._deadline.left, frozenset(ours))
         self._filter = _HidingFilter(secrets)
         for name in _LOGGERS:
             logging.getLogger(name).addFilter(self._filter)
@@ -104,6 +108,8 @@ class Http:
     def send(self, call: Call) -> Answer:
         """The answer, after as many attempts as are allowed. Raises SourceError and its children."""
         self.refuse_foreign(call.url, "the request")
+        if call.body is not None and origin(call.url) != origin(self.base):
+            raise SourceError(f"a {call.method} with a body would leave {site(self.base)} for {site(call.url)}")
         return self._with_retries(call, self._prover)
 
     def refuse_foreign(self, url: httpx2.URL, what: str) -> None:
@@ -121,7 +127,7 @@ class Http:
 
     def close(self) -> None:
         """Close every connection; safe to call twice."""
-        self._pool.close()
+        self._pools.close()
         for name in _LOGGERS:
             logging.getLogger(name).removeFilter(self._filter)
 
@@ -136,7 +142,8 @@ class Http:
             raise SourceAccessError(
                 f"the token server refuses{self._excerpt(answer.body)}",
                 where=Where(answer.shown),
-                hint="check client_id, client_secret and refresh_token under auth:",
+                hint="check client_id, client_secret and refresh_token under auth:; a refresh token that works only "
+                "once needs write_back: true (and a new login once it is lost)",
             )
         return answer.body
 
@@ -217,33 +224,56 @@ class Http:
     def _once(self, call: Call, proof: Proof) -> Answer:
         ours = origin(call.url) == origin(self.base)
         url = with_params(call.url, proof.params) if ours else call.url
-        own = {**self._headers, **call.headers, **proof.headers} if ours else dict(call.headers)
-        headers = {"user-agent": _AGENT, "accept": "application/json", "accept-encoding": "gzip", **own}
+        own = {**self._headers, **call.own, **proof.headers} if ours else {}
+        defaults = {"user-agent": _AGENT, "accept": "application/json", "accept-encoding": "gzip"}
+        headers = {**defaults, **call.headers, **own}
         limits = self._options.timeout
         times = {"connect": limits.connect, "read": limits.read, "write": limits.read, "pool": limits.total}
         shown = self._secrets.shown(str(url))
         target = httpcore2.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
-        sent = [(name.encode("ascii"), text.encode("latin-1", "replace")) for name, text in headers.items()]
-        reader = _Body(self._options, self._times, shown)
-        reader.start()
+        sent = [(name.encode("ascii"), text.encode("ascii")) for name, text in headers.items()]
+        pool = self._pools.pool(url)
+        self._deadline.start(limits.total)
         try:
-            with self._pool.stream(
+            with pool.stream(
                 call.method, target, headers=sent, content=call.body, extensions={"timeout": times}
             ) as response:
                 received = _header_map(response.headers)
-                body = reader.read(response, received)
+                body = Body(self._options.max_response_bytes, shown).read(response, received)
                 return Answer(status=response.status, headers=received, body=body, url=call.url, shown=shown)
         except (httpcore2.ConnectError, httpcore2.ConnectTimeout) as err:
             raise self._unconnected(err, shown) from err
         except httpcore2.LocalProtocolError:
             # Not from it: its text may hold a header.
             raise SourceError("the request cannot be written", where=Where(shown), hint="check headers:") from None
+        except httpcore2.ProxyError as err:
+            raise self._not_by_proxy(str(err), shown) from err
         except (httpcore2.TimeoutException, httpcore2.NetworkError, httpcore2.ProtocolError) as err:
+            if self._deadline.left() <= 0:
+                raise SourceUnavailableError(
+                    f"the answer takes longer than {limits.total:.0f} s",
+                    where=Where(shown),
+                    hint="ask for smaller pages, or raise total under timeout:",
+                ) from err
+            if (refusal := _handshake(err, shown)) is not None:
+                raise refusal from err
             raise _LostError(_kind(err), sent=True) from err
+
+    def _not_by_proxy(self, said: str, shown: str) -> Exception:
+        """``said``: the status with which the proxy answers CONNECT, and its reason."""
+        if said.startswith(("403", "407")):
+            return SourceAccessError(
+                f"the proxy refuses the connection: HTTP {self._secrets.hide(said)[:100]}",
+                where=Where(shown),
+                hint="check username and password under proxy:, and what the proxy lets through",
+            )
+        return _LostError(f"no connection by the proxy: HTTP {said[:100]}", sent=False)
 
     def _unconnected(self, err: Exception, shown: str) -> Exception:
         cause = err.__cause__ or err.__context__
-        if isinstance(cause, ssl.SSLError):
+        if (refusal := _handshake(err, shown)) is not None:
+            return refusal
+        if isinstance(cause, ssl.SSLCertVerificationError):
             return SourceAccessError(
                 f"the server's certificate is not to be trusted ({cause.reason or 'TLS failed'})",
                 where=Where(shown),
@@ -267,7 +297,9 @@ class Http:
         times = f" after {attempts} attempts" if attempts > 1 else ""
         what = f"the API answers HTTP {answer.status}{times}{self._excerpt(answer.body)}"
         where = Where(answer.shown)
-        if answer.status in (401, 403, 407):
+        if answer.status == 407:
+            return SourceAccessError(what, where=where, hint="check username and password under proxy:")
+        if answer.status in (401, 403):
             return SourceAccessError(what, where=where, hint="check auth: and what its owner may do")
         if answer.status in self._options.retries.statuses:
             return SourceUnavailableError(what, where=where, hint="run the job again later")
@@ -280,64 +312,16 @@ class Http:
         return f": {line[:_EXCERPT]}" if line else ""
 
 
-class _Body:
-    """Reads one response: not too long, not too slowly, unpacked with a bound on what comes out."""
-
-    def __init__(self, options: RestOptions, times: Times, shown: str) -> None:
-        self._most = options.max_response_bytes
-        self._total = options.timeout.total
-        self._times = times
-        self._shown = shown
-        self._deadline = 0.0
-        self._pieces: list[bytes] = []
-        self._size = 0
-
-    def start(self) -> None:
-        """The request is about to be sent."""
-        self._deadline = self._times.monotonic() + self._total
-
-    def read(self, response: httpcore2.Response, headers: Mapping[str, str]) -> bytes:
-        """All of it, plain. Raises ParseError, SourceUnavailableError."""
-        encoding = headers.get("content-encoding", "identity").strip().lower() or "identity"
-        if encoding not in ("identity", "gzip", "x-gzip"):
-            raise ParseError(
-                f"the answer is packed with {encoding[:40]!r}, which was not asked for", where=Where(self._shown)
-            )
-        unpack = None if encoding == "identity" else zlib.decompressobj(wbits=31)
-        for chunk in response.iter_stream():
-            if self._times.monotonic() > self._deadline:
-                raise SourceUnavailableError(
-                    f"the answer takes longer than {self._total:.0f} s",
-                    where=Where(self._shown),
-                    hint="ask for smaller pages, or raise total under timeout:",
-                )
-            if unpack is None:
-                self._add(chunk)
-            else:
-                self._inflate(unpack, chunk)
-        if unpack is not None and not unpack.eof and self._size:
-            raise ParseError("the answer's gzip data ends in the middle", where=Where(self._shown))
-        return b"".join(self._pieces)
-
-    def _inflate(self, unpack: zlib._Decompress, chunk: bytes) -> None:
-        try:
-            while chunk and not unpack.eof:
-                self._add(unpack.decompress(chunk, _CHUNK))
-                chunk = unpack.unconsumed_tail
-        except zlib.error as err:
-            raise ParseError("the answer is not sound gzip", where=Where(self._shown)) from err
-        if unpack.unused_data or chunk:
-            raise ParseError("bytes follow the answer's gzip data", where=Where(self._shown))
-
-    def _add(self, piece: bytes) -> None:
-        self._size += len(piece)
-        if self._size > self._most:
-            raise ParseError(
-                f"the answer is longer than {self._most} bytes",
-                where=Where(self._shown),
-                hint="ask for smaller pages, or raise max_response_bytes:",
-            )
-        self._pieces.append(piece)
+def _handshake(err: Exception, shown: str) -> SourceAccessError | None:
+    """The error where the server refuses the TLS handshake (with TLS 1.3 that comes in the place of its answer)."""
+    cause = err.__cause__ or err.__context__
+    if not isinstance(cause, ssl.SSLError) or "ALERT" not in (cause.reason or ""):
+        return None
+    return SourceAccessError(
+        f"the server refuses the TLS handshake ({cause.reason})",
+        where=Where(shown),
+        hint="if the API asks who you are by a certificate, say client_certificate:",
+    )
 
 
 def _base(options: RestOptions) -> httpx2.URL:
@@ -354,18 +338,6 @@ def _base(options: RestOptions) -> httpx2.URL:
             hint="write https:// in base_url (or allow_private: true in your own network)",
         )
     return url
-
-
-def _tls(options: RestOptions, root: Path) -> ssl.SSLContext | None:
-    """None: the system's certificates, as httpcore2 takes them when it first needs TLS."""
-    if options.ca_certificate is None:
-        return None
-    try:
-        return ssl.create_default_context(cafile=str(root / options.ca_certificate))
-    except (OSError, ssl.SSLError) as err:
-        raise ConfigError(
-            f"rest connector: option 'ca_certificate': {options.ca_certificate!r} is no file of PEM certificates"
-        ) from err
 
 
 def _header_map(headers: Sequence[tuple[bytes, bytes]]) -> dict[str, str]:

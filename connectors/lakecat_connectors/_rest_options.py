@@ -50,6 +50,14 @@ def _seconds(value: object) -> object:
     return {"read": value} if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
+def _certificate(value: object) -> object:
+    return {"certificate": value} if isinstance(value, str) else value
+
+
+def _proxy(value: object) -> object:
+    return {"url": value} if isinstance(value, str) else value
+
+
 def _listed(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
@@ -124,15 +132,25 @@ class ClientCredentials(_Keys):
 
 
 class Refresh(_Keys):
-    """RFC 6749, section 6: access tokens from a long-lived refresh token."""
+    """RFC 6749, section 6: access tokens from a long-lived refresh token.
+
+    ``write_back``: the token's file is replaced when the server gives a new refresh token for the old one.
+    """
 
     type: Literal["oauth2_refresh"]
     token_url: str
     client_id: str
     client_secret: SecretText | None = None
     refresh_token: SecretText
+    write_back: bool = False
     scope: str | None = None
     client_auth: Literal["basic", "body"] = "basic"
+
+    @model_validator(mode="after")
+    def _writable(self) -> Self:
+        if self.write_back and not self.refresh_token.startswith("file:"):
+            raise ValueError("write_back needs a file that can be replaced: refresh_token: file:PATH")
+        return self
 
 
 Auth = Annotated[Basic | Bearer | ApiKey | ClientCredentials | Refresh, Field(discriminator="type")]
@@ -307,6 +325,32 @@ class Resource(_Keys):
         return {f"{prefix}{name}": path_to(name) for name in self.include_from_parent}
 
 
+class Proxy(_Keys):
+    """``url``: of an HTTP proxy, or ``environment``: as HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY say."""
+
+    url: str
+    username: str | None = None
+    password: SecretText | None = None
+
+    @model_validator(mode="after")
+    def _bare(self) -> Self:
+        if "@" in self.url:
+            raise ValueError("url holds a user or password; say username: and password:")
+        if self.username is None and self.password is not None:
+            raise ValueError("password needs username")
+        if self.url == "environment" and self.username is not None:
+            raise ValueError("environment has its own username and password")
+        return self
+
+
+class ClientCertificate(_Keys):
+    """PEM files, relative to the project. ``key`` may stand in the same file as the certificate."""
+
+    certificate: str
+    key: str | None = None
+    password: SecretText | None = None
+
+
 class Timeouts(_Keys):
     """Seconds. ``read``: between two pieces of an answer; ``total``: for a whole answer."""
 
@@ -347,6 +391,8 @@ class RestOptions(_Keys):
     allow_private: bool = False
     allowed_hosts: list[str] = []
     ca_certificate: str | None = None
+    client_certificate: Annotated[ClientCertificate | None, BeforeValidator(_certificate)] = None
+    proxy: Annotated[Proxy | None, BeforeValidator(_proxy)] = None
     max_pages: int = Field(default=10_000, gt=0)
     max_response_bytes: int = Field(default=64 << 20, ge=1024, le=1 << 30)
     missing_columns: Literal["error", "null"] = "null"

@@ -31,6 +31,22 @@ class Times:
     jitter: Callable[[], float]
 
 
+class Deadline(threading.local):
+    """By when the request that this thread has sent must be over; each thread has its own."""
+
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        self._monotonic = monotonic
+        self._at = math.inf
+
+    def start(self, seconds: float) -> None:
+        """A request is about to be sent."""
+        self._at = self._monotonic() + seconds
+
+    def left(self) -> float:
+        """Seconds that are left; 0 or less: none."""
+        return self._at - self._monotonic()
+
+
 def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
     """Seconds to wait as the API asks in ``Retry-After``; None where it does not, or not in words that are known."""
     text = headers.get("retry-after", "").strip()

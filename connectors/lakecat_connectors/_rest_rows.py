@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import Any, Final
 
 import pyarrow as pa
@@ -11,6 +10,7 @@ import pyarrow as pa
 from lakecat.connector import REJECTED, ReadOptions, ReadSummary
 from lakecat.connector.columns import Column, Wanted, check_names, fold, unite
 from lakecat.connector.fit import Rule
+from lakecat.connector.nested import typed
 from lakecat.connector.once import Once
 from lakecat.connector.shapes import NOT_OF_THE_TYPE, array_of, misfit_values
 from lakecat.errors import LakecatError, ParseError, Where
@@ -83,8 +83,7 @@ class RestReader:
         decided = []
         for column in columns:
             name, shape = found.get(fold(column.name), (column.name, None))
-            kind = column.type if column.type is not None or shape is None else shape.decide()
-            decided.append((replace(column, type=kind), name))
+            decided.append((typed(column, None if shape is None else shape.decide()), name))
         return decided
 
     def _groups(self) -> Iterator[list[SpooledRow]]:
