@@ -55,6 +55,7 @@ def target_of(
         names=names if stream.names == "snake" else None,
         where=stream.where_of,
         source=source,
+        anew=stream.anew,
     )
 
 

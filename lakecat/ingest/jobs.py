@@ -23,6 +23,7 @@ from lakecat.ingest.parameters import parameters_of
 from lakecat.ingest.parts import Part
 from lakecat.ingest.results import IngestResult
 from lakecat.ingest.rounds import STREAM_ERRORS, Run
+from lakecat.ingest.scope import EVERYTHING, Scope, scoped
 from lakecat.ingest.streams import request_of, state_of, streams_of
 from lakecat.landing import Held, OnProgress, Services, current_state, hold, record_failure
 from lakecat.types import DatasetName, ExecutionType, WriteMode
@@ -69,13 +70,13 @@ class JobPlan:
     streams: tuple[StreamPlan, ...]
 
 
-def plan_job(services: Services, job: IngestJob) -> JobPlan:
+def plan_job(services: Services, job: IngestJob, *, scope: Scope = EVERYTHING) -> JobPlan:
     """What ``run_job`` would read now. Writes nothing, takes no lease.
 
     Raises as ``run_job`` for what concerns the whole job; what concerns one stream is the problem in its plan.
     """
     with closing(open_connector(services, job)) as connector:
-        streams = streams_of(job, connector)
+        streams = scoped(services.catalog, job, streams_of(job, connector), scope)
         return JobPlan(job=job.name, streams=tuple(_planned(services, stream, connector) for stream in streams))
 
 
@@ -110,11 +111,12 @@ def run_job(
     *,
     on_result: Callable[[IngestResult], None] | None = None,
     ttl: timedelta = DEFAULT_TTL,
+    scope: Scope = EVERYTHING,
 ) -> tuple[IngestResult, ...]:
     """Load what is new, one commit for each round of slices; no results and no execution when nothing is.
 
     What was committed before an error stays; ``on_result`` is told of each stream's part of each commit as it comes.
-    ``ttl``: how long after its last heartbeat a dead run keeps others out.
+    ``ttl``: how long after its last heartbeat a dead run keeps others out. ``scope``: which part of the job is meant.
     Raises LeaseHeldError (the job runs already: the message says who),
     LeaseLostError, ConfigError, SourceError with file, line and column, TableError, StoreError, CatalogError;
     StreamsFailedError at the end, when some of several streams failed and the others were committed.
@@ -124,7 +126,7 @@ def run_job(
             connector = stack.enter_context(closing(open_connector(services, job)))
             streams = streams_of(job, connector)
             run = Run(services, job, connector, held, on_progress, alone=len(streams) == 1)
-            plans = _Plans(run, streams)
+            plans = _Plans(run, scoped(services.catalog, job, streams, scope))
         failpoint("ingest.planned")
         results: list[IngestResult] = []
         try:
@@ -207,12 +209,13 @@ class _Plans:
     def next_round(self) -> tuple[Part, ...]:
         """The next slice of every stream that has one. Raises what a stream's plan raises, if it is the only one."""
         parts = []
-        for stream, slices in self._plans:
+        for at, (stream, slices) in enumerate(self._plans):
             if str(stream.target) in self._run.failures:
                 continue
             slice_ = self._guarded(stream, lambda: next(slices, None))  # noqa: B023
             if slice_ is not None:
                 parts.append(Part(stream, slice_))
+                self._plans[at] = (stream.model_copy(update={"anew": False}), slices)
         return tuple(parts)
 
     def _guarded(self, stream: StreamJob, ask: Callable[[], _T]) -> _T | None:

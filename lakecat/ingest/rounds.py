@@ -29,6 +29,7 @@ from lakecat.ingest.parts import Part
 from lakecat.ingest.quarantine import Rejects, quarantine_of
 from lakecat.ingest.reading import open_slice
 from lakecat.ingest.results import IngestResult, result_of
+from lakecat.ingest.scope import generation_name, generation_position
 from lakecat.ingest.shaping import renamed, with_execution
 from lakecat.ingest.streams import stream_name
 from lakecat.ingest.target import Loaded, Target, load
@@ -91,10 +92,12 @@ class _Gathered:
                 self.edges += edges
         self.sources += summary.sources
         position = summary.position or part.slice.position
-        if position is not None:
+        if position is not None and part.stream.remembers:
             self.positions[stream] = position
-        if entries := ledger_entries(part.slice, summary):
+        if (entries := ledger_entries(part.slice, summary)) and part.stream.remembers:
             self.files[stream] = entries
+        if part.stream.anew:
+            self.positions[generation_name(part.stream)] = generation_position(part.stream)
         uris = tuple(source.uri for source in summary.sources)
         self.loads[part.stream.target] = _Made(made[0][0], uris, rejected)
         self.rows += summary.rows
@@ -170,6 +173,8 @@ class Run:
         parts = [self.job.name, str(stream.target), stream.mode.value, *stream.key, part.slice.key]
         if stream.stream is not None:
             parts.insert(1, stream.stream)
+        if stream.generation:
+            parts.append(f"#{stream.generation}")
         if stream.mode is not WriteMode.APPEND:
             last = self.services.catalog.latest_execution(self.job.name, ExecutionState.COMPLETE)
             parts.append(last.uuid if last else "")

@@ -19,24 +19,27 @@ from lakecat.types import DatasetName, FileVersion, Position, WriteMode
 
 @dataclass(frozen=True, slots=True)
 class CatalogState:
-    """What the catalog remembers of a stream. ``newest``: a file that changed back is to be loaded again."""
+    """What the catalog remembers of a stream. ``newest``: a file that changed back is to be loaded again.
+
+    Without a ``stream`` it remembers nothing.
+    """
 
     catalog: Catalog
-    stream: str
+    stream: str | None
     newest: bool
 
     @property
     def position(self) -> Position | None:
         """The committed position."""
-        return self.catalog.position(self.stream)
+        return None if self.stream is None else self.catalog.position(self.stream)
 
     def loaded(self, files: Iterable[FileVersion]) -> frozenset[FileVersion]:
         """Those of the file versions that a commit already holds."""
-        return self.catalog.loaded(self.stream, files, newest=self.newest)
+        return frozenset() if self.stream is None else self.catalog.loaded(self.stream, files, newest=self.newest)
 
     def ledger(self) -> Iterator[FileVersion]:
         """The newest loaded version of every file, by URI."""
-        return self.catalog.ledger(self.stream)
+        return iter(()) if self.stream is None else self.catalog.ledger(self.stream)
 
 
 def streams_of(
@@ -64,7 +67,8 @@ def streams_of(
 def stream_name(stream: StreamJob) -> str:
     """The name under which the catalog keeps position and files: a job with a new target starts anew."""
     within = "" if stream.stream is None else f"{stream.stream}/"
-    return f"ingest/{stream.job}/{within}{stream.target}"
+    again = f"#{stream.generation}" if stream.generation else ""
+    return f"ingest/{stream.job}/{within}{stream.target}{again}"
 
 
 def request_of(stream: StreamJob) -> StreamRequest:
@@ -94,7 +98,7 @@ def request_of(stream: StreamJob) -> StreamRequest:
 
 def state_of(catalog: Catalog, stream: StreamJob) -> CatalogState:
     """Rows are appended once, ever; in the other modes the table follows what the files hold now."""
-    return CatalogState(catalog, stream_name(stream), newest=stream.mode is not WriteMode.APPEND)
+    return CatalogState(catalog, stream_name(stream) if stream.remembers else None, newest=stream.mode is not WriteMode.APPEND)
 
 
 class _Source:

@@ -44,7 +44,7 @@ class Target:
 
     ``deleted`` is a column that says that its row is deleted; ``absent``: so are rows that do not come any more.
     ``may_be_empty``: no rows are no sign of a broken delivery. ``names`` are the columns by the source's names for
-    them, where these are to be remembered.
+    them, where these are to be remembered. ``anew``: the rows take the place of all that are there.
     """
 
     dataset: DatasetName
@@ -59,6 +59,7 @@ class Target:
     may_be_empty: bool = False
     where: Callable[[str], Where | None] = lambda _key: None
     source: str | None = None
+    anew: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,9 +210,9 @@ def _check_partition(target: Target, state: TableState, schema: Schema) -> None:
 
 def _removed(target: Target, state: TableState | None, written: WrittenFiles) -> tuple[DataFile, ...] | Removal:
     """The files that go, for modes that do not look at rows."""
-    if state is None or target.mode is WriteMode.APPEND:
+    if state is None or (target.mode is WriteMode.APPEND and not target.anew):
         return ()
-    if target.mode is WriteMode.REPLACE_PARTITIONS:
+    if target.mode is WriteMode.REPLACE_PARTITIONS and not target.anew:
         return PARTITIONS
     if not written.rows and not target.may_be_empty:
         raise SourceError(
@@ -255,7 +256,8 @@ def _load_by_key(
     engine = services.settings.engine
     at = target.validity.at if target.validity else None
     key = target.key if at is None or at in target.key else (*target.key, at)
-    scan = None if state is None or state.current_snapshot_id is None else Scan(state)
+    begun = state is not None and state.current_snapshot_id is not None and not target.anew
+    scan = Scan(state) if state is not None and begun else None
     unique = target.mode is not WriteMode.REPLACE_KEYS
     with ExitStack() as stack:
         spooled = stack.enter_context(rows_by_key(counted.reader, key, engine, unique=unique))
@@ -264,12 +266,15 @@ def _load_by_key(
             return unchanged(counted.rows)
         if scan is None and target.deleted is None and target.validity is None:
             written = work.write(target.dataset, rows, schema=plan.schema, spec=plan.spec)
-            return _loaded(work, target, plan, counted.rows, written, ())
+            removed = _removed(target, state, written) if target.anew else ()
+            return _loaded(work, target, plan, counted.rows, written, removed)
         if target.absent and keys.present is None:
             keys = replace(keys, present=lambda: stack.enter_context(spooled.open()))
         rewrite = stack.enter_context(_rewrite(services, scan, target, plan.schema, rows, keys))
         written = work.write(target.dataset, rewrite.rows, schema=plan.schema, spec=plan.spec)
         removed = tuple(file.data_file for file in rewrite.removed)
+        if target.anew:
+            removed = _removed(target, state, written)
     if not removed and not written.files and plan.change is None:
         return unchanged(counted.rows)
     base = None if state is None else state.current_snapshot_id
@@ -311,11 +316,9 @@ def _loaded(
     *,
     base: int | None = None,
 ) -> Loaded:
-    # What met no row of the table is an append, also for those who ask what was appended.
-    appends = not removed and target.mode in KEYED and target.mode is not WriteMode.DELETE
     change = TableChange(
         dataset=target.dataset,
-        operation=Operation.APPEND if appends else _OPERATIONS.get(target.mode, Operation.OVERWRITE),
+        operation=_operation(target, removed),
         location=work.location(target.dataset),
         schema=plan.change,
         spec=plan.new_spec,
@@ -327,6 +330,13 @@ def _loaded(
     )
     summary = plan.change.summary if plan.change else ()
     return Loaded(change=change, rows=rows, written=written, schema_changes=summary)
+
+
+def _operation(target: Target, removed: tuple[DataFile, ...] | Removal) -> Operation:
+    # What met no row of the table is an append, also for those who ask what was appended.
+    if not removed and target.mode in KEYED and target.mode is not WriteMode.DELETE:
+        return Operation.APPEND
+    return Operation.REPLACE if removed is ALL else _OPERATIONS.get(target.mode, Operation.OVERWRITE)
 
 
 def unchanged(rows: int) -> Loaded:
