@@ -289,7 +289,9 @@ class CsvReader(Reader):
                         item.kept = None
                     elif item.kept is not None:
                         item.kept.append(text)
-        return settled(columns, lambda column: evidence[fold(column.name)].decide())
+        return settled(
+            columns, lambda column: found.decide() if (found := evidence.get(fold(column.name))) is not None else None
+        )
 
     def _file_batches(self, item: CsvFile, pool: ThreadPoolExecutor) -> Iterator[pa.RecordBatch]:
         sources = self._sources(item, self._columns)

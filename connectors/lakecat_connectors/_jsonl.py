@@ -11,8 +11,8 @@ from typing import Any, Final
 import pyarrow as pa
 
 from lakecat.connector.columns import Column, check_names, fold, unite
-from lakecat.connector.fit import MisfitError, Rule, first_misfit, fit
-from lakecat.connector.shapes import Budget, Shape, ShapeError, converter, number
+from lakecat.connector.nested import may_grow
+from lakecat.connector.shapes import NOT_OF_THE_TYPE, Budget, Shape, ShapeError, array_of, misfit_values, number
 from lakecat.errors import LakecatError, ParseError, Where
 from lakecat_connectors._bytes import text_chunks
 from lakecat_connectors._faults import empty_file, excerpt
@@ -56,7 +56,9 @@ class JsonLinesReader(Reader):
         headers = [(Where(item.file.shown), list(item.keys.values())) for item in self._files]
         columns = unite(headers, self._job.wanted, "null")
         shapes = {fold(name): shape for name, shape in self._shape.fields.items()}
-        self._columns = settled(columns, lambda column: shapes[fold(column.name)].decide())
+        self._columns = settled(
+            columns, lambda column: shape.decide() if (shape := shapes.get(fold(column.name))) is not None else None
+        )
         return self._schema()
 
     def batches(self, at_file: Callable[[int], None]) -> Iterator[pa.RecordBatch]:
@@ -110,13 +112,15 @@ class JsonLinesReader(Reader):
             yield from rows
             return
         for group in grouped(rows, _GROUP_ROWS):
-            yield from self._fitting(item, group, known)
+            yield from self._fitting(item, group, known, fields_may_come=True)
 
     @property
     def _marked(self) -> bool:
         return self._job.options.encoding != "utf-8"
 
-    def _fitting(self, item: LinesFile, rows: list[Row], columns: Sequence[Column]) -> list[Row]:
+    def _fitting(
+        self, item: LinesFile, rows: list[Row], columns: Sequence[Column], *, fields_may_come: bool = False
+    ) -> list[Row]:
         """The rows whose values are all of their columns' types; the others are set aside."""
         wanted = {fold(column.name): column for column in columns}
         places: dict[str, Column] = {}
@@ -125,7 +129,9 @@ class JsonLinesReader(Reader):
         bad: dict[int, ParseError] = {}
         for key, column in places.items():
             values = [row.get(key) for _, row, _ in rows]
-            for index in _bad(values, self._rule(column), (self._job.rejects.limit or 0) + 1):
+            most = (self._job.rejects.limit or 0) + 1
+            surplus = fields_may_come and may_grow(column)
+            for index in misfit_values(values, self._rule(column), most, surplus=surplus):
                 bad.setdefault(index, self._misfit(item, rows[index], key, column))
         for index in sorted(bad):
             self._job.rejects.take(item.index, rows[index][2], bad[index], marked=self._marked)
@@ -176,9 +182,9 @@ class JsonLinesReader(Reader):
         rule = self._rule(column)
         values = [row.get(key) for _, row, _ in rows]
         try:
-            return _convert(values, rule)
-        except (MisfitError, pa.ArrowInvalid, OverflowError):
-            index = _first_bad(values, rule)
+            return array_of(values, rule)
+        except NOT_OF_THE_TYPE:
+            index = next(iter(misfit_values(values, rule, 1)), 0)
         except LakecatError as err:
             raise ParseError(err.what, where=Where(item.file.shown, column=column.name)) from err
         raise self._misfit(item, rows[index], key, column)
@@ -277,40 +283,3 @@ def lines(chunks: Iterator[bytes], shown: str) -> Iterator[tuple[int, bytes]]:
             )
     if carried:
         yield line, b"".join(carry)
-
-
-def _convert(values: list[Any], rule: Rule) -> pa.Array:
-    if pa.types.is_temporal(rule.type):
-        if any(value is not None and not isinstance(value, str) for value in values):
-            raise MisfitError
-        return fit(pa.array(values, pa.string()), rule)
-    convert = converter(rule)
-    return pa.array([convert(value) for value in values], rule.type)
-
-
-def _bad(values: list[Any], rule: Rule, most: int) -> list[int]:
-    """Indexes of the values that are not of the type, in order; no more than the first ``most``."""
-    found: list[int] = []
-    parts = [(0, len(values))]
-    while parts and len(found) < most:
-        start, size = parts.pop()
-        try:
-            _convert(values[start : start + size], rule)
-        except (MisfitError, pa.ArrowInvalid, OverflowError):
-            if size == 1:
-                found.append(start)
-                continue
-            half = size // 2
-            parts += [(start + half, size - half), (start, half)]
-    return found
-
-
-def _first_bad(values: list[Any], rule: Rule) -> int:
-    if pa.types.is_temporal(rule.type) and all(value is None or isinstance(value, str) for value in values):
-        return first_misfit(pa.array(values, pa.string()), rule)
-    for index, value in enumerate(values):
-        try:
-            _convert([value], rule)
-        except (MisfitError, pa.ArrowInvalid, OverflowError):
-            return index
-    return 0

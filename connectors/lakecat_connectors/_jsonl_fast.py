@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import pyarrow as pa
 
 from lakecat.connector.columns import Column, check_names, fold, unite
 from lakecat.connector.fit import MisfitError, fit
+from lakecat.connector.nested import cast, typed, without_null
 from lakecat.errors import Where
 from lakecat_connectors._bytes import text_chunks
 from lakecat_connectors._job import Job, ahead
@@ -17,7 +18,6 @@ from lakecat_connectors._json_kept import KeptTables, Place
 from lakecat_connectors._jsonl import JsonLinesReader, LinesFile, parse_line
 from lakecat_connectors._options import file_compression
 from lakecat_connectors._reader import cut
-from lakecat_connectors._typed import cast, without_null
 
 
 @dataclass(slots=True)
@@ -89,7 +89,7 @@ class FastJsonLinesReader(JsonLinesReader):
         check_names(natural.names, where)
         self._natural = pa.schema([pa.field(field.name, without_null(field.type)) for field in natural])
         columns = unite([(where, natural.names)], self._job.wanted, "null")
-        own = {fold(field.name): field for field in self._natural}
+        own = {fold(field.name): field for field in natural}
         self._columns = tuple(_typed(column, own.get(fold(column.name))) for column in columns)
         for item in self._files:
             item.keys = {fold(name): name for name in natural.names}
@@ -154,20 +154,21 @@ class FastJsonLinesReader(JsonLinesReader):
 
 def _typed(column: Column, own: pa.Field | None) -> Column:
     """The column with its type. Raises DoubtError when the exact reader has to judge whether values are of it."""
-    if own is None or column.type is None:
-        return replace(column, type=pa.string() if own is None else own.type) if column.type is None else column
-    text_to_moment = pa.types.is_temporal(column.type) and pa.types.is_string(own.type)
-    nested = pa.types.is_nested(own.type) and pa.types.is_nested(column.type)
-    if own.type != column.type and not text_to_moment and not (nested and _only_more_fields(own.type, column.type)):
+    column = typed(column, None if own is None else without_null(own.type))
+    if own is None or own.type == column.type or (pa.types.is_temporal(column.type) and pa.types.is_string(own.type)):
+        return column
+    if not _surely(own.type, column.type):
         raise DoubtError
     return column
 
 
-def _only_more_fields(own: pa.DataType, target: pa.DataType) -> bool:
-    """Whether the target is the same type but for fields that structs of it have beside theirs."""
+def _surely(own: pa.DataType, target: pa.DataType) -> bool:
+    """Whether the target holds the values exactly: the same type, but for doubles and for fields that come beside."""
+    if pa.types.is_null(own):
+        return True
     if pa.types.is_struct(own) and pa.types.is_struct(target):
         parts = {part.name: part.type for part in target}
-        return all(part.name in parts and _only_more_fields(part.type, parts[part.name]) for part in own)
+        return all(part.name in parts and _surely(part.type, parts[part.name]) for part in own)
     if pa.types.is_list(own) and pa.types.is_list(target):
-        return _only_more_fields(own.value_type, target.value_type)
-    return bool(own == target)
+        return _surely(own.value_type, target.value_type)
+    return bool(own == target or (pa.types.is_int64(own) and pa.types.is_float64(target)))

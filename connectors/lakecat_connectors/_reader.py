@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from lakecat.connector.columns import Column
 from lakecat.connector.fit import Rule
+from lakecat.connector.nested import may_grow, typed
 from lakecat.errors import SourceChangedError, Where
 from lakecat_connectors._bytes import RawFile
 from lakecat_connectors._job import FileResult, Job, JobFile
@@ -74,9 +75,11 @@ class Reader:
         self._results.append(replace(item.result, rows=rows))
 
 
-def settled(columns: Iterable[Column], decide: Callable[[Column], pa.DataType]) -> tuple[Column, ...]:
-    """The columns, those whose type is open with the type that is decided for them."""
-    return tuple(column if column.type is not None else replace(column, type=decide(column)) for column in columns)
+def settled(columns: Iterable[Column], found: Callable[[Column], pa.DataType | None]) -> tuple[Column, ...]:
+    """The columns with their types; ``found`` says of what type a column's values are, None where there are none."""
+    return tuple(
+        typed(column, found(column) if column.type is None or may_grow(column) else None) for column in columns
+    )
 
 
 def grouped(items: Iterator[_Item], most: int) -> Iterator[list[_Item]]:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Final
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from lakecat.connector import type_name
 from lakecat.connector.columns import MAX_COLUMNS, Column, check_names, fold, unite
+from lakecat.connector.nested import cast, grown, is_any_list, without_null
 from lakecat.errors import ParseError, SchemaError, Where
 from lakecat_connectors._bytes import RawFile
 from lakecat_connectors._job import FileResult, Job, JobFile
@@ -54,7 +54,7 @@ class TypedReader(Reader):
         self._files = [self.columns(file) for file in self._job.files]
         headers = [(Where(item.file.shown), item.schema.names) for item in self._files]
         columns = unite(headers, self._job.wanted, self._job.options.missing_columns)
-        self._columns = settled(columns, lambda column: self._unified(column.name))
+        self._columns = settled(columns, self._unified)
         return self._schema()
 
     def batches(self, at_file: Callable[[int], None]) -> Iterator[pa.RecordBatch]:
@@ -79,22 +79,25 @@ class TypedReader(Reader):
             finally:
                 raw.close()
 
-    def _unified(self, name: str) -> pa.DataType:
+    def _unified(self, column: Column) -> pa.DataType | None:
+        """The type that holds the column's values of all files; None when no file has it."""
         result: pa.DataType | None = None
         for item in self._files:
-            position = item.positions.get(fold(name))
+            position = item.positions.get(fold(column.name))
             if position is None:
                 continue
             kind = item.schema.field(position).type
             found = kind if result is None else wider(result, kind)
+            if found is None and result is not None and column.type is not None:
+                found = grown(result, kind)  # the table's type decides where they differ
             if found is None:
                 raise ParseError(
                     f"is {kind}, and {result} in the files before it",
-                    where=Where(item.file.shown, column=name),
-                    hint=f"declare the type of {name} under columns:",
+                    where=Where(item.file.shown, column=column.name),
+                    hint=f"declare the type of {column.name} under columns:",
                 )
             result = found
-        return pa.string() if result is None else without_null(result)
+        return None if result is None else without_null(result)
 
 
 def checked(file: JobFile, schema: pa.Schema, leaves: int) -> TypedFile:
@@ -137,13 +140,9 @@ def plain(kind: pa.DataType, depth: int = 0) -> pa.DataType:
         return pa.struct([pa.field(part.name, plain(part.type, depth + 1)) for part in kind])
     if pa.types.is_map(kind):
         return pa.map_(plain(kind.key_type, depth + 1), plain(kind.item_type, depth + 1))
-    if _is_any_list(kind):
+    if is_any_list(kind):
         return pa.list_(plain(kind.value_type, depth + 1))
     return _plain_scalar(kind)
-
-
-def _is_any_list(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
 
 
 def _plain_scalar(kind: pa.DataType) -> pa.DataType:
@@ -203,17 +202,6 @@ def _wider_integer(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
     return pa.int64() if unsigned[0].bit_width < 64 else None
 
 
-def without_null(kind: pa.DataType) -> pa.DataType:
-    """The type with text where nothing but NULL was seen."""
-    if pa.types.is_null(kind):
-        return pa.string()
-    if pa.types.is_struct(kind):
-        return pa.struct([pa.field(part.name, without_null(part.type)) for part in kind])
-    if pa.types.is_list(kind):
-        return pa.list_(without_null(kind.value_type))
-    return kind
-
-
 def castable(source: pa.DataType, target: pa.DataType, *, declared: bool) -> bool:
     """Whether values of one type may be read as the other; the values are still checked one by one."""
     if pa.types.is_null(source) or plain(source) == plain(target):
@@ -224,7 +212,7 @@ def castable(source: pa.DataType, target: pa.DataType, *, declared: bool) -> boo
             fold(part.name) in parts and castable(part.type, parts[fold(part.name)], declared=declared)
             for part in source
         )
-    if _is_any_list(source) and _is_any_list(target):
+    if is_any_list(source) and is_any_list(target):
         return castable(source.value_type, target.value_type, declared=declared)
     if pa.types.is_nested(source) or pa.types.is_nested(target):
         return bool(pa.types.is_nested(target) and source.id == target.id)
@@ -267,23 +255,3 @@ def exact(values: pa.Array, column: Column, shown: str) -> pa.Array:
             where=where,
             hint="nanoseconds, fractions and overflow are never cut off; mend the file or the column's type",
         ) from err
-
-
-def cast(values: pa.Array, kind: pa.DataType) -> pa.Array:
-    """A checked cast that takes a struct's fields by name, whatever their order; a field not there is NULL."""
-    if values.type == kind:
-        return values
-    if isinstance(values, pa.ExtensionArray):
-        values = values.storage
-    if pa.types.is_struct(values.type) and pa.types.is_struct(kind):
-        parts = dict(zip((fold(part.name) for part in values.type), values.flatten(), strict=True))
-        children = [
-            cast(parts[fold(part.name)], part.type) if fold(part.name) in parts else pa.nulls(len(values), part.type)
-            for part in kind
-        ]
-        return pa.StructArray.from_arrays(children, fields=list(kind), mask=values.is_null())
-    if pa.types.is_list(values.type) and pa.types.is_list(kind):
-        offsets = pc.subtract(values.offsets, values.offsets[0])
-        inner = cast(values.values.slice(values.offsets[0].as_py(), offsets[-1].as_py()), kind.value_type)
-        return pa.ListArray.from_arrays(offsets, inner, kind, mask=values.is_null() if values.null_count else None)
-    return pc.cast(values, kind, safe=True)

@@ -62,7 +62,9 @@ class XmlReader(Reader):
         headers = [(Where(item.file.shown), list(item.names.values())) for item in self._files]
         columns = unite(headers, self._job.wanted, "null")
         trees = {fold(name): tree for name, tree in self._tree.fields.items()}
-        self._columns = settled(columns, lambda column: trees[fold(column.name)].decide())
+        self._columns = settled(
+            columns, lambda column: tree.decide() if (tree := trees.get(fold(column.name))) is not None else None
+        )
         return self._schema()
 
     def batches(self, at_file: Callable[[int], None]) -> Iterator[pa.RecordBatch]:

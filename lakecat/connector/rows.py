@@ -23,11 +23,12 @@ import pyarrow as pa
 
 from lakecat.connector.columns import Column, Wanted, check_names, fold
 from lakecat.connector.fit import Rule
+from lakecat.connector.nested import cast, grown, may_grow
 from lakecat.connector.once import Once
 from lakecat.connector.protocol import REJECTED, ReadOptions, ReadSummary
 from lakecat.connector.shapes import Budget, ShapeError
 from lakecat.connector.spool import Chunk, Spool
-from lakecat.connector.values import NOT_EXACT, ValueShape, basic, convert, observe, observe_digits
+from lakecat.connector.values import NOT_EXACT, Observed, ValueShape, basic, convert, observe, observe_digits
 from lakecat.errors import LakecatError, ParseError, SourceError, Where
 from lakecat.types import Position, SourceRead
 
@@ -323,10 +324,7 @@ class _Table:
             cells = [row.get(column.key) for row in rows]
             shape = ValueShape(Budget())
             try:
-                if column.rule is not None:
-                    arrays[column.number] = self._converted(cells, column, column.rule)
-                    continue
-                seen = observe(cells, shape)
+                seen = self._seen(cells, column, shape)
             except (ShapeError, *NOT_EXACT) as err:
                 wrong = self._wrong(cells, column, err) | wrong
                 continue
@@ -341,9 +339,17 @@ class _Table:
             self._merge(column, shape)
         return Chunk(len(rows), arrays, values)
 
-    def _converted(self, cells: Sequence[Any], column: _Column, rule: Rule) -> pa.Array:
+    def _seen(self, cells: Sequence[Any], column: _Column, shape: ValueShape) -> Observed:
+        """The values with the type that is known; observed where there is none, or structs in it have new fields."""
+        if column.rule is None:
+            return observe(cells, shape)
         try:
-            return convert(cells, rule)
+            return Observed(convert(cells, column.rule), None)
+        except NOT_EXACT:
+            if not may_grow(column.known):
+                raise
+            convert(cells, column.rule, surplus=True)
+            return observe(cells, shape)
         except LakecatError as err:
             raise ParseError(err.what, where=Where(self.uri, column=column.known.name)) from err
 
@@ -360,10 +366,7 @@ class _Table:
         name, shown = column.known.name, column.known.shown
         for index, value in enumerate(cells):
             try:
-                if column.rule is None:
-                    observe([value], shape)
-                else:
-                    convert([value], column.rule)
+                self._seen([value], column, shape)
             except ShapeError as bad:
                 wrong[index] = (f"{name}.{bad.path}" if bad.path else name, bad.what)
             except NOT_EXACT:
@@ -375,10 +378,10 @@ class _Table:
         return wrong
 
     def _type(self, column: _Column) -> pa.DataType:
-        if column.type is not None:
+        if column.type is not None and not column.shape.kinds:
             return column.type
         try:
-            return column.shape.decide()
+            return column.shape.decide() if column.type is None else grown(column.type, column.shape.decide())
         except ShapeError as err:
             raise ParseError(
                 f"the column holds values that do not go together: {err.what}",
@@ -397,6 +400,8 @@ class _Table:
             return array
         if array.null_count == len(array):
             return pa.nulls(len(array), kind)
+        if pa.types.is_nested(kind):
+            return cast(array, kind)
         if not pa.types.is_floating(array.type) and (pa.types.is_decimal(kind) or pa.types.is_floating(kind)):
             try:
                 return array.cast(kind)

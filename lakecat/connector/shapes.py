@@ -187,25 +187,26 @@ def as_text(value: Any) -> str:
     return as_json(value)
 
 
-def array_of(values: Sequence[Any], rule: Rule) -> pa.Array:
+def array_of(values: Sequence[Any], rule: Rule, *, surplus: bool = False) -> pa.Array:
     """JSON values as an array of ``rule.type``, exactly.
 
+    ``surplus``: fields that a struct of the type has not are left out, which is only for a look at the others.
     Raises one of :data:`NOT_OF_THE_TYPE`, and LakecatError for a type that no JSON value has.
     """
     if pa.types.is_temporal(rule.type):
         if any(value is not None and not isinstance(value, str) for value in values):
             raise MisfitError
         return fit(pa.array(values, pa.string()), rule)
-    convert = converter(rule)
+    convert = converter(rule, surplus=surplus)
     return pa.array([convert(value) for value in values], rule.type)
 
 
-def misfit_values(values: Sequence[Any], rule: Rule, most: int) -> list[int]:
+def misfit_values(values: Sequence[Any], rule: Rule, most: int, *, surplus: bool = False) -> list[int]:
     """Indexes of the JSON values that are not of the type, in order; no more than the first ``most``."""
 
     def fits(start: int, count: int) -> bool:
         try:
-            array_of(values[start : start + count], rule)
+            array_of(values[start : start + count], rule, surplus=surplus)
         except NOT_OF_THE_TYPE:
             return False
         return True
@@ -213,15 +214,18 @@ def misfit_values(values: Sequence[Any], rule: Rule, most: int) -> list[int]:
     return by_halving(len(values), fits, most)
 
 
-def converter(rule: Rule) -> Convert:
-    """The function from a JSON value to what ``pa.array(..., rule.type)`` takes exactly. It raises MisfitError."""
+def converter(rule: Rule, *, surplus: bool = False) -> Convert:
+    """The function from a JSON value to what ``pa.array(..., rule.type)`` takes exactly. It raises MisfitError.
+
+    With ``surplus`` it leaves out the fields that a struct of the type has not.
+    """
     kind = rule.type
     if pa.types.is_struct(kind):
-        return _struct(kind, rule)
+        return _struct(kind, rule, surplus=surplus)
     if pa.types.is_map(kind):
-        return _map(kind, rule)
+        return _map(kind, rule, surplus=surplus)
     if pa.types.is_list(kind) or pa.types.is_large_list(kind):
-        item = converter(Rule(kind.value_type, rule.declared))
+        item = converter(Rule(kind.value_type, rule.declared), surplus=surplus)
         return lambda value: None if value is None else [item(part) for part in _of(list, value)]
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
         return lambda value: value if value is None or isinstance(value, str) else as_text(value)
@@ -307,21 +311,21 @@ def _decimal(value: Any) -> Decimal:
     return Decimal(repr(value)) if isinstance(value, float) else Decimal(value)
 
 
-def _struct(kind: pa.StructType, rule: Rule) -> Convert:
-    parts = {part.name: converter(Rule(part.type, rule.declared)) for part in kind}
+def _struct(kind: pa.StructType, rule: Rule, *, surplus: bool) -> Convert:
+    parts = {part.name: converter(Rule(part.type, rule.declared), surplus=surplus) for part in kind}
 
     def convert(value: Any) -> Any:
         if value is None:
             return None
-        if not isinstance(value, dict) or not value.keys() <= parts.keys():
+        if not isinstance(value, dict) or not (surplus or value.keys() <= parts.keys()):
             raise MisfitError
         return {name: part(value.get(name)) for name, part in parts.items()}
 
     return convert
 
 
-def _map(kind: pa.MapType, rule: Rule) -> Convert:
-    item = converter(Rule(kind.item_type, rule.declared))
+def _map(kind: pa.MapType, rule: Rule, *, surplus: bool) -> Convert:
+    item = converter(Rule(kind.item_type, rule.declared), surplus=surplus)
     if not pa.types.is_string(kind.key_type):
         raise LakecatError("JSON has no maps with keys that are not strings")
     return lambda value: None if value is None else [(key, item(part)) for key, part in _of(dict, value).items()]

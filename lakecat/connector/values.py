@@ -291,9 +291,10 @@ def observe_digits(array: pa.Array, shape: ValueShape) -> None:
             Shape.observe(shape, value)
 
 
-def convert(values: Sequence[Any], rule: Rule) -> pa.Array:
+def convert(values: Sequence[Any], rule: Rule, *, surplus: bool = False) -> pa.Array:
     """The values as ``rule.type``, exactly.
 
+    ``surplus``: fields that a struct of the type has not are left out, which is only for a look at the others.
     Raises one of :data:`NOT_EXACT` when one does not fit, LakecatError for a type that no Python value has.
     """
     types = set(map(type, values)) - {NoneType}
@@ -303,7 +304,7 @@ def convert(values: Sequence[Any], rule: Rule) -> pa.Array:
             return fast
     elif not types:
         return pa.nulls(len(values), rule.type)
-    one = converter(rule)
+    one = converter(rule, surplus=surplus)
     return _array([_one(one, basic(value), rule) for value in values], rule.type)
 
 

@@ -12,6 +12,7 @@ from pyiceberg.types import NestedField
 
 from lakecat.config import FILE_COLUMN, HistoryKeys, StreamJob
 from lakecat.connector import ReadOptions
+from lakecat.connector.nested import narrow
 from lakecat.ingest.naming import column_names, known_names
 from lakecat.ingest.shaping import EXECUTION_COLUMN
 from lakecat.ingest.target import Target, validity_of
@@ -113,5 +114,4 @@ def _declared(stream: StreamJob) -> dict[str, pa.DataType]:
 
 def _plain(schema: pa.Schema) -> pa.Schema:
     """The same columns with 32-bit offsets, which every Arrow reader makes."""
-    narrow = {pa.large_string(): pa.string(), pa.large_binary(): pa.binary()}
-    return pa.schema([column.with_type(narrow.get(column.type, column.type)) for column in schema])
+    return pa.schema([column.with_type(narrow(column.type)) for column in schema])

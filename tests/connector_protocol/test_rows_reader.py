@@ -276,7 +276,7 @@ def test_the_table_and_the_job_decide_types() -> None:
         (pa.uuid(), "no uuid"),
         (pa.uuid(), b"1234567890123456"),
         (pa.time64("us"), time(1, tzinfo=UTC)),
-        (pa.struct([("a", pa.int64())]), {"b": 1}),
+        (pa.struct([("a", pa.int64())]), {"a": "x", "b": 1}),
         (pa.list_(pa.int64()), [1, "x"]),
     ],
 )
@@ -287,6 +287,46 @@ def test_a_value_that_is_not_of_the_type_is_refused(type_: pa.DataType, value: A
             column_of(*others, value, expected=expected)
         assert caught.value.where is not None
         assert caught.value.where.column == "c"
+
+
+POINT = pa.struct([("x", pa.int64()), ("at", pa.timestamp("us", "UTC"))])
+
+
+def test_a_struct_of_the_table_gets_the_fields_that_rows_have_beside() -> None:
+    noon = datetime(2024, 1, 1, 12, tzinfo=UTC)
+    values = [{"x": 1, "at": noon}, None, {"x": 2, "b": {"id": SOME_UUID}}, {"b": {"n": None}}]
+    got = column_of(*values, expected=pa.schema([("c", POINT)]))
+    inner = pa.struct([("id", pa.uuid()), ("n", pa.string())])
+    assert got.type == pa.struct([*POINT, pa.field("b", inner)])
+    assert got.to_pylist() == [
+        {"x": 1, "at": noon, "b": None},
+        None,
+        {"x": 2, "at": None, "b": {"id": SOME_UUID, "n": None}},
+        {"x": None, "at": None, "b": {"id": None, "n": None}},
+    ]
+
+
+def test_chunks_before_and_after_a_field_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rows_module, "CHUNK_ROWS", 2)
+    kind = pa.map_(pa.string(), pa.list_(pa.struct([("n", pa.int64())])))
+    values = [{"a": [{"n": 1}]}, {}, None, {"b": None, "c": [{"n": 2, "m": 0.5}]}, {"d": [{"n": 3}]}]
+    got = column_of(*values, expected=pa.schema([("c", kind)]))
+    assert got.to_pylist() == [
+        [("a", [{"n": 1, "m": None}])],
+        [],
+        None,
+        [("b", None), ("c", [{"n": 2, "m": 0.5}])],
+        [("d", [{"n": 3, "m": None}])],
+    ]
+
+
+def test_a_declared_struct_has_all_its_fields() -> None:
+    with pytest.raises(ParseError):
+        column_of({"x": 1, "b": 1}, declared={"c": POINT})
+    reader = rows_reader(
+        [{"c": {"x": 1, "b": 1}}, {"c": {"x": 2}}], ReadOptions(declared={"c": POINT}, rejects=1), uri="t:r"
+    )
+    assert [row for batch in reader for row in batch.to_pylist()] == [{"c": {"x": 2, "at": None}}]
 
 
 @pytest.mark.parametrize(

@@ -135,11 +135,18 @@ def test_values_must_fit_the_table(tmp_path: Path, load) -> None:
         assert (error.value.where.line, error.value.where.column) == (2, next(iter(bad)))
 
 
-def test_an_unknown_key_inside_a_known_struct_is_refused(tmp_path: Path, load) -> None:
-    schema = pa.schema([("at", pa.struct([("x", pa.int64())]))])
+def test_an_unknown_key_inside_a_known_struct_is_a_new_field(tmp_path: Path, load) -> None:
+    schema = pa.schema([("at", pa.struct([("x", pa.float64())]))])
+    lines(tmp_path / "a.jsonl", {"at": {"x": 1}}, {"at": {"x": 0.5, "y": [{"z": 2}]}})
+    got = load("a.jsonl", expected=schema)
+    assert got.types == {"at": "struct<x: double, y: list<item: struct<z: int64>>>"}
+    assert got.rows == [{"at": {"x": 1.0, "y": None}}, {"at": {"x": 0.5, "y": [{"z": 2}]}}]
+
+
+def test_an_unknown_key_inside_a_declared_struct_is_refused(tmp_path: Path, load) -> None:
     lines(tmp_path / "a.jsonl", {"at": {"x": 1}}, {"at": {"x": 1, "y": 2}})
     with pytest.raises(ParseError) as error:
-        load("a.jsonl", expected=schema)
+        load("a.jsonl", declared={"at": pa.struct([("x", pa.int64())])})
     assert error.value.where is not None
     assert error.value.where.line == 2
 

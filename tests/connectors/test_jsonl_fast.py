@@ -154,6 +154,24 @@ def test_bytes_that_are_no_text(tmp_path: Path) -> None:
     assert same(tmp_path / "a.jsonl")[0] == "refused"
 
 
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(first=ROWS | UNIFORM, then=ROWS | UNIFORM)
+@example(first=[{"a": {"b": 0.5}}], then=[{"a": {"b": 1, "c": [None]}}, {"a": None}])
+@example(first=[{"a": [{"b": 1}]}], then=[{"a": [None, {"c": {"b": None}}]}, {"a": []}])
+@example(first=[{"a": 1, "b": 0.5}], then=[{"a": None, "b": 2}])
+@example(first=[{"a": {"b": 1}}], then=[{"a": {"B": 1}}])
+def test_both_give_the_same_to_a_table_that_is_there(tmp_path: Path, first: Any, then: Any) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in first))
+    reader = JsonLinesReader(job(path))
+    try:
+        schema = reader.open()
+    except ParseError:
+        return
+    path.write_text("".join(json.dumps(row) + "\n" for row in then))
+    same(path, expected=schema)
+
+
 EXPECTED = pa.schema(
     [("i", pa.int64()), ("t", pa.timestamp("us")), ("n", pa.struct([("x", pa.int64()), ("y", pa.string())]))]
 )
@@ -168,6 +186,7 @@ EXPECTED = pa.schema(
         {"i": "1"},
         {"n": {"z": 1}},
         {"n": {"x": "1"}},
+        {"n": {"x": 1, "z": [{"w": 0.5}]}},
         {"new": 5},
     ],
 )

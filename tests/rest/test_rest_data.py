@@ -59,6 +59,12 @@ def test_the_tables_types_hold(lab, api):
     assert loaded.rows[0]["gone"] is None
 
 
+def test_a_struct_of_the_table_gets_a_new_field(lab, api):
+    api.on("/items", [{"p": {"n": 1}}, {"p": {"n": 2, "new": [{"x": 0.5}]}}])
+    loaded = lab.load(read=ReadOptions(expected=pa.schema([("p", pa.struct([("n", pa.float64())]))])))
+    assert loaded.rows == [{"p": {"n": 1.0, "new": None}}, {"p": {"n": 2.0, "new": [{"x": 0.5}]}}]
+
+
 BAD_ROWS = [
     ('{"id": 2, "v": NaN}', "NaN is no JSON number", "v"),
     ('{"id": 2, "v": {"a": -Infinity}}', "-Infinity is no JSON number", "v.a"),
