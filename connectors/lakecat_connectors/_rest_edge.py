@@ -3,6 +3,9 @@
 A position says: every row whose cursor is below ``cursor - lag`` was read, and of those from there on, the ones whose
 hashes it holds. The next run asks from a step below that edge, whether the API includes the value it is given or not,
 and drops what it knows: rows that equal the last value and come later are neither lost nor doubled.
+
+While pages are read, rows change on those that were read already, and a later page may show what is newer still. So the
+edge is no higher than the time at which reading began (``until``), where the cursor is a time.
 """
 
 from __future__ import annotations
@@ -46,7 +49,8 @@ def _hash_of(row: dict[str, Any]) -> str:
 class Reached:
     """A position. ``cursor`` None: only rows without one were read, ``others``.
 
-    ``edge`` is None where too many rows stood there to be known again (in the keyed modes only).
+    ``edge`` is None where too many rows stood there to be known again (in the keyed modes only). Rows above ``cursor``
+    may be part of it.
     """
 
     column: str
@@ -117,6 +121,7 @@ class Tracker:
     lag: Decimal = Decimal(0)
     low: Key | None = None
     high: Key | None = None
+    until: Decimal | None = None
     greatest: Key | None = None
     _known: Edge = field(default_factory=dict)
     _left: Edge = field(default_factory=dict)
@@ -162,21 +167,30 @@ class Tracker:
         return False
 
     def _remember(self, key: Key, hashed: str) -> None:
-        if self._newest is None or key < self._edge_low(self._newest):  # type: ignore[operator]
+        if (low := self._edge_low()) is None or key < low:  # type: ignore[operator]
             return
         if self._overflow is not None and key <= self._overflow:  # type: ignore[operator]
             return
         self._seen.setdefault(key, Counter())[hashed] += 1
         self._count += 1
         if self._count > 2 * _MOST_HASHES:
-            self._prune(self._newest)
+            self._prune(low)
 
-    def _edge_low(self, newest: Key) -> Key:
-        return newest if self.scale is None else self.scale.back(newest, self.lag)
+    def _cursor(self) -> Key | None:
+        """Up to where everything was read: the newest value, or as far as there were no later ones yet."""
+        timed = self.scale is not None and self.scale.kind == "timestamp"
+        if self.until is None or not timed or not isinstance(self._newest, Decimal):
+            return self._newest
+        known = min(self._newest, self.until)
+        before = None if self.reached is None else self.reached.cursor
+        return max(known, before) if isinstance(before, Decimal) else known
 
-    def _prune(self, newest: Key) -> None:
+    def _edge_low(self) -> Key | None:
+        cursor = self._cursor()
+        return cursor if self.scale is None or cursor is None else self.scale.back(cursor, self.lag)
+
+    def _prune(self, low: Key) -> None:
         """Forget what lies below the edge, and the lowest of the edge where it is too much."""
-        low = self._edge_low(newest)
         for key in sorted(self._seen):
             if key >= low and self._count <= _MOST_HASHES:  # type: ignore[operator]
                 return
@@ -204,14 +218,13 @@ class Tracker:
         """Where the rows taken so far leave the stream. Raises SourceError for more than a position may hold."""
         edge: Edge = {}
         full = False
-        if self._newest is not None:
-            low = self._edge_low(self._newest)
+        if (low := self._edge_low()) is not None:
             edge = self._edge(low)
             full = self._overflow is not None and self._overflow >= low  # type: ignore[operator]
         found = Reached(
             column=self.cursor.column,
             kind=None if self.scale is None else self.scale.kind,
-            cursor=self._newest,
+            cursor=self._cursor(),
             edge=None if full else edge,
             others=self._others,
         )
@@ -223,7 +236,8 @@ class Tracker:
                 return bare
         raise SourceError(
             f"too many rows lie at the edge of the cursor {self.cursor.column!r} to be known again",
-            hint="use mode: merge with key:, a smaller lag, or a cursor with finer values",
+            hint="use mode: merge with key:, a smaller lag, or a cursor with finer values; where the API can give rows "
+            "in the order of the cursor, say order: ascending under incremental:",
         )
 
     def _edge(self, low: Key) -> Edge:

@@ -44,11 +44,15 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """One page's rows as the API gave them, those of a parent added. ``shown``: the URL without secrets."""
+    """One page's rows as the API gave them, those of a parent added. ``shown``: the URL without secrets.
+
+    ``ahead``: seconds by which the API's clock is ahead of ours, or less.
+    """
 
     rows: list[Any]
     shown: str
     bytes: int
+    ahead: float
 
 
 class Fetcher:
@@ -101,7 +105,7 @@ class Fetcher:
             if before is not None:
                 refuse_shrunk(chosen, before, page)
             rows = [_joined(row, added, page.where) for row in page.rows] if added else list(page.rows)
-            yield Rows(rows, answer.shown, len(answer.body))
+            yield Rows(rows, answer.shown, len(answer.body), answer.ahead)
             way = detect(page) if way is None else way
             ask = way.following(page)
 

@@ -21,7 +21,7 @@ from lakecat_connectors._rest_address import Resolve, resolve
 from lakecat_connectors._rest_auth import Fixed, Proof, Prover, prover
 from lakecat_connectors._rest_body import Body
 from lakecat_connectors._rest_options import ClientCredentials, Refresh, RestOptions, Retries
-from lakecat_connectors._rest_pace import Deadline, Pace, Times, quota_wait, retry_after
+from lakecat_connectors._rest_pace import Deadline, Pace, Times, clock_ahead, quota_wait, retry_after
 from lakecat_connectors._rest_pools import Pools
 from lakecat_connectors._rest_secrets import Secrets
 from lakecat_connectors._rest_url import joined, origin, parsed, site, with_params
@@ -51,13 +51,17 @@ class Call:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """A response read to its end. ``headers`` in lower case, repeated ones joined; ``shown``: the URL for people."""
+    """A response read to its end. ``headers`` in lower case, repeated ones joined; ``shown``: the URL for people.
+
+    ``ahead``: seconds by which the API's clock is ahead of ours, or less.
+    """
 
     status: int
     headers: Mapping[str, str]
     body: bytes
     url: httpx2.URL
     shown: str
+    ahead: float = 0.0
 
 
 class _LostError(Exception):
@@ -240,7 +244,10 @@ class Http:
             ) as response:
                 received = _header_map(response.headers)
                 body = Body(self._options.max_response_bytes, shown).read(response, received)
-                return Answer(status=response.status, headers=received, body=body, url=call.url, shown=shown)
+                ahead = clock_ahead(received, self._times.clock())
+                return Answer(
+                    status=response.status, headers=received, body=body, url=call.url, shown=shown, ahead=ahead
+                )
         except (httpcore2.ConnectError, httpcore2.ConnectTimeout) as err:
             raise self._unconnected(err, shown) from err
         except httpcore2.LocalProtocolError:

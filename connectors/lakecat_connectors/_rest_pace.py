@@ -54,12 +54,23 @@ def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
         return None
     if re.fullmatch(r"\d{1,12}(\.\d{1,6})?", text):
         return float(text)
+    moment = _moment(text)
+    return None if moment is None else max((moment - now).total_seconds(), 0.0)
+
+
+def _moment(text: str) -> datetime | None:
+    """A date of HTTP; None for what is none."""
     try:
         moment = parsedate_to_datetime(text)
     except (ValueError, TypeError, OverflowError):
         return None
-    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
-    return max((moment - now).total_seconds(), 0.0)
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
+
+
+def clock_ahead(headers: Mapping[str, str], now: datetime) -> float:
+    """Seconds by which the clock behind ``Date`` is ahead of ours; 0 where none is sent."""
+    moment = _moment(headers.get("date", ""))
+    return 0.0 if moment is None else (moment - now).total_seconds()
 
 
 def quota_wait(headers: Mapping[str, str], now: datetime) -> float | None:

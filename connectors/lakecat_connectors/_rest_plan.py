@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -111,6 +112,7 @@ class Incremental:
         self._tracker = Tracker(cursor=cursor, scale=None, reached=self._reached, keyed=asked.keyed)
         self._scale = self._known_scale()
         self._last: Key | None = None
+        self._began = desk.clock()
         self._bounded: tuple[Key | None, Key | None] = (None, None)
         if self._scale is not None:
             self._follow(self._scale)
@@ -139,9 +141,19 @@ class Incremental:
                 hint="say boundary: inclusive if it does; with exclusive, rows that equal the last value and come "
                 "later are not seen",
             )
-        self._tracker.lag = scale.distance(self._cursor.lag, "lag")
+        self._take_scale(scale)
         if self._reached is not None and self._reached.kind is not None:
             self._tracker.scale = scale
+
+    def _take_scale(self, scale: Scale) -> None:
+        """Raises ConfigError where rows would be lost that come to one parent while those of another are read."""
+        self._tracker.lag = scale.distance(self._cursor.lag, "lag")
+        if self._asked.resource.parent is not None and scale.kind != "timestamp" and not self._cursor.lag:
+            raise ConfigError(
+                f"cursor: {self._cursor.column!r} is no time with a zone, so it does not say which rows came to one "
+                "parent while those of another were read",
+                hint="say lag: under cursor:, for how far such rows may lie behind the greatest; or leave cursor: out",
+            )
 
     def _start(self, scale: Scale) -> Key | None:
         start = None if self._cursor.start is None else scale.bound(self._cursor.start, "start")
@@ -190,6 +202,7 @@ class Incremental:
         self._last = None
         spool = self._desk.new_spool(self._asked)
         for page in self._desk.fetcher.pages(self._asked.name, self._asked.resource, self._asking(low, high)):
+            self._bound_edge(page)
             self._take(page, spool)
             if self._is_enough(spool) and (position := self._safe_position()) is not None:
                 yield self._slice(spool, position)
@@ -200,6 +213,12 @@ class Incremental:
         if spool.rows or spool.flaws:
             yield self._slice(spool, self._tracker.position())
         spool.delete()
+
+    def _bound_edge(self, page: Rows) -> None:
+        """What is newer than the moment at which reading began need not be all there was; but in order it is."""
+        in_order = self._options.order == "ascending" and self._asked.resource.parent is None
+        if self._tracker.until is None and not in_order:
+            self._tracker.until = Decimal(math.floor(self._began.timestamp() + page.ahead))
 
     def _asking(self, low: Key | None, high: Key | None) -> Window:
         """The parameters. From a step below ``low``: an API that leaves out the value itself gives its rows too."""
@@ -239,7 +258,7 @@ class Incremental:
         scale = self._tracker.scale
         if scale is None:
             scale = self._tracker.scale = Scale.of(self._cursor.column, value, self._options.type, self._options.format)
-            self._tracker.lag = scale.distance(self._cursor.lag, "lag")
+            self._take_scale(scale)
             self._tracker.low, self._tracker.high = self._bounds_on(scale)
         return scale.key(value)
 

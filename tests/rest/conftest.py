@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,8 @@ from lakecat_connectors._rest_pace import Times
 from lakecat_connectors.rest import Rest
 
 START = datetime(2026, 1, 1, 12, tzinfo=UTC)
+LATER = datetime(2100, 1, 1, tzinfo=UTC)
+"""What the servers' clocks say where a test does not set them: all rows are older."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,7 @@ class Api:
     def __init__(self, host: str = "127.0.0.1") -> None:
         self.answers: dict[str, Answer] = {}
         self.requests: list[Request] = []
+        self.now = LATER
         self._server = ThreadingHTTPServer((host, 0), _handler(self))
         self._server.daemon_threads = True
         self.host = host
@@ -86,9 +90,13 @@ class Api:
     def clear(self) -> None:
         self.answers.clear()
         self.requests.clear()
+        self.now = LATER
 
     def asked(self, path: str) -> list[Request]:
         return [request for request in self.requests if request.path == path]
+
+    def date(self, *_args: Any) -> str:
+        return format_datetime(self.now, usegmt=True)
 
     def stop(self) -> None:
         self._server.shutdown()
@@ -100,6 +108,7 @@ def _handler(api: Api) -> type[BaseHTTPRequestHandler]:
         protocol_version = "HTTP/1.1"
 
         wbufsize = -1  # headers and body in one packet
+        date_time_string = api.date
 
         def log_message(self, *args: Any) -> None:
             del args

@@ -106,13 +106,13 @@ def test_the_table_follows_the_source(lab, api, new_state, steps, kind, include,
             source.rows.append({"id": number, "at": written(kind, value)})
         if source.rows:
             data.draw(st.randoms(use_true_random=False)).shuffle(source.rows)
-        loaded = run(lab, state, cursor)
+        loaded = run(lab, state, cursor, allow_repeats=True)  # a page may be twins only, as the one before
         table += counted(loaded)
         assert table == Counter(json.dumps(row, sort_keys=True) for row in source.rows)
         assert len(json.dumps(state.position.value if state.position else {})) < 65_536
         values = [place(kind, row["at"]) for row in source.rows]
         greatest = max([10, *values])
-    assert run(lab, state, cursor).keys == []
+    assert run(lab, state, cursor, allow_repeats=True).keys == []
 
 
 def written(kind: str, value: int) -> Any:

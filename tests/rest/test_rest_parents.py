@@ -106,7 +106,7 @@ def test_children_by_a_cursor(lab, api, state):
             lambda r, rows=rows: [row for row in rows if row["at"] > int(r.query.get("since", 0))],
         )
     tree = resources(incremental={"param": "since"}, include_from_parent=["id"])
-    everything = {"stream": "posts", "mode": WriteMode.APPEND, "state": state, "cursor": Cursor(column="at")}
+    everything = {"stream": "posts", "mode": WriteMode.APPEND, "state": state, "cursor": Cursor(column="at", lag=1)}
     assert [row["at"] for row in lab.load({"resources": tree}, **everything).rows] == [1, 4, 2]
     posts["2"].append({"at": 4})
     posts["1"].append({"at": 5})
