@@ -20,6 +20,7 @@ from lakecat.connector.columns import fold
 from lakecat.connector.fit import MisfitError, Rule, fit, is_text_type
 from lakecat.errors import ParseError, Where
 from lakecat_connectors._faults import excerpt
+from lakecat_connectors._sql_edge import Sieve, misfit_hash, row_hashes
 from lakecat_connectors._sql_source import Column, Scan, Table
 
 Cells: TypeAlias = Sequence[Any]
@@ -41,6 +42,7 @@ MISFITS: Final = (
 _SHOWN_ROW: Final = 64 * 1024
 _C = TypeVar("_C", bound=Column)
 _T = TypeVar("_T", bound="Target")
+_S = TypeVar("_S")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +56,23 @@ class Target:
     without: Conversion | None = None
 
 
-def targets_of(columns: Sequence[_C], options: ReadOptions, make: Callable[[_C, pa.DataType | None], _T]) -> list[_T]:
-    """A target for each column, made for the type that the job declares for it."""
-    declared = {fold(name): type_ for name, type_ in options.declared.items()}
-    return [make(column, declared.get(fold(column.name))) for column in columns]
+def targets_of(
+    columns: Sequence[_C], scan: Scan, options: ReadOptions, make: Callable[[_C, pa.DataType | None], _T]
+) -> list[_T]:
+    """A target for each fetched column, made for the type that the job declares for it.
+
+    Those of the identity have their own types: what is known of a row does not depend on the job.
+    """
+    declared = declared_of(options)
+    return [
+        make(column, declared.get(fold(column.name)) if number < len(scan.columns) else None)
+        for number, column in enumerate(columns)
+    ]
+
+
+def declared_of(options: ReadOptions) -> dict[str, pa.DataType]:
+    """The types that the job declares, by folded names."""
+    return {fold(name): type_ for name, type_ in options.declared.items()}
 
 
 def from_texts(type_: pa.DataType) -> Conversion:
@@ -74,12 +89,14 @@ def then_cast(before: Conversion, type_: pa.DataType) -> Conversion:
 
 @dataclass(slots=True)
 class Converter:
-    """Blocks of cells to batches."""
+    """Blocks of cells to batches. ``identity``: what the last cells of a block are, by which ``sieve`` sees rows."""
 
     targets: Sequence[Target]
     table: Table
     nulls_out_of_range: bool
     rejects: int | None
+    identity: Sequence[Target] = ()
+    sieve: Sieve | None = None
     _aside: list[dict[str, Any]] = field(default_factory=list)
     _rows: int = 0
 
@@ -90,16 +107,45 @@ class Converter:
 
     def batch(self, columns: Sequence[Cells], rows: int) -> pa.RecordBatch:
         """A block of rows. Raises ParseError."""
+        columns, rows = self._sieved(columns, rows, self._hashes)
         try:
             arrays = [target.convert(cells) for target, cells in zip(self.targets, columns, strict=True)]
         except MISFITS:
             arrays = self._slowly(columns, rows)
-        return self.converted(arrays, rows)
+        return self._made(arrays, rows)
 
     def converted(self, arrays: Sequence[pa.Array], rows: int) -> pa.RecordBatch:
-        """A block whose columns have their types; ``rows`` counts those set aside as well."""
-        self._rows += rows
+        """A block whose columns have their types."""
+        return self._made(*self._sieved(arrays, rows, _hashes_of))
+
+    def _made(self, arrays: Sequence[pa.Array], rows: int) -> pa.RecordBatch:
+        self._rows += rows  # those set aside as well
         return pa.RecordBatch.from_arrays(list(arrays), schema=self.schema)
+
+    def _sieved(
+        self, columns: Sequence[_S], rows: int, hashes: Callable[[Sequence[_S]], Sequence[bytes]]
+    ) -> tuple[Sequence[_S], int]:
+        """The block without the identity, and without the rows that do not go on."""
+        own, identity = columns[: len(self.targets)], columns[len(self.targets) :]
+        if self.sieve is None:
+            return own, rows
+        keep = self.sieve.keep(rows, lambda: hashes(identity))
+        if all(keep):
+            return own, rows
+        left = [row for row, stays in enumerate(keep) if stays]
+        return [_take(column, left) for column in own], len(left)
+
+    def _hashes(self, identity: Sequence[Cells]) -> Sequence[bytes]:
+        try:
+            return _hashes_of([target.convert(cells) for target, cells in zip(self.identity, identity, strict=True)])
+        except MISFITS:
+            return [self._hash([cells[row : row + 1] for cells in identity]) for row in range(len(identity[0]))]
+
+    def _hash(self, row: Sequence[Cells]) -> bytes:
+        try:
+            return _hashes_of([target.convert(cell) for target, cell in zip(self.identity, row, strict=True)])[0]
+        except MISFITS:
+            return misfit_hash([shown(cell[0]) for cell in row])
 
     def rejected(self) -> pa.Table | None:
         """Rows set aside so far."""
@@ -158,7 +204,14 @@ class ScanRows(ABC):
     """The rows of one scan on their way (:class:`~lakecat_connectors._sql_source.Rows`)."""
 
     def __init__(self, targets: Sequence[Target], scan: Scan, options: ReadOptions) -> None:
-        self._converter = Converter(targets, scan.table, scan.policy.out_of_range == "null", options.rejects)
+        self._converter = Converter(
+            targets=targets[: len(scan.columns)],
+            table=scan.table,
+            nulls_out_of_range=scan.policy.out_of_range == "null",
+            rejects=options.rejects,
+            identity=targets[len(scan.columns) :],
+            sieve=scan.sieve,
+        )
         self._batch_rows = options.batch_rows
         self._stack = contextlib.ExitStack()
 
@@ -215,11 +268,14 @@ def misfits(cells: Cells, convert: Conversion) -> Iterator[int]:
             waiting += [(middle, last), (first, middle)]
 
 
-def _take(cells: Cells, rows: Sequence[int]) -> Cells:
+def _take(cells: Any, rows: Sequence[int]) -> Any:
     if isinstance(cells, pa.Array):
-        taken: Cells = cells.take(pa.array(rows, pa.int64()))
-        return taken
+        return cells.take(pa.array(rows, pa.int64()))
     return [cells[row] for row in rows]
+
+
+def _hashes_of(arrays: Sequence[pa.Array]) -> list[bytes]:
+    return row_hashes([array.to_pylist() for array in arrays])
 
 
 def _hint(target: Target) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from datetime import UTC, date, datetime, timedelta
 from decimal import Context, Decimal, InvalidOperation
 from typing import Final
@@ -19,6 +20,8 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _FIRST: Final = datetime(1, 1, 1, tzinfo=UTC)
 _LAST: Final = datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
+_ENDS: Final = re.compile(r"nan|inf|infinity|\d{5,}-.*(?<! BC)", re.IGNORECASE)
+"""NaN and infinity stand above all numbers and times, and tables know no year of five digits."""
 
 
 class Scale:
@@ -28,7 +31,7 @@ class Scale:
     """
 
     def __init__(self, column: Column) -> None:
-        kind = cursor_kind(column.type)
+        kind = CursorKind.NUMBER if column.numeric else cursor_kind(column.type)
         if kind is None:
             raise ConfigError(
                 f"cursor: {column.name!r} is {column.native}, whose values have no order to follow",
@@ -64,6 +67,22 @@ class Scale:
         distance = _EXACT.subtract(self.number(least), self.number(base))
         count = math.floor(_EXACT.divide(distance, width)) + 1
         return self.text(_EXACT.add(self.number(base), width * count))
+
+    def refuse_end(self, text: str) -> None:
+        """Raises SourceError for a greatest value that nothing can pass: rows written later would never be read."""
+        if self._kind is CursorKind.TEXT or _ENDS.fullmatch(text) is None:
+            return
+        raise SourceError(
+            f"the greatest value of the cursor {self._column!r} is {text!r}, which no later row will pass",
+            hint="leave such rows out with where:, or bound the cursor with end:",
+        )
+
+    def moment(self, text: str) -> str:
+        """A bound as the column's own: a time with a zone is one in UTC. What is no such time is left as it is."""
+        try:
+            return self.text(self.number(text)) if self._kind is CursorKind.TIME else text
+        except SourceError:
+            return text
 
     def number(self, text: str) -> Decimal:
         """A text on the scale. Raises SourceError for values outside it (``infinity``, years of five digits)."""

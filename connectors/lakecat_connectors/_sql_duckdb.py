@@ -18,7 +18,7 @@ from sqlalchemy.engine.default import DefaultDialect
 from lakecat.connector import ConnectorContext, ReadOptions
 from lakecat.connector.columns import fold
 from lakecat.errors import SourceError, SourceUnavailableError, Where
-from lakecat_connectors._sql_convert import ScanRows, targets_of
+from lakecat_connectors._sql_convert import ScanRows, declared_of, targets_of
 from lakecat_connectors._sql_core import CoreSource, from_clause, ident, missing, unreadable
 from lakecat_connectors._sql_duckdb_types import DuckColumn, as_text, column_of, is_text, target_of
 from lakecat_connectors._sql_options import ConnectionOptions, StreamOptions
@@ -115,12 +115,12 @@ class DuckDbSource(CoreSource):
 
     def rows(self, scan: Scan, options: ReadOptions) -> DuckRows:
         """Fetch by a connection of its own to the same open file."""
-        declared = {fold(name): type_ for name, type_ in options.declared.items()}
+        declared = declared_of(options)
         columns, expressions = [], []
-        for column in scan.columns:
+        for number, column in enumerate(scan.fetched):
             if not isinstance(column, DuckColumn):
                 continue
-            type_ = declared.get(fold(column.name))
+            type_ = declared.get(fold(column.name)) if number < len(scan.columns) else None
             textual = type_ is not None and is_text(type_)
             if column.refused is not None and not textual:
                 raise unreadable(scan.table, column, column.refused, "declare it as string under columns:")
@@ -218,7 +218,7 @@ class DuckRows(ScanRows):
     def __init__(
         self, source: DuckDbSource, query: str, columns: Sequence[DuckColumn], scan: Scan, options: ReadOptions
     ) -> None:
-        super().__init__(targets_of(columns, options, target_of), scan, options)
+        super().__init__(targets_of(columns, scan, options, target_of), scan, options)
         self._source = source
         self._query = query
 

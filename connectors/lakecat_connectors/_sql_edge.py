@@ -12,13 +12,11 @@ import base64
 import hashlib
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, time
 from decimal import Decimal
-from typing import Any, Final
-
-import pyarrow as pa
+from typing import Any, Final, Protocol
 
 from lakecat.types import Json
 
@@ -78,29 +76,43 @@ def unpacked(text: str) -> list[bytes]:
     return [whole[start : start + _HASH_BYTES] for start in range(0, len(whole), _HASH_BYTES)]
 
 
-def gather(batches: Iterable[pa.RecordBatch], low: str | None, columns: Sequence[str]) -> Edge:
-    """The edge of rows that hold ``columns``; hashes are given up beyond :data:`MAX_HASHES`."""
-    rows = 0
-    found: list[bytes] = []
-    for batch in batches:
-        rows += batch.num_rows
-        if rows <= MAX_HASHES:
-            found += row_hashes(batch, columns)
-    hashes = tuple(sorted(found)) if rows <= MAX_HASHES else None
-    return Edge(low=low, columns=tuple(columns), rows=rows, hashes=hashes)
+class Sieve(Protocol):
+    """What looks at rows by their hashes before anything else is done with them."""
+
+    def keep(self, rows: int, hashes: Callable[[], Sequence[bytes]]) -> Sequence[bool]:
+        """Which of so many rows go on; ``hashes`` gives theirs, at a cost."""
+
+
+class Gathered:
+    """The edge of the rows that come by, none of which goes on; hashes are given up beyond :data:`MAX_HASHES`."""
+
+    def __init__(self) -> None:
+        self._rows = 0
+        self._found: list[bytes] = []
+
+    def keep(self, rows: int, hashes: Callable[[], Sequence[bytes]]) -> Sequence[bool]:
+        """None."""
+        self._rows += rows
+        if self._rows <= MAX_HASHES:
+            self._found += hashes()
+        return [False] * rows
+
+    def edge(self, low: str | None, columns: Sequence[str]) -> Edge:
+        """The edge, once all rows have come by."""
+        hashes = tuple(sorted(self._found)) if self._rows <= MAX_HASHES else None
+        return Edge(low=low, columns=tuple(columns), rows=self._rows, hashes=hashes)
 
 
 class Known:
-    """Rows to drop, each as often as it was there."""
+    """Lets go on what is not known; each hash drops as many rows as there were of it."""
 
-    def __init__(self, hashes: Iterable[bytes], columns: Sequence[str]) -> None:
+    def __init__(self, hashes: Iterable[bytes]) -> None:
         self._left = Counter(hashes)
-        self._columns = columns
 
-    def without(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        """The batch without the rows that are known."""
-        keep = [not self._take(one) for one in row_hashes(batch, self._columns)]
-        return batch if all(keep) else batch.filter(pa.array(keep, pa.bool_()))
+    def keep(self, rows: int, hashes: Callable[[], Sequence[bytes]]) -> Sequence[bool]:
+        """Those that are new."""
+        del rows
+        return [not self._take(one) for one in hashes()]
 
     def _take(self, one: bytes) -> bool:
         if not self._left[one]:
@@ -109,10 +121,14 @@ class Known:
         return True
 
 
-def row_hashes(batch: pa.RecordBatch, columns: Sequence[str]) -> list[bytes]:
-    """A hash of each row's values in ``columns``; the same for equal values, however wide their column's type is."""
-    values = [batch.column(name).to_pylist() for name in columns]
-    return [_hash(row) for row in zip(*values, strict=True)]
+def row_hashes(columns: Sequence[Sequence[Any]]) -> list[bytes]:
+    """A hash of each row, from Python's values; the same for equal values, however wide their column's type is."""
+    return [_hash(row) for row in zip(*columns, strict=True)]
+
+
+def misfit_hash(shown: Sequence[str | None]) -> bytes:
+    """The hash of a row of which some value has no place in its column: by what people see of it."""
+    return _hash([list(shown)])
 
 
 def _hash(row: Sequence[Any]) -> bytes:

@@ -13,7 +13,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.engine.interfaces import IsolationLevel
 
 from lakecat.connector import ConnectorContext, ReadOptions
-from lakecat.errors import ConfigError, SourceAccessError, SourceError, SourceUnavailableError, Where
+from lakecat.errors import ConfigError, LakecatError, SourceAccessError, SourceError, SourceUnavailableError, Where
 from lakecat_connectors._sql_convert import ScanRows, targets_of
 from lakecat_connectors._sql_core import CoreSource, Turn, missing, unreadable, value_of
 from lakecat_connectors._sql_generic_types import AnyColumn, column_of, target_of
@@ -108,7 +108,7 @@ class GenericSource(CoreSource):
 
     def rows(self, scan: Scan, options: ReadOptions) -> GenericRows:
         """Fetch on the run's connection, in its turn."""
-        columns = [column for column in scan.columns if isinstance(column, AnyColumn)]
+        columns = [column for column in scan.fetched if isinstance(column, AnyColumn)]
         for column in columns:
             if column.refused is not None:
                 raise unreadable(scan.table, column, column.refused, "cast it in a view")
@@ -135,6 +135,14 @@ class GenericSource(CoreSource):
                 yield self._connection
             except sa.exc.SQLAlchemyError as err:
                 raise self._ours(err, doing) from err
+            except LakecatError:
+                raise
+            except Exception as err:  # a driver is anybody's code: some raise what they like for a value
+                raise SourceError(
+                    f"the driver failed while {doing}: {type(err).__name__}: {str(err)[:300]}",
+                    where=Where(self._uri),
+                    hint="leave such rows out with where:, or the column with exclude:",
+                ) from err
 
     @property
     def _uri(self) -> str:
@@ -204,7 +212,7 @@ class GenericRows(ScanRows):
         scan: Scan,
         options: ReadOptions,
     ) -> None:
-        super().__init__(targets_of(columns, options, target_of), scan, options)
+        super().__init__(targets_of(columns, scan, options, target_of), scan, options)
         self._source = source
         self._statement = statement
 

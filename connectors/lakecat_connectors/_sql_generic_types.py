@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
@@ -16,10 +17,11 @@ from lakecat.connector.fit import MisfitError
 from lakecat_connectors._sql_convert import Conversion, Target, from_texts, then_cast
 from lakecat_connectors._sql_options import StreamOptions
 from lakecat_connectors._sql_source import Column
-from lakecat_connectors._sql_text import INTERVAL
+from lakecat_connectors._sql_text import BEYOND, INTERVAL
 
 _DIGITS: Final = 38
 _SURE_DIGITS: Final = 15  # so many survive in a driver that hands decimals out as doubles
+_BEYOND: Final = re.compile(BEYOND)
 _DAY: Final = timedelta(days=1)
 _SECOND: Final = timedelta(seconds=1)
 
@@ -57,17 +59,29 @@ def column_of(
         convert=_converted(type_, value),
         textual=isinstance(reflected, sa.types.JSON),
         refused=None if found else f"the type {native} is not known",
+        numeric=isinstance(reflected, sa.types.Numeric),
     )
 
 
 def target_of(column: AnyColumn, declared: pa.DataType | None) -> Target:
     """How a column leaves: as its own type, or as the job declares it."""
     if declared in (None, column.type):
-        return Target(column.name, column.type, column.native, column.convert)
+        return Target(column.name, column.type, column.native, column.convert, _without_beyond)
     if pa.types.is_string(declared) or pa.types.is_large_string(declared) or pa.types.is_string(column.type):
         fit, texts = from_texts(declared), _converted(pa.string(), _to_text)
         return Target(column.name, declared, column.native, lambda cells: fit(texts(cells)))
     return Target(column.name, declared, column.native, then_cast(column.convert, declared))
+
+
+def _without_beyond(cells: Sequence[Any]) -> list[Any]:
+    """NULL for what drivers hand out of dates and times that Python has not: texts, and spans beyond a day."""
+    return [
+        None
+        if (isinstance(cell, str) and _BEYOND.fullmatch(cell))
+        or (isinstance(cell, timedelta) and not timedelta() <= cell < _DAY)
+        else cell
+        for cell in cells
+    ]
 
 
 def _spelled(reflected: sa.types.TypeEngine[Any]) -> str:

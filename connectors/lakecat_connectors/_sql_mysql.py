@@ -23,11 +23,12 @@ from lakecat_connectors._sql_options import ConnectionOptions, StreamOptions
 from lakecat_connectors._sql_source import Column, Relation, Scan, Table
 
 _BLOCK_BYTES: Final = 16 * 2**20
+_WITH_SNAPSHOTS: Final = ("innodb", "rocksdb", "tokudb")
 _SYSTEM: Final = ("mysql", "information_schema", "performance_schema", "sys")
-_ZERO_DATE: Final = re.compile(r"\d{4}-\d\d-\d\d(?:[ T]\d\d:\d\d:\d\d(?:\.\d{1,6})?)?")
+_ZERO_DATE: Final = re.compile(r"(\d{4}-\d\d-\d\d(?:[ T]\d\d:\d\d:\d\d(?:\.\d{1,6})?)?)(?:\+00:00)?")
 
 _TABLES: Final = """
-SELECT TABLE_SCHEMA, TABLE_NAME, TABLE_ROWS, DATA_LENGTH, TABLE_COMMENT, TABLE_TYPE
+SELECT TABLE_SCHEMA, TABLE_NAME, TABLE_ROWS, DATA_LENGTH, TABLE_COMMENT, TABLE_TYPE, ENGINE
 FROM information_schema.TABLES WHERE TABLE_TYPE IN ('BASE TABLE', 'VIEW', 'SYSTEM VERSIONED')
 """
 _COLUMNS: Final = """
@@ -89,7 +90,7 @@ class MySqlSource(CoreSource):
 
     def rows(self, scan: Scan, options: ReadOptions) -> MyRows:
         """Fetch on the run's connection, in its turn."""
-        columns = [column for column in scan.columns if isinstance(column, MyColumn)]
+        columns = [column for column in scan.fetched if isinstance(column, MyColumn)]
         for column in columns:
             if column.refused is not None:
                 raise unreadable(scan.table, column, column.refused, "cast it in a query")
@@ -109,9 +110,10 @@ class MySqlSource(CoreSource):
         try:
             return super()._literal(column, text)
         except ConfigError:
-            if column is None or not pa.types.is_temporal(column.type) or _ZERO_DATE.fullmatch(text) is None:
+            match = _ZERO_DATE.fullmatch(text)
+            if column is None or not pa.types.is_temporal(column.type) or match is None:
                 raise
-            return sa.literal(text, sa.types.NullType())
+            return sa.literal(match[1], sa.types.NullType())
 
     def _shown(self, column: Column | None, name: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
         return column.select(name) if isinstance(column, MyColumn) else name
@@ -131,7 +133,7 @@ class MySqlSource(CoreSource):
         keys: dict[str, list[str]] = {}
         for name, column in self._session.all(_KEYS + one.format("TABLE_NAME, SEQ_IN_INDEX"), values, doing):
             keys.setdefault(name, []).append(column)
-        for _, name, count, size, comment, kind in rows:
+        for _, name, count, size, comment, kind, engine in rows:
             if not (own := columns.get(name)):
                 continue
             view = kind == "VIEW"
@@ -144,6 +146,7 @@ class MySqlSource(CoreSource):
                 comment=None if view else comment or None,
                 estimated_rows=None if count is None else int(count),
                 estimated_bytes=None if size is None else int(size),
+                steady=view or str(engine).lower() in _WITH_SNAPSHOTS,
             )
 
     def _named(self, relation: Relation, doing: str) -> Sequence[Any]:
@@ -182,7 +185,7 @@ class MyRows(ScanRows):
     def __init__(
         self, session: Session, query: tuple[str, Any], columns: Sequence[MyColumn], scan: Scan, options: ReadOptions
     ) -> None:
-        super().__init__(targets_of(columns, options, target_of), scan, options)
+        super().__init__(targets_of(columns, scan, options, target_of), scan, options)
         self._session = session
         self._query = query
         self._binary = [column.binary for column in columns]

@@ -27,6 +27,8 @@ _SETTINGS: Final = (
     "SET SESSION sql_select_limit = 18446744073709551615",
     "SET SESSION sql_big_selects = 1",
     "SET SESSION transaction_isolation = 'REPEATABLE-READ'",
+    # What changes values is left out of the server's mode; the rest may be what the job's own SQL is written for.
+    "SET SESSION sql_mode = REPLACE(REPLACE(@@sql_mode, 'PAD_CHAR_TO_FULL_LENGTH', ''), 'EMPTY_STRING_IS_NULL', '')",
 )
 _BEGIN: Final = "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY"
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -20,7 +21,7 @@ from lakecat.connector import Cursor, Nulls, ReadOptions, Slice, StreamRequest, 
 from lakecat.errors import ConfigError, SourceChangedError, SourceError, Where
 from lakecat.types import Json, Position, WriteMode
 from lakecat_connectors._sql_cursor import Scale
-from lakecat_connectors._sql_edge import MAX_HASHES, Edge, gather, packed
+from lakecat_connectors._sql_edge import MAX_HASHES, Edge, Gathered, packed
 from lakecat_connectors._sql_options import StreamOptions
 from lakecat_connectors._sql_source import XMIN, Bounds, Column, Scan, SqlSource, Table, Window
 
@@ -165,7 +166,7 @@ class Incremental:
         text = str(value)
         if not isinstance(value, str):
             self._scale.distance(0, what)
-        return text
+        return self._scale.moment(text)
 
     def _check(self) -> None:
         mode = self._asked.request.mode
@@ -178,6 +179,24 @@ class Incremental:
             raise ConfigError("cursor: lag, step, start and end mean nothing for xmin")
         if self._step is not None and self._step <= 0:
             raise ConfigError("cursor: step must be greater than 0")
+        self._refuse_unsteady()
+
+    def _refuse_unsteady(self) -> None:
+        """Without a snapshot a row may come between the look at an edge and its rows: it would come once more.
+
+        Only an edge that no other row can join is sure: one of a unique value, or none at all.
+        """
+        asked = self._asked
+        if asked.request.mode is not WriteMode.APPEND or (self._source.consistent and asked.table.steady):
+            return
+        bare = self._lag is None and not self._nulls
+        alone = asked.table.key == (self._column.name,)
+        if not bare or not (alone or (self._holds() and asked.request.checkpoint is None)):
+            raise ConfigError(
+                f"mode append could double rows of {asked.name}: it is not read in one snapshot",
+                hint="use mode: merge with key:, the primary key as cursor without lag, or edge: hold without lag and "
+                "checkpoint",
+            )
 
     def _refuse_nulls(self) -> None:
         if self._cursor.nulls is Nulls.ERROR and self._column.nullable:
@@ -226,6 +245,8 @@ class Incremental:
             high_closed=False,
         )
         found = self._source.bounds(self._asked.scan(window), column)
+        if found.greatest is not None:
+            self._scale.refuse_end(found.greatest)
         if self._holds() and found.least == found.greatest:
             return Bounds(least=None, greatest=None)  # the greatest value is left to a later run
         return found
@@ -403,8 +424,11 @@ def _read_edge(source: SqlSource, asked: Asked, window: Window, columns: Sequenc
             where=Where(asked.table.uri),
             hint="use mode: merge with key:, or load into another target",
         )
-    with closing(source.rows(asked.scan(window, there), ReadOptions())) as rows:
-        return gather(rows, window.low, columns)
+    gathered = Gathered()
+    scan = replace(asked.scan(window, ()), identity=tuple(there), sieve=gathered)
+    with closing(source.rows(scan, ReadOptions())) as rows:
+        deque(rows, maxlen=0)
+    return gathered.edge(window.low, columns)
 
 
 def _payload(asked: Asked, parts: Sequence[Mapping[str, Json]]) -> dict[str, Json]:

@@ -12,14 +12,16 @@ import pyarrow as pa
 from psycopg import sql
 
 from lakecat.connector import ConnectorContext, ReadOptions
+from lakecat.connector.columns import fold
 from lakecat.errors import SourceChangedError, SourceError, Where
 from lakecat.types import Json
 from lakecat_connectors import _sql_postgres_catalog as catalogue
+from lakecat_connectors._sql_convert import declared_of
 from lakecat_connectors._sql_core import missing
 from lakecat_connectors._sql_options import ConnectionOptions, StreamOptions
 from lakecat_connectors._sql_postgres_copy import CopyRows
 from lakecat_connectors._sql_postgres_session import Sessions, one, text, uri
-from lakecat_connectors._sql_postgres_types import PgColumn
+from lakecat_connectors._sql_postgres_types import PgColumn, as_declared
 from lakecat_connectors._sql_source import XMIN, Bounds, Column, Relation, Scan, Table, Window
 
 _SPLIT_ROWS: Final = 500_000
@@ -73,7 +75,7 @@ class PostgresSource:
                 raise self._missing(cursor, relation)
             (table,) = catalogue.tables(cursor, found, self._options, policy)
         with self._sessions.planning(doing, known=True) as cursor:
-            self._refuse_changed(cursor, found[0], table)
+            self._refuse_changed(cursor, table)
         return table
 
     def bounds(self, scan: Scan, column: str) -> Bounds:
@@ -122,11 +124,15 @@ class PostgresSource:
 
     def rows(self, scan: Scan, options: ReadOptions) -> CopyRows:
         """Fetch by COPY, on a connection of its own in the run's snapshot."""
-        columns = _own(scan.columns)
+        declared = declared_of(options)
+        columns = [
+            as_declared(column, declared.get(fold(column.name)) if number < len(scan.columns) else None)
+            for number, column in enumerate(_own(scan.fetched))
+        ]
         with self._sessions.planning("building the query") as cursor:
             chosen = text(", ").join(text(column.select).format(sql.Identifier(column.name)) for column in columns)
             statement = (text("SELECT {} FROM {}").format(chosen, self._from(cursor, scan))).as_string(cursor)
-        return CopyRows(self._sessions, statement, columns, scan, options)
+        return CopyRows(self._sessions, statement, columns, scan, options, lambda: self._refuse_attached(scan.table))
 
     def identity_type(self, column: str) -> Column | None:
         """``xmin``, the transaction that wrote a row."""
@@ -139,6 +145,8 @@ class PostgresSource:
     def _describe_query(self, cursor: psycopg.Cursor[Any], relation: Relation, policy: StreamOptions) -> Table:
         source = text("SELECT * FROM ") + _query(relation)
         columns = catalogue.query_columns(cursor, catalogue.description(cursor, source), policy)
+        if catalogue.are_rewritten(cursor):
+            raise self._changed(relation)
         return Table(relation=relation, uri=uri(self._options, f"query/{relation.digest}"), columns=columns)
 
     def _missing(self, cursor: psycopg.Cursor[Any], relation: Relation) -> SourceError:
@@ -146,19 +154,31 @@ class PostgresSource:
         otherwise = "name it schema.table, exactly as the database does"
         return missing(relation.shown, relation.shown, known, uri(self._options), otherwise)
 
-    def _refuse_changed(self, cursor: psycopg.Cursor[Any], found: catalogue.Found, table: Table) -> None:
+    def _refuse_changed(self, cursor: psycopg.Cursor[Any], table: catalogue.PgTable) -> None:
         """Lock the table; what the snapshot's catalogue says must be what it is now."""
         columns = _own(table.columns)
         names = text(", ").join(sql.Identifier(column.name) for column in columns)
         source = text("SELECT {} FROM {}").format(names, sql.Identifier(*_names(table.relation)))
         now = tuple((one.name, one.type) for one in catalogue.description(cursor, source))
         then = tuple((column.name, column.flat_oid) for column in columns)
-        if now != then or catalogue.is_rewritten(cursor, found):
-            raise SourceChangedError(
-                f"{table.relation.shown} was altered or emptied while the run began",
-                where=Where(table.uri),
-                hint="run the job again",
-            )
+        view = table.kind == "v"
+        if now != then or (catalogue.are_rewritten(cursor) if view else catalogue.is_rewritten(cursor, table)):
+            raise self._changed(table.relation)
+
+    def _refuse_attached(self, table: Table) -> None:
+        """Partitions attached since the snapshot stand in some of the run's statements, and in others not."""
+        if not isinstance(table, catalogue.PgTable) or table.kind != "p":
+            return
+        with self._sessions.planning("looking for new partitions") as cursor:
+            if catalogue.is_attached_to(cursor, table):
+                raise self._changed(table.relation)
+
+    def _changed(self, relation: Relation) -> SourceChangedError:
+        return SourceChangedError(
+            f"{relation.shown}, or what it is made of, was altered or emptied since the run began",
+            where=Where(uri(self._options, relation.shown)),
+            hint="run the job again",
+        )
 
     def _from(self, cursor: psycopg.Cursor[Any], scan: Scan) -> sql.Composable:
         """``relation WHERE conditions``; there is always a condition, so that more can follow."""

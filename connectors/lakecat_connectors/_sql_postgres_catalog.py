@@ -18,20 +18,24 @@ from lakecat_connectors._sql_source import Relation, Table
 
 _MONEY: Final = 790
 _TID_RANGES: Final = 140_000  # the version that scans ranges of pages
+_PARTITION_TREES: Final = 120_000  # the version that lists partitions by a function
+_FIRST_OWN: Final = 16_384  # the first object id that is not the server's own
 _PAGE: Final = 8_192
 
 _RELATIONS: Final = """
 SELECT c.oid, n.nspname, c.relname, c.relkind::text, pg_catalog.obj_description(c.oid, 'pg_class'),
        CASE WHEN c.relkind = 'p' THEN tree.tuples ELSE c.reltuples END,
-       CASE WHEN c.relkind = 'p' THEN tree.pages ELSE c.relpages END
+       CASE WHEN c.relkind = 'p' THEN tree.pages ELSE c.relpages END,
+       CASE WHEN c.relkind = 'p' THEN COALESCE(tree.has_foreign, false) ELSE c.relkind = 'f' END
 FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
 LEFT JOIN LATERAL (
     WITH RECURSIVE t(oid) AS (
         SELECT inhrelid FROM pg_catalog.pg_inherits WHERE inhparent = c.oid
         UNION ALL SELECT i.inhrelid FROM pg_catalog.pg_inherits AS i JOIN t ON i.inhparent = t.oid
     )
-    SELECT sum(p.reltuples) FILTER (WHERE p.reltuples >= 0) AS tuples, sum(p.relpages) AS pages
-    FROM t JOIN pg_catalog.pg_class AS p USING (oid) WHERE p.relkind = 'r'
+    SELECT sum(p.reltuples) FILTER (WHERE p.reltuples >= 0 AND p.relkind = 'r') AS tuples,
+           sum(p.relpages) FILTER (WHERE p.relkind = 'r') AS pages, bool_or(p.relkind = 'f') AS has_foreign
+    FROM t JOIN pg_catalog.pg_class AS p USING (oid)
 ) AS tree ON c.relkind = 'p'
 WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname !~ '^pg_(catalog|toast|temp)'
   AND n.nspname <> 'information_schema'
@@ -73,6 +77,14 @@ WITH RECURSIVE t(oid) AS (
 """
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PgTable(Table):
+    """A relation with its place in ``pg_class``."""
+
+    oid: int
+    kind: str
+
+
 @dataclass(frozen=True, slots=True)
 class Found:
     """A relation in ``pg_class``."""
@@ -84,6 +96,7 @@ class Found:
     comment: str | None
     tuples: float | None
     pages: int | None
+    foreign: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +123,7 @@ def relations(
 
 def tables(
     cursor: psycopg.Cursor[Any], found: Sequence[Found], options: ConnectionOptions, policy: StreamOptions
-) -> Iterator[Table]:
+) -> Iterator[PgTable]:
     """The relations with their columns, in the order given. Columns that this user may not read are left out."""
     oids = [one.oid for one in found]
     rows = cursor.execute(_ATTRIBUTES, (oids,)).fetchall()
@@ -125,7 +138,9 @@ def tables(
         own = columns.get(one.oid, ())
         known = one.tuples is not None and one.tuples >= 0
         relation = Relation(one.schema, one.name)
-        yield Table(
+        yield PgTable(
+            oid=one.oid,
+            kind=one.kind,
             relation=relation,
             uri=uri(options, relation.shown),
             columns=own,
@@ -133,6 +148,7 @@ def tables(
             comment=one.comment,
             estimated_rows=int(one.tuples or 0) if known else None,
             estimated_bytes=one.pages * _PAGE if one.pages else None,
+            steady=not one.foreign,
         )
 
 
@@ -165,7 +181,7 @@ def description(cursor: psycopg.Cursor[Any], statement: sql.Composable) -> tuple
     )
 
 
-def is_rewritten(cursor: psycopg.Cursor[Any], found: Found) -> bool:
+def is_rewritten(cursor: psycopg.Cursor[Any], table: PgTable) -> bool:
     """Whether the relation, or a part of it, got new storage since the snapshot (TRUNCATE, a rewriting ALTER TABLE).
 
     To the snapshot it then looks empty ("Caveats" of PostgreSQL's chapter on MVCC). The catalogue's table is read in
@@ -175,7 +191,30 @@ def is_rewritten(cursor: psycopg.Cursor[Any], found: Found) -> bool:
         "SELECT EXISTS (SELECT FROM t JOIN pg_catalog.pg_class AS c USING (oid) WHERE c.relfilenode <> 0 "
         "AND c.relfilenode IS DISTINCT FROM pg_catalog.pg_relation_filenode(c.oid))"
     )
-    row = cursor.execute(text(statement), (found.oid,)).fetchone()
+    row = cursor.execute(text(statement), (table.oid,)).fetchone()
+    return bool(row and row[0]) or is_attached_to(cursor, table)
+
+
+def is_attached_to(cursor: psycopg.Cursor[Any], table: PgTable) -> bool:
+    """Whether a partitioned table has partitions that the snapshot does not know; the function answers for now."""
+    if table.kind != "p" or cursor.connection.info.server_version < _PARTITION_TREES:
+        return False
+    statement = _TREE + "SELECT EXISTS (SELECT relid FROM pg_catalog.pg_partition_tree(%s) EXCEPT SELECT oid FROM t)"
+    row = cursor.execute(text(statement), (table.oid, table.oid)).fetchone()
+    return bool(row and row[0])
+
+
+def are_rewritten(cursor: psycopg.Cursor[Any]) -> bool:
+    """The same of everything that this transaction has locked: what views and queries are made of."""
+    row = cursor.execute(
+        text(
+            "SELECT EXISTS (SELECT FROM pg_catalog.pg_locks AS l LEFT JOIN pg_catalog.pg_class AS c "
+            "ON c.oid = l.relation WHERE l.locktype = 'relation' AND l.pid = pg_catalog.pg_backend_pid() "
+            "AND l.relation >= %s AND (c.oid IS NULL OR (c.relfilenode <> 0 "
+            "AND c.relfilenode IS DISTINCT FROM pg_catalog.pg_relation_filenode(c.oid))))"
+        ),
+        (_FIRST_OWN,),
+    ).fetchone()
     return bool(row and row[0])
 
 

@@ -9,7 +9,7 @@ a row that does not convert is found in its batch.
 from __future__ import annotations
 
 import select
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -24,7 +24,7 @@ from lakecat.connector.fit import is_text_type
 from lakecat.errors import SourceError, Where
 from lakecat_connectors._sql_convert import MISFITS, ScanRows, Target, targets_of, then_cast
 from lakecat_connectors._sql_options import ConnectionOptions
-from lakecat_connectors._sql_postgres_session import Sessions, from_state, ours
+from lakecat_connectors._sql_postgres_session import LockedError, Sessions, from_state, ours
 from lakecat_connectors._sql_postgres_types import PgColumn
 from lakecat_connectors._sql_source import Scan
 from lakecat_connectors._sql_text import BEYOND, cast
@@ -58,13 +58,20 @@ class CopyRows(ScanRows):
     """One scan under way; the COPY starts with the first batch."""
 
     def __init__(
-        self, sessions: Sessions, statement: str, columns: Sequence[PgColumn], scan: Scan, options: ReadOptions
+        self,
+        sessions: Sessions,
+        statement: str,
+        columns: Sequence[PgColumn],
+        scan: Scan,
+        options: ReadOptions,
+        prove: Callable[[], None],
     ) -> None:
-        self._targets = targets_of(columns, options, _target)
+        self._targets = targets_of(columns, scan, options, _target)
         super().__init__(self._targets, scan, options)
         self._sessions = sessions
         self._statement = statement
         self._uri = scan.table.uri
+        self._prove = prove
         self._bytes = 0
 
     @property
@@ -73,21 +80,39 @@ class CopyRows(ScanRows):
         return self._bytes
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
-        connection = self._stack.enter_context(self._sessions.reading())
         try:
-            yield from map(self._batch, self._texts(connection))
+            yield from map(self._batch, self._texts())
         finally:
             self._stack.close()
+        self._prove()
 
-    def _texts(self, connection: psycopg.Connection[Any]) -> Iterator[bytearray]:
-        copy = _Copy(connection, self._sessions.options)
+    def _texts(self) -> Iterator[bytearray]:
         try:
-            copy.start(self._statement)
+            copy = self._started()
             while block := copy.block(self._batch_rows, _BATCH_BYTES):
                 self._bytes += len(block)
                 yield block
         except psycopg.Error as err:
             raise ours(err, self._sessions.options, _READING, known=True) from err
+
+    def _started(self) -> _Copy:
+        """The COPY under way, on a connection of its own.
+
+        Where somebody waits for an exclusive lock that the run's first connection keeps from them, ours would wait
+        behind them: then the first one reads, whose lock is held already.
+        """
+        for first in (False, True):
+            connection = self._stack.enter_context(self._sessions.reading(first=first))
+            copy = _Copy(connection, self._sessions.options)
+            try:
+                copy.start(self._statement)
+            except LockedError:
+                if first or not self._sessions.shares:
+                    raise
+                self._stack.close()
+            else:
+                break
+        return copy
 
     def _batch(self, text: bytearray) -> pa.RecordBatch:
         """A block of whole rows; from texts where the CSV reader cannot parse a value. Raises ParseError."""

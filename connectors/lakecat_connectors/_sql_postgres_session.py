@@ -26,10 +26,15 @@ _SETTINGS: Final = {
     "client_encoding": "UTF8",
     "idle_in_transaction_session_timeout": "0",
 }
+_TRANSACTION_TIMEOUTS: Final = 170_000  # the version that ends transactions which take long
 _SHOWN: Final = 300
 _CHANGED: Final = ("42P01", "42703", "42883", "3F000", "42704", "XX000")
 _SNAPSHOT_REFUSED: Final = ("0A000", "25006", "42501", "55000", "42883")
 _BEGIN: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+
+
+class LockedError(SourceUnavailableError):
+    """A lock that somebody else has, or waits for, was not to be had in time."""
 
 
 def text(template: str) -> sql.SQL:
@@ -60,6 +65,8 @@ def connect(options: ConnectionOptions) -> psycopg.Connection[Any]:
         with connection.cursor() as cursor:
             for name, value in _settings(options).items():
                 cursor.execute("SELECT pg_catalog.set_config(%s, %s, false)", (name, value))
+            if connection.info.server_version >= _TRANSACTION_TIMEOUTS:
+                cursor.execute("SET transaction_timeout = 0")
     except psycopg.Error as err:
         connection.close()
         raise ours(err, options, "setting up the connection") from err
@@ -147,7 +154,7 @@ def from_state(
             f"{shown} was canceled", where=where, hint="raise statement_timeout, or read less at once with checkpoint:"
         )
     if state == "55P03":
-        return SourceUnavailableError(
+        return LockedError(
             f"{shown}: somebody holds a lock on the table", where=where, hint="wait, or raise lock_timeout"
         )
     if state in ("22021", "22P05"):
@@ -250,9 +257,9 @@ class Sessions:
                 raise ours(err, self.options, doing, known=known) from err
 
     @contextlib.contextmanager
-    def reading(self) -> Iterator[psycopg.Connection[Any]]:
-        """A connection in the snapshot, for one scan. Raises SourceError."""
-        if not self.shares:
+    def reading(self, *, first: bool = False) -> Iterator[psycopg.Connection[Any]]:
+        """A connection in the snapshot, for one scan; ``first``: the run's first one. Raises SourceError."""
+        if first or not self.shares:
             with self._lock, _savepoint(self._lead().connection):
                 yield self._lead().connection
             return
@@ -289,6 +296,8 @@ class Sessions:
         try:
             connection.execute(_BEGIN)
             connection.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(sql.Literal(snapshot)))
+            # The first connection has all the locks already; who keeps this one waiting waits for that one.
+            connection.execute("SET LOCAL lock_timeout = '1s'")
         except psycopg.Error as err:
             connection.close()
             raise ours(err, self.options, "joining the run's snapshot") from err

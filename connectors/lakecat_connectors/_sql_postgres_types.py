@@ -6,7 +6,7 @@ What becomes of each type is in docs/connectors-sql.md. Types are numbered as in
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import pyarrow as pa
@@ -92,8 +92,7 @@ def column_of(
 ) -> PgColumn:
     """The column of a type. ``dimensions`` is what the table declares for an array; 0 counts as one."""
     reading = _Rules(types, policy, money_scale).reading(oid, modifier, dimensions)
-    while (known := types.get(oid)) is not None and known.kind == "d":
-        oid = known.base
+    oid = flat(oid, types)
     return PgColumn(
         name=name,
         type=reading.type,
@@ -104,7 +103,23 @@ def column_of(
         convert=reading.convert or cast(reading.type),
         parsed=reading.convert is None,
         flat_oid=oid,
+        numeric=oid == NUMERIC,
     )
+
+
+def as_declared(column: PgColumn, declared: pa.DataType | None) -> PgColumn:
+    """The column as it is fetched for the type that the job declares: text is what the server itself writes."""
+    wide = pa.types.is_nested(column.type) or column.type == pa.uuid()
+    if declared is None or not pa.types.is_string(declared) or not wide:
+        return column
+    return replace(column, type=pa.string(), select="{}", convert=cast(pa.string()), parsed=True)
+
+
+def flat(oid: int, types: Mapping[int, PgType]) -> int:
+    """What a domain is made of in the end; any other type itself."""
+    while (known := types.get(oid)) is not None and known.kind == "d":
+        oid = known.base
+    return oid
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +166,7 @@ class _Rules:
             # array as the server writes it.
             return _Reading(pa.string())
         # A cast of char(n) to text would cut the padding off; its own JSON keeps it.
-        select = "to_json({})" if array.element == _BPCHAR else "to_json({}::text[])"
+        select = "to_json({})" if flat(array.element, self.types) == _BPCHAR else "to_json({}::text[])"
         return _Reading(type_, select, to_list(inside.convert or cast(inside.type), depth, type_))
 
 

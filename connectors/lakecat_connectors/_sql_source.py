@@ -32,6 +32,7 @@ import pyarrow as pa
 
 from lakecat.connector import ConnectorContext, ReadOptions
 from lakecat.types import Json
+from lakecat_connectors._sql_edge import Sieve
 from lakecat_connectors._sql_options import ConnectionOptions, StreamOptions
 
 XMIN = "xmin"
@@ -70,10 +71,12 @@ class Relation:
 
     @property
     def shown(self) -> str:
-        """How messages call it."""
+        """How streams and messages call it: what would be read otherwise stands in double quotes."""
         if self.name is None:
             return "the query"
-        return f"{self.schema}.{self.name}" if self.schema else self.name
+        if self.schema is None:
+            return _spelled(self.name, dots=False)
+        return f"{_spelled(self.schema, dots=False)}.{_spelled(self.name, dots=True)}"
 
     @property
     def digest(self) -> str:
@@ -81,22 +84,35 @@ class Relation:
         return hashlib.sha256((self.query or "").encode()).hexdigest()[:16]
 
 
+def _spelled(name: str, *, dots: bool) -> str:
+    """A name, quoted where it begins with a quote, or holds a dot where none may stand."""
+    if not name.startswith('"') and (dots or "." not in name):
+        return name
+    doubled = name.replace('"', '""')
+    return f'"{doubled}"'
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Column:
-    """One column: its Arrow type by the policy, and its type as the database spells it."""
+    """One column: its Arrow type by the policy, and its type as the database spells it.
+
+    ``numeric``: it holds numbers, though they may be handed out as text.
+    """
 
     name: str
     type: pa.DataType
     native: str
     nullable: bool = True
     comment: str | None = None
+    numeric: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
     """A relation as the database's catalogue knows it. ``uri`` is what lineage calls it, without credentials.
 
-    ``estimated_rows`` and ``estimated_bytes`` come from statistics, None where there are none.
+    ``estimated_rows`` and ``estimated_bytes`` come from statistics, None where there are none. ``steady``: its rows
+    are of the source's snapshot; else each statement sees those that are there at its time.
     """
 
     relation: Relation
@@ -106,6 +122,7 @@ class Table:
     comment: str | None = None
     estimated_rows: int | None = None
     estimated_bytes: int | None = None
+    steady: bool = True
 
     def column(self, name: str) -> Column | None:
         """The column of that name, spelled exactly so."""
@@ -141,7 +158,8 @@ class Window:
 class Scan:
     """What is fetched: some columns of a table, of the rows that the job's ``where``, a window and a split leave.
 
-    ``split`` is what ``SqlSource.splits`` gave, JSON whose meaning only the source knows.
+    ``split`` is what ``SqlSource.splits`` gave, JSON whose meaning only the source knows. ``sieve`` sees each row by
+    the hash of its ``identity``: columns that are fetched besides, in their own types, and not handed out.
     """
 
     table: Table
@@ -149,6 +167,13 @@ class Scan:
     policy: StreamOptions
     window: Window | None = None
     split: Mapping[str, Json] | None = None
+    identity: tuple[Column, ...] = ()
+    sieve: Sieve | None = None
+
+    @property
+    def fetched(self) -> tuple[Column, ...]:
+        """All columns that are asked for, those of the identity last."""
+        return (*self.columns, *self.identity)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

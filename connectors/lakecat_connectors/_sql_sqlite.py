@@ -6,6 +6,7 @@ import contextlib
 import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final
@@ -21,7 +22,7 @@ from lakecat.errors import ConfigError, SourceAccessError, SourceError, SourceUn
 from lakecat_connectors._sql_convert import ScanRows, targets_of
 from lakecat_connectors._sql_core import CoreSource, from_clause, ident, missing
 from lakecat_connectors._sql_options import ConnectionOptions, StreamOptions
-from lakecat_connectors._sql_source import Column, Relation, Scan, Table
+from lakecat_connectors._sql_source import Bounds, Column, Relation, Scan, Table
 from lakecat_connectors._sql_sqlite_types import LiteColumn, column_by_values, declared_column, is_by_values, target_of
 
 _CHUNK: Final = 64
@@ -159,9 +160,24 @@ class SqliteSource(CoreSource):
             key=tuple(name for _, name in key),
         )
 
+    def bounds(self, scan: Scan, column: str) -> Bounds:
+        """Raises SourceError for a cursor with numbers and texts: numbers stand below all texts, and would be lost."""
+        known = scan.table.column(column)
+        if isinstance(known, LiteColumn) and known.numbers:
+            whole, name, first = replace(scan, window=None), ident(column), sa.literal("", sa.types.NullType())
+            some = self._select(whole, [sa.literal_column("1")]).limit(1)
+            doing = f"looking at {column!r}"
+            if all(self._fetch(some.where(kind), doing) for kind in (name < first, name >= first)):
+                raise SourceError(
+                    f"the cursor {column!r} is {known.native}, and holds both numbers and texts: they have no order",
+                    where=Where(self._database.uri, column=column),
+                    hint="mend the rows of one kind, or leave them out with where: typeof(...) = 'text'",
+                )
+        return super().bounds(scan, column)
+
     def rows(self, scan: Scan, options: ReadOptions) -> SqliteRows:
         """Fetch in the run's transaction."""
-        columns = [column for column in scan.columns if isinstance(column, LiteColumn)]
+        columns = [column for column in scan.fetched if isinstance(column, LiteColumn)]
         statement = self._select(scan, [ident(column.name) for column in columns])
         return SqliteRows(self._database, self._compiled(statement), columns, scan, options)
 
@@ -251,7 +267,7 @@ class SqliteRows(ScanRows):
         scan: Scan,
         options: ReadOptions,
     ) -> None:
-        super().__init__(targets_of(columns, options, target_of), scan, options)
+        super().__init__(targets_of(columns, scan, options, target_of), scan, options)
         self._database = database
         self._query = query
         self._wide = [

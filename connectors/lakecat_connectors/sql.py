@@ -31,7 +31,7 @@ from lakecat_connectors._sql_registry import open_source
 from lakecat_connectors._sql_source import Column, Relation, Scan, SqlSource, Table, Window, cursor_kind
 
 _SHOWN: Final = 2_000
-_NAME: Final = re.compile(r'(?:("(?:[^"]|"")+"|[^".][^.]*)\.)?("(?:[^"]|"")+"|[^"].*)')
+_NAME: Final = re.compile(r'(?:("(?:[^"]|"")+"|[^".][^.]*)\.)?("(?:[^"]|"")+"|[^"].*)', re.DOTALL)
 
 
 class Sql:
@@ -41,7 +41,6 @@ class Sql:
         self._options = options
         self._source = source
         self._asked: dict[str, Asked] = {}
-        self._found: dict[str, Relation] = {}
         self._lock = threading.Lock()
 
     @classmethod
@@ -53,8 +52,6 @@ class Sql:
     def discover(self) -> Sequence[Stream]:
         """The tables and views that ``schemas`` and ``tables`` leave and this user may read. Raises SourceError."""
         tables = [table for table in self._source.tables(self._options) if self._is_wanted(table)]
-        with self._lock:
-            self._found = {table.relation.shown: table.relation for table in tables}
         return tuple(map(_stream, tables))
 
     def plan(self, request: StreamRequest, state: StreamState) -> Iterable[Slice]:
@@ -107,9 +104,6 @@ class Sql:
 
         A name without a dot is a table of the default schema. Raises ConfigError.
         """
-        with self._lock:
-            if (found := self._found.get(named)) is not None:
-                return found
         match = _NAME.fullmatch(named)
         if match is None:
             raise ConfigError(
@@ -152,7 +146,10 @@ class SqlReader:
                 self._current = self._source.rows(self._scan(part), self._left())
             if self._chosen(self._current.schema) != self._schema:
                 raise SourceChangedError(f"{self._asked.name} was altered while it was read", hint="run the job again")
-            yield from self._batches(part)
+            for batch in self._current:
+                self._rows += batch.num_rows
+                if batch.num_rows:
+                    yield batch
             self._account()
         self._finished = True
 
@@ -180,35 +177,16 @@ class SqlReader:
         """End the connection, also in the midst."""
         self._current.close()
 
-    def _batches(self, part: Mapping[str, Json]) -> Iterator[pa.RecordBatch]:
-        known = self._known(part)
-        for batch in self._current:
-            left = batch if known is None else known.without(batch)
-            if left.num_columns > len(self._schema):
-                left = left.select(self._schema.names)
-            self._rows += left.num_rows
-            if left.num_rows:
-                yield left
-
     def _chosen(self, schema: pa.Schema) -> pa.Schema:
         return pa.schema([schema.field(column.name) for column in self._asked.columns])
 
-    def _extra(self, part: Mapping[str, Json]) -> Iterator[Column]:
-        """Columns by which known rows are found, but which the job does not want."""
-        names = self._payload.get("identity")
-        if not part.get("known") or not isinstance(names, list):
-            return
-        chosen = {column.name for column in self._asked.columns}
-        for name in map(str, names):
-            column = self._asked.table.column(name) or self._source.identity_type(name)
-            if name not in chosen and column is not None:
-                yield column
-
-    def _known(self, part: Mapping[str, Json]) -> Known | None:
+    def _identity(self, part: Mapping[str, Json]) -> tuple[tuple[Column, ...], Known | None]:
+        """What tells the rows of a part apart, and those that an earlier run has read."""
         hashes, names = self._payload.get("known"), self._payload.get("identity")
         if not part.get("known") or not isinstance(hashes, str) or not isinstance(names, list):
-            return None
-        return Known(unpacked(hashes), [str(name) for name in names])
+            return (), None
+        found = (self._asked.table.column(name) or self._source.identity_type(name) for name in map(str, names))
+        return tuple(column for column in found if column is not None), Known(unpacked(hashes))
 
     def _account(self) -> None:
         if (rejected := self._current.rejected) is not None:
@@ -227,12 +205,15 @@ class SqlReader:
 
     def _scan(self, part: Mapping[str, Json], columns: tuple[Column, ...] | None = None) -> Scan:
         window, split = part.get("window"), part.get("split")
+        identity, known = self._identity(part)
         return Scan(
             table=self._asked.table,
-            columns=(*self._asked.columns, *self._extra(part)) if columns is None else columns,
+            columns=self._asked.columns if columns is None else columns,
             policy=self._asked.options,
             window=Window.from_json(window) if isinstance(window, dict) else None,
             split=split if isinstance(split, dict) else None,
+            identity=identity,
+            sieve=known,
         )
 
 

@@ -121,8 +121,8 @@ def test_names_with_dots_and_quotes(pg, pg_project) -> None:
     pg.execute('CREATE SCHEMA "o.dd"; CREATE TABLE "o.dd"."a.b" (id integer PRIMARY KEY)')
     pg.execute('CREATE TABLE "q""t.x" (id integer PRIMARY KEY)')
     pg.execute('INSERT INTO "o.dd"."a.b" VALUES (7); INSERT INTO "q""t.x" VALUES (8)')
-    (one,) = pg_project.run(pg_project.job(target="raw.found", mode="replace", streams=["o.dd.*"]))
-    assert one.stream == "o.dd.a.b"
+    (one,) = pg_project.run(pg_project.job(target="raw.found", mode="replace", streams=['"o.dd".*']))
+    assert one.stream == '"o.dd".a.b'
     pg_project.run(pg_project.job("two", target="raw.one", mode="replace", stream='"o.dd"."a.b"'))
     pg_project.run(pg_project.job("three", target="raw.two", mode="replace", stream='"q""t.x"'))
     assert (pg_project.rows("raw.found"), pg_project.rows("raw.one"), pg_project.rows("raw.two")) == (

@@ -15,7 +15,10 @@ import pyarrow as pa
 import pytest
 from sqlalchemy.engine import URL
 
+from lakecat.connector import Cursor, StreamRequest
 from lakecat.errors import ParseError, SourceAccessError, SourceError, SourceUnavailableError
+from lakecat.types import WriteMode
+from lakecat_connectors.sql import Sql
 
 STRING = pa.large_string()
 D = Decimal
@@ -190,3 +193,33 @@ def test_a_file_that_somebody_locks_is_told(lite_project, file, lite) -> None:
     with pytest.raises((SourceUnavailableError, SourceAccessError), match="locked"):
         load(lite_project, options={"lock_timeout": 0})
     lite.execute("ROLLBACK")
+
+
+def test_a_cursor_of_numbers_and_texts_is_refused(tmp_path, make_landed) -> None:
+    """Numbers stand below all texts: once a text was read, later numbers would be lost."""
+    file = tmp_path / "data.db"
+    with closing(sqlite3.connect(file, isolation_level=None)) as connection:
+        connection.execute("CREATE TABLE t (id INTEGER PRIMARY KEY, at DATETIME)")
+        connection.execute("INSERT INTO t VALUES (1, '2024-01-01')")
+        landed = make_landed(URL.create("sqlite", database=str(file)))
+        request = StreamRequest(name="t", cursor=Cursor(column="at"))
+        assert landed.run(request) == 1
+        connection.execute("INSERT INTO t VALUES (2, 1700000000)")
+        with pytest.raises(SourceError, match="holds both numbers and texts"):
+            landed.run(request)
+        landed.options["where"] = "typeof(at) = 'text'"
+        assert landed.run(request) == 0
+        connection.execute("INSERT INTO t VALUES (3, '2024-01-02')")
+        assert landed.run(request) == 1
+
+
+def test_a_table_whose_name_holds_a_dot_is_found_by_the_name_it_was_discovered_by(tmp_path, make_landed) -> None:
+    file = tmp_path / "data.db"
+    with closing(sqlite3.connect(file, isolation_level=None)) as connection:
+        connection.execute('CREATE TABLE "a.b" (id INTEGER PRIMARY KEY)')
+        connection.execute('INSERT INTO "a.b" VALUES (7)')
+    landed = make_landed(URL.create("sqlite", database=str(file)))
+    with closing(Sql.open(landed.options, landed.context)) as connector:
+        (stream,) = connector.discover()
+    assert stream.name == '"a.b"'
+    assert landed.run(StreamRequest(name=stream.name, mode=WriteMode.REPLACE)) == 1
