@@ -1,11 +1,12 @@
 """The parser process: reads untrusted files, so that a crash or a greedy file harms only itself.
 
-Started by ``_worker`` as ``python -P -m lakecat_connectors._child CONTROL PROGRESS`` (two inherited descriptors).
+Started by ``_worker``, which runs ``main`` with two inherited descriptors as arguments: CONTROL and PROGRESS.
 Requests come as JSON lines on stdin, answers as JSON lines on CONTROL, rows as Arrow IPC streams on stdout.
 """
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import sys
@@ -90,11 +91,9 @@ class Server:
 
 def main() -> None:
     """Serve on the descriptors named on the command line; nothing else may write to the row stream."""
+    gc.freeze()
+    gc.enable()
     limit()
     rows = os.fdopen(os.dup(1), "wb", buffering=1 << 16)
     os.dup2(2, 1)
     Server(int(sys.argv[1]), int(sys.argv[2]), rows).serve(sys.stdin.buffer)
-
-
-if __name__ == "__main__":
-    main()

@@ -42,7 +42,13 @@ class Lines:
 
     data: bytes
     line: int
-    count: int
+    feeds: npt.NDArray[np.int64]
+    """Where the line feeds are."""
+
+    @property
+    def count(self) -> int:
+        """How many lines there are."""
+        return len(self.feeds)
 
     @property
     def end(self) -> int:
@@ -55,23 +61,27 @@ def blocks(chunks: Iterator[bytes]) -> Iterator[Lines]:
     carry = b""
     line = 1
     for chunk in chunks:
-        whole, feed, rest = (carry + chunk).rpartition(b"\n")
-        carry = rest
+        end = chunk.rfind(b"\n") + 1
+        if end:
+            block = _lines(b"".join((carry, memoryview(chunk)[:end])), line)
+            yield block
+            carry, line = b"", block.end
+        carry += chunk[end:]
         if len(carry) > _MAX_LINE:
             raise DoubtError
-        if feed:
-            count = whole.count(b"\n") + 1
-            yield Lines(whole + b"\n", line, count)
-            line += count
     if carry:
-        yield Lines(carry + b"\n", line, 1)
+        yield _lines(carry + b"\n", line)
+
+
+def _lines(data: bytes, line: int) -> Lines:
+    return Lines(data, line, np.flatnonzero(np.frombuffer(data, dtype=np.uint8) == 10))
 
 
 def look_over(block: Lines) -> None:
     """Raises DoubtError for a block that pyarrow might read otherwise than exactly, or that is in error."""
     data = block.data
     view = np.frombuffer(data, dtype=np.uint8)
-    ends = np.flatnonzero(view == 10)
+    ends = block.feeds
     starts = np.concatenate((np.zeros(1, dtype=np.int64), ends[:-1] + 1))
     last = ends - 1 - (view[np.maximum(ends - 1, 0)] == 13)
     if (last < starts).any() or (view[starts] != 123).any() or (view[last] != 125).any():

@@ -6,7 +6,8 @@ import os
 import shutil
 import tempfile
 from dataclasses import dataclass
-from typing import IO, Final
+from pathlib import Path
+from typing import Final
 
 import pyarrow as pa
 
@@ -32,7 +33,7 @@ class KeptTables:
     def __init__(self) -> None:
         self._memory = _IN_MEMORY
         self._disk = _ON_DISK
-        self._file: IO[bytes] | None = None
+        self._file: _File | None = None
 
     def keep(self, table: pa.Table) -> Place | None:
         """Where the table is from now on; None when there is no room."""
@@ -53,22 +54,40 @@ class KeptTables:
         """The table that is kept there."""
         if place.table is not None or self._file is None:
             return place.table
-        return pa.ipc.open_stream(os.pread(self._file.fileno(), place.size, place.start)).read_all()
+        return pa.ipc.open_stream(os.pread(self._file.reading, place.size, place.start)).read_all()
 
     def close(self) -> None:
         """Remove the file; safe to call twice."""
-        if self._file is not None:
-            self._file.close()
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()
 
     def _spilled(self, table: pa.Table) -> Place:
         if self._file is None:
             self._disk = min(self._disk, shutil.disk_usage(tempfile.gettempdir()).free // _SHARE_OF_DISK)
-            self._file = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
-        start = self._file.tell()
-        with may_write(_ON_DISK):
-            with pa.ipc.new_stream(pa.PythonFile(self._file, "w"), table.schema) as writer:
-                writer.write_table(table)
-            self._file.flush()
-        size = self._file.tell() - start
+            self._file = _File()
+        start = self._file.writing.tell()
+        with may_write(_ON_DISK), pa.ipc.new_stream(self._file.writing, table.schema) as writer:
+            writer.write_table(table)
+        size = self._file.writing.tell() - start
         self._disk -= size
         return Place(None, start, size)
+
+
+class _File:
+    """A file without a name; Arrow writes into it without a copy on the way."""
+
+    def __init__(self) -> None:
+        self.reading, path = tempfile.mkstemp(prefix="lakecat-")
+        try:
+            self.writing = pa.OSFile(path, "wb")
+        except OSError:
+            os.close(self.reading)
+            raise
+        finally:
+            Path(path).unlink()
+
+    def close(self) -> None:
+        """Give its space back."""
+        self.writing.close()
+        os.close(self.reading)
