@@ -144,7 +144,7 @@ class Incremental:
             return
         while True:
             window, last = self._window(reached, bounds)
-            yield self._slice(reached, window, bounds)
+            yield self._slice(reached, window, bounds, last=last)
             if last:
                 return
             reached = Reached.of(self._state.position, self._column.name)
@@ -295,11 +295,11 @@ class Incremental:
                 return replace(window, high=end_of_part), False
         return replace(window, high=top, high_closed=not self._holds()), True
 
-    def _slice(self, reached: Reached | None, window: Window, bounds: Bounds) -> Slice:
+    def _slice(self, reached: Reached | None, window: Window, bounds: Bounds, *, last: bool) -> Slice:
         left = self._left(reached, window, bounds)
         parts = self._parts(reached, window)
         known = None if reached is None or reached.edge is None else reached.edge
-        payload = _payload(self._asked, parts)
+        payload = _payload(self._asked, parts, last=last)
         if left.edge is not None and not bounds.open_top:
             payload["edge"] = self._edge_window(left.edge.low, left.cursor, closed=left.closed).to_json()
         if known is not None and known.hashes:
@@ -431,9 +431,11 @@ def _read_edge(source: SqlSource, asked: Asked, window: Window, columns: Sequenc
     return gathered.edge(window.low, columns)
 
 
-def _payload(asked: Asked, parts: Sequence[Mapping[str, Json]]) -> dict[str, Json]:
+def _payload(asked: Asked, parts: Sequence[Mapping[str, Json]], *, last: bool = True) -> dict[str, Json]:
+    """``last``: the run has no further slice of the stream."""
     return {
         "stream": asked.name,
+        "last": last,
         "options": asked.options.model_dump(mode="json", exclude_unset=True),
         "parts": [dict(part) for part in parts],
     }

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Final
@@ -25,6 +26,7 @@ from lakecat.connector.columns import check_names
 from lakecat.errors import ConfigError, SourceChangedError, SourceError, UsageError, Where
 from lakecat.types import Json, SourceRead
 from lakecat_connectors._sql_edge import Known, unpacked
+from lakecat_connectors._sql_left import Left
 from lakecat_connectors._sql_options import SqlOptions, connection_options, parse_options, stream_options
 from lakecat_connectors._sql_plan import Asked, plan, refuse_grown
 from lakecat_connectors._sql_registry import open_source
@@ -42,6 +44,7 @@ class Sql:
         self._source = source
         self._asked: dict[str, Asked] = {}
         self._lock = threading.Lock()
+        self._left = Left(self._release)
 
     @classmethod
     def open(cls, options: Mapping[str, Json], context: ConnectorContext) -> Sql:
@@ -59,10 +62,22 @@ class Sql:
         asked = self._ask(request)
         with self._lock:
             self._asked[asked.name] = asked
-        return plan(self._source, asked, state)
+        return self._left.planned(plan(self._source, asked, state))
+
+    def settled(self) -> None:
+        """Every stream is planned: the snapshot goes once the last row has been read, before it is committed."""
+        self._left.settle()
 
     def read(self, slice_: Slice, options: ReadOptions) -> SliceReader:
         """Fetch a slice, or one split of it. Raises SourceError."""
+        self._left.opened()
+        try:
+            return self._reader(slice_, options)
+        except BaseException:
+            self._left.closed(slice_, finished=False)
+            raise
+
+    def _reader(self, slice_: Slice, options: ReadOptions) -> SqlReader:
         name = str(slice_.payload["stream"])
         with self._lock:
             asked = self._asked.get(name)
@@ -70,10 +85,17 @@ class Sql:
             own = slice_.payload["options"]
             asked = self._ask(StreamRequest(name=name, options=own if isinstance(own, dict) else {}))
             refuse_grown(self._source, asked, slice_)
-        return SqlReader(self._source, asked, slice_, options)
+        done = functools.partial(self._left.closed, slice_)
+        return SqlReader(self._source, asked, slice_, options, done)
 
     def close(self) -> None:
         """End every connection, and with them the snapshot."""
+        self._source.close()
+
+    def _release(self) -> None:
+        """End the snapshot; who reads a slice once more does so in another, as another instance would."""
+        with self._lock:
+            self._asked.clear()
         self._source.close()
 
     def _is_wanted(self, table: Table) -> bool:
@@ -117,8 +139,11 @@ class Sql:
 class SqlReader:
     """One slice, or one split of it: its parts one after the other."""
 
-    def __init__(self, source: SqlSource, asked: Asked, slice_: Slice, options: ReadOptions) -> None:
+    def __init__(
+        self, source: SqlSource, asked: Asked, slice_: Slice, options: ReadOptions, done: Callable[..., None]
+    ) -> None:
         self._source = source
+        self._done: Callable[..., None] | None = done
         self._asked = asked
         self._options = options
         self._parts = _parts(slice_)
@@ -176,6 +201,9 @@ class SqlReader:
     def close(self) -> None:
         """End the connection, also in the midst."""
         self._current.close()
+        done, self._done = self._done, None
+        if done is not None:
+            done(finished=self._finished)
 
     def _chosen(self, schema: pa.Schema) -> pa.Schema:
         return pa.schema([schema.field(column.name) for column in self._asked.columns])

@@ -267,6 +267,18 @@ class Connector(Protocol):
         """Free what the connector holds; safe to call twice."""
 
 
+@runtime_checkable
+class SettlingConnector(Connector, Protocol):
+    """A connector that holds something dear for the run, such as a snapshot, and can let go of it before ``close``."""
+
+    @abstractmethod
+    def settled(self) -> None:
+        """No further stream will be planned: what is held may go once every slice has been read to its end.
+
+        The plans there are still give slices, and a slice may still be read again.
+        """
+
+
 _NAMES: Final[dict[pa.DataType, str]] = {
     pa.bool_(): "boolean",
     pa.int8(): "int",

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from lakecat.catalog import DEFAULT_TTL, ExecutionStart
 from lakecat.config import IngestJob, StreamJob
-from lakecat.connector import Connector, Slice
+from lakecat.connector import Connector, SettlingConnector, Slice
 from lakecat.errors import ConfigError, LakecatError, StreamsFailedError
 from lakecat.failpoints import failpoint
 from lakecat.ingest.children import datasets_of
@@ -127,6 +127,8 @@ def run_job(
             streams = streams_of(job, connector)
             run = Run(services, job, connector, held, on_progress, alone=len(streams) == 1)
             plans = _Plans(run, scoped(services.catalog, job, streams, scope))
+            if isinstance(connector, SettlingConnector):
+                connector.settled()
         failpoint("ingest.planned")
         results: list[IngestResult] = []
         try:

@@ -6,14 +6,15 @@ import signal
 import threading
 import time
 from collections import Counter
+from contextlib import closing
 from decimal import Decimal
 
 import pyarrow as pa
 import pytest
 
-from lakecat.connector import StreamRequest
-from lakecat.errors import ConfigError, SourceAccessError, SourceError, StreamsFailedError
-from lakecat.ingest import plan_job
+from lakecat.connector import ConnectorContext, Cursor, ReadOptions, StreamRequest
+from lakecat.errors import ConfigError, SourceAccessError, SourceChangedError, SourceError, StreamsFailedError
+from lakecat.ingest import plan_job, run_job
 from lakecat.types import WriteMode
 from lakecat_connectors.sql import Sql
 
@@ -285,3 +286,57 @@ def test_killed_in_the_midst_and_run_again(pg, pg_project, failpoint) -> None:
     pg_project.run(job)
     assert sorted(pg_project.table("raw.t")["id"].to_pylist()) == list(range(103))
     assert pg_project.catalog.integrity() == ()
+
+
+class Nothing:
+    position = None
+
+
+def connections(pg) -> int:
+    """Of lakecat, once those that were closed are gone."""
+    count = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'lakecat' AND datname = current_database()"
+    for _ in range(20):
+        if not (found := pg.execute(count).fetchone()[0]):
+            break
+        threading.Event().wait(0.05)
+    return found
+
+
+def test_the_snapshot_is_let_go_of_when_the_last_row_has_been_read(pg, pg_project) -> None:
+    """It holds VACUUM back: it must not wait for the last commit, nor go before the last stream has been read."""
+    pg.execute("CREATE TABLE a (id integer PRIMARY KEY); INSERT INTO a SELECT generate_series(1, 9)")
+    pg.execute("CREATE TABLE b AS TABLE a; CREATE TABLE c AS TABLE a; ALTER TABLE b ADD PRIMARY KEY (id)")
+    job = pg_project.job(
+        target="raw.*",
+        streams={
+            "public.a": {"mode": "append", "cursor": "id", "checkpoint": 4},
+            "public.b": {"mode": "merge", "deletes": "absent", "cursor": "id"},
+            "public.c": {"mode": "replace"},
+        },
+    )
+    seen: list[int] = []
+    results = run_job(
+        pg_project.services, job, on_result=lambda _: seen.append(connections(pg) if len(seen) in (0, 4) else -1)
+    )
+    assert [result.rows for result in results] == [4, 9, 9, 4, 1]
+    assert seen[0] == 1
+    assert seen[-1] == 0
+
+
+def test_a_slice_that_is_read_again_after_the_snapshot_has_gone(pg, pg_project) -> None:
+    pg.execute("CREATE TABLE t (id integer PRIMARY KEY, at integer); INSERT INTO t VALUES (1, 5), (2, 5)")
+    connector = Sql.open({"connection": pg_project.connection}, ConnectorContext(root=pg_project.root))
+    with closing(connector):
+        request = StreamRequest(name="public.t", cursor=Cursor(column="at"))
+        slices = connector.plan(request, Nothing())
+        connector.settled()
+        (slice_,) = slices
+        for _ in range(2):
+            with closing(connector.read(slice_, ReadOptions())) as reader:
+                assert sum(batch.num_rows for batch in reader) == 2
+                assert connections(pg) > 0
+            assert connections(pg) == 0
+        pg.execute("INSERT INTO t VALUES (3, 5)")
+        with pytest.raises(SourceChangedError):
+            connector.read(slice_, ReadOptions())
+        assert connections(pg) == 0
