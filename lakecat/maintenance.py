@@ -2,8 +2,10 @@
 
 A file goes only if all of this holds: it lies in a folder that the catalog recorded as the write intent of an
 execution that has ended; no snapshot in the table's current metadata, and no version that is kept, reaches it; and
-either that execution never committed, or the file belongs to versions that expired longer ago than the grace. Age,
-path comparison or a partial listing never decide: what is not proven garbage stays, and is told.
+either that execution never committed, or the file belongs to versions that expired longer ago than the grace, or it was
+written in an attempt that was not the one that committed: then no metadata that is still there names it, the catalog
+never published it, and its name is such as executions give. Age, path comparison or a partial listing never decide:
+what is not proven garbage stays, and is told.
 """
 
 from __future__ import annotations
@@ -35,7 +37,9 @@ from lakecat.tables import (
     SIDECAR_SUFFIX,
     Reach,
     TableState,
+    is_written_by_execution,
     load_state,
+    named,
     reachable,
     table_location,
     unreferenced,
@@ -66,7 +70,8 @@ class Count:
 class DatasetGarbage:
     """What can go in one dataset, or went.
 
-    ``abandoned``: of executions that never committed. ``expired``: of ``versions`` that expired longer ago than the
+    ``abandoned``: what was never committed, of executions that ended without it, and of attempts before the one that
+    committed. ``expired``: of ``versions`` that expired longer ago than the
     grace. ``unknown``: files that no version and no execution explains; they stay, ``unknown_files`` names the first.
     ``total`` is all that lies in the dataset's folder. ``error`` says why nothing, or not all, was removed.
     """
@@ -225,6 +230,7 @@ class _Look:
         abandoned: list[StoredObject] = []
         stale: list[StoredObject] = []
         unknown: list[StoredObject] = []
+        committed: list[StoredObject] = []
         for one in self._files:
             if one.location in kept or one.location in metadata or one.location in records:
                 continue
@@ -234,7 +240,10 @@ class _Look:
             elif writer.dead or (self._pretend and writer.abandoned):
                 abandoned.append(one)
             elif writer.state is ExecutionState.COMPLETE:
-                (stale if one.location in expired else unknown).append(one)
+                (stale if one.location in expired else committed).append(one)
+        in_vain = self._written_in_vain(committed, metadata)
+        abandoned += [one for one in committed if one.location in in_vain]
+        unknown += [one for one in committed if one.location not in in_vain]
         order = sorted(stale, key=lambda one: expired[one.location])
         steps = (tuple(abandoned), *(tuple(group) for _, group in groupby(order, lambda one: expired[one.location])))
         touched = {folder for one in (*abandoned, *stale) if (folder := self._folder(one.location))}
@@ -284,6 +293,20 @@ class _Look:
                     next_command="lakecat catalog rebuild --yes",
                 )
         return frozenset(location for location, metadata in found.items() if metadata in published)
+
+    def _written_in_vain(self, committed: Sequence[StoredObject], metadata: frozenset[str]) -> frozenset[str]:
+        """Those of the unexplained files of executions that committed which no attempt of them has published.
+
+        Such an execution never writes again, and all that its commit published is in the catalog. Metadata that is
+        still there may name files beyond what is needed: expired versions', whose turn has not come.
+        """
+        ours = [one.location for one in committed if is_written_by_execution(self._location, one.location)]
+        if not ours or not metadata:  # without metadata there is no table (any more) to tell by
+            return frozenset()
+        published = garbage.published(self._services.catalog.database, self._dataset)
+        there = (one.location for one in self._files if one.location in published)
+        in_use = named(self._store, {*metadata, *there})
+        return frozenset(one for one in ours if one not in published and one not in in_use)
 
     def _is_link(self, location: str) -> bool:
         """Whether the file is a link, or lies behind one; lakecat makes none."""

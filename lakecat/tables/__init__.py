@@ -14,12 +14,13 @@ from lakecat.tables.evolution import (
     evolve,
     new_table,
 )
-from lakecat.tables.garbage import Reach, reachable, unreferenced
+from lakecat.tables.garbage import Reach, named, reachable, unreferenced
 from lakecat.tables.layout import (
     METADATA_SUFFIX,
     RECEIPT_SUFFIX,
     SIDECAR_SUFFIX,
     data_prefix,
+    is_written_by_execution,
     metadata_prefix,
     receipt_location,
     sidecar_location,
@@ -68,9 +69,11 @@ __all__ = [
     "delete_keys",
     "evolve",
     "iceberg_to_arrow",
+    "is_written_by_execution",
     "load_state",
     "merge_upsert",
     "metadata_prefix",
+    "named",
     "new_table",
     "parse_partition",
     "plan",

@@ -11,10 +11,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from lakecat.errors import ObjectMissingError
+from lakecat.errors import ObjectMissingError, StoreError
 from lakecat.store import LakeStore
 from lakecat.tables.manifests import read_all_entries, read_entries, read_manifests, snapshot_manifests
-from lakecat.tables.state import TableState
+from lakecat.tables.state import TableState, load_state
 
 
 @dataclass(slots=True)
@@ -58,6 +58,42 @@ def unreferenced(store: LakeStore, live: Reach, expired: Iterable[str]) -> Reach
     for kind in (gone.files, gone.manifests, gone.lists):
         kind.difference_update(live.files, live.manifests, live.lists)
     return gone
+
+
+def named(store: LakeStore, metadata: Iterable[str]) -> Reach:
+    """Everything that any snapshot in these metadata files names, expired or not; what is gone names nothing.
+
+    Raises CorruptFileError for a file that is damaged, and what reading raises; there is no partial answer.
+    """
+    reach = Reach()
+    seen: set[int] = set()
+    for location in metadata:
+        with suppress(ObjectMissingError):
+            for snapshot in load_state(store, location).snapshots:
+                if snapshot["snapshot-id"] not in seen:
+                    seen.add(snapshot["snapshot-id"])
+                    _extend_named(store, reach, str(snapshot["manifest-list"]))
+    return reach
+
+
+def _extend_named(store: LakeStore, reach: Reach, manifest_list: str) -> None:
+    reach.lists.add(_within(store, manifest_list))
+    with suppress(ObjectMissingError):
+        for manifest in read_manifests(store, manifest_list):
+            path = _within(store, manifest.manifest_path)
+            if path not in reach.manifests:
+                reach.manifests.add(path)
+                with suppress(ObjectMissingError):
+                    entries = read_entries(store, manifest)
+                    reach.files.update(_within(store, entry.data_file.file_path) for entry in entries)
+
+
+def _within(store: LakeStore, location: str) -> str:
+    """The location after all links; as it is where it lies outside the lake, and so is no file of ours."""
+    try:
+        return store.canonical(location)
+    except StoreError:
+        return location
 
 
 def _extend(store: LakeStore, reach: Reach, snapshot: Mapping[str, Any]) -> None:

@@ -22,6 +22,11 @@ from lakecat.types import DatasetName
 METADATA_SUFFIX: Final = ".metadata.json"
 SIDECAR_SUFFIX: Final = ".lakecat.json"
 RECEIPT_SUFFIX: Final = ".lakecat.committed"
+_UUID: Final = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+_WRITTEN: Final = re.compile(
+    rf"data/{_UUID}/{_UUID}\.parquet|metadata/{_UUID}/(?:\d{{5,}}-{_UUID}\.(?:metadata|lakecat)\.json"
+    rf"|{_UUID}-m\d+\.avro|snap-\d+-{_UUID}\.avro)"
+)
 _VERSION: Final = re.compile(r"(\d+)-[0-9A-Za-z-]+\.metadata\.json\Z")
 
 
@@ -53,6 +58,11 @@ def sidecar_location(metadata: str) -> str:
 def receipt_location(metadata: str) -> str:
     """The receipt of the commit that published a metadata file: an empty file, left once the commit has happened."""
     return metadata.removesuffix(METADATA_SUFFIX) + RECEIPT_SUFFIX
+
+
+def is_written_by_execution(table: str, location: str) -> bool:
+    """Whether a file in a table's folder has a name as an execution gives it; receipts, which come after it, do not."""
+    return location.startswith(table + "/") and _WRITTEN.fullmatch(location[len(table) + 1 :]) is not None
 
 
 def metadata_version(location: str | None) -> int:
