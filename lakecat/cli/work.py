@@ -40,9 +40,9 @@ def report_run(output: Output, work: Callable[[OnProgress, OnResult], RunReport]
                 output.detail(f"    because: {'; '.join(outcome.reasons)}")
 
         report = work(on_progress, on_result)
-    for outcome in report.failures:
-        if outcome.error is not None:
-            output.error(outcome.error)
+    # One cause (a server that is away) is told once, however many streams it stopped.
+    for error in {str(outcome.error): outcome.error for outcome in report.failures if outcome.error}.values():
+        output.error(error)
     output.emit({"outcomes": report.outcomes}, lambda: [Line(_summary(report))])
     return 1 if report.failures else 0
 

@@ -63,6 +63,7 @@ class JobFile(LandingKeys):
     schedule: Annotated[Schedule | None, BeforeValidator(cron_text)] = Field(
         default=None, description="when the job is due: cron text, or cron and timezone"
     )
+    paused: bool = Field(default=False, description="true: it runs only when it is named, by `--select`")
 
     @model_validator(mode="after")
     def _streams_fit(self) -> Self:

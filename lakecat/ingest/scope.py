@@ -55,7 +55,7 @@ def scoped(catalog: Catalog, job: IngestJob, streams: Sequence[StreamJob], scope
 
     Raises UsageError: no stream has such a name, or a stream cannot be read so.
     """
-    return tuple(_asked(catalog, stream, scope) for stream in _chosen(job, streams, scope.streams))
+    return tuple(_asked(catalog, stream, scope) for stream in chosen(job, streams, scope.streams))
 
 
 def generation_name(stream: StreamJob) -> str:
@@ -78,7 +78,13 @@ def _generation(catalog: Catalog, stream: StreamJob) -> int:
     return 0 if known is None else int(str(known.value[_COUNT]))
 
 
-def _chosen(job: IngestJob, streams: Sequence[StreamJob], wanted: Sequence[str]) -> Sequence[StreamJob]:
+def current(catalog: Catalog, stream: StreamJob) -> StreamJob:
+    """The stream as it was begun last: what the catalog remembers of it is under this generation's name."""
+    return stream.model_copy(update={"generation": _generation(catalog, stream)})
+
+
+def chosen(job: IngestJob, streams: Sequence[StreamJob], wanted: Sequence[str]) -> Sequence[StreamJob]:
+    """Those of the streams that are named, all where no name is given. Raises UsageError."""
     if not wanted:
         return streams
     for name in wanted:
@@ -99,7 +105,7 @@ def _asked(catalog: Catalog, stream: StreamJob, scope: Scope) -> StreamJob:
         return begun_anew(catalog, stream).model_copy(update={"anew": True})
     if scope.has_window:
         return _window(stream, scope)
-    return stream.model_copy(update={"generation": _generation(catalog, stream)})
+    return current(catalog, stream)
 
 
 def _window(stream: StreamJob, scope: Scope) -> StreamJob:

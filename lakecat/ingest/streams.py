@@ -98,7 +98,8 @@ def request_of(stream: StreamJob) -> StreamRequest:
 
 def state_of(catalog: Catalog, stream: StreamJob) -> CatalogState:
     """Rows are appended once, ever; in the other modes the table follows what the files hold now."""
-    return CatalogState(catalog, stream_name(stream) if stream.remembers else None, newest=stream.mode is not WriteMode.APPEND)
+    name = stream_name(stream) if stream.remembers else None
+    return CatalogState(catalog, name, newest=stream.mode is not WriteMode.APPEND)
 
 
 class _Source:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self, TypeAlias
+from typing import TYPE_CHECKING, Literal, Self
 
 from lakecat.catalog import Catalog, DatasetInfo
 from lakecat.config import Settings
 from lakecat.lake import questions
 from lakecat.lake.annotating import Annotating
-from lakecat.lake.answers import Check, DatasetStatus, Description, Difference, Lineage, RunReport, WorkKind, WorkPlan
+from lakecat.lake.answers import Check, DatasetStatus, Description, Difference, Lineage
 from lakecat.lake.asking import Asking
 from lakecat.lake.differing import compare_contents
 from lakecat.lake.discovering import Discovering
@@ -23,7 +23,8 @@ from lakecat.lake.importing import Importing
 from lakecat.lake.keeping import Keeping
 from lakecat.lake.project import Project
 from lakecat.lake.purging import Purging
-from lakecat.lake.selection import Selection, select_datasets, select_work
+from lakecat.lake.selection import Selectors, select_datasets, texts_of
+from lakecat.lake.working import Working
 from lakecat.store import LakeStore
 from lakecat.types import DatasetName, Version, VersionRef, WriteMode
 
@@ -32,12 +33,10 @@ if TYPE_CHECKING:
 
     from lakecat.engines import Engine
     from lakecat.ingest import IngestResult
-    from lakecat.lake.work import ArrowSource, OnProgress, OnResult
+    from lakecat.lake.work import ArrowSource, OnProgress
     from lakecat.landing import Services
     from lakecat.maintenance import GcReport
     from lakecat.tables import ColumnChange
-
-Selectors: TypeAlias = str | Iterable[str] | None
 
 
 def connect(
@@ -57,7 +56,7 @@ def connect(
     return Lake(Project.open(path, profile=profile, environ=variables), environ=variables)
 
 
-class Lake(Annotating, Asking, Discovering, Importing, Keeping, Purging):
+class Lake(Annotating, Asking, Discovering, Importing, Keeping, Purging, Working):
     """An open project. Use it as a context manager, or call ``close()``. Safe to use from several threads.
 
     Methods raise LakecatError and its children only. What takes ``select`` takes selectors: one text or several,
@@ -126,102 +125,16 @@ class Lake(Annotating, Asking, Discovering, Importing, Keeping, Purging):
 
         return engine_of(self.services)
 
-    # work
-
-    def ingest(
-        self,
-        select: Selectors = None,
-        *,
-        exclude: Selectors = None,
-        due: bool = False,
-        on_progress: OnProgress | None = None,
-        on_result: OnResult | None = None,
-    ) -> RunReport:
-        """Run the selected ingest jobs; with ``due`` only those whose schedule says so.
-
-        A job that fails does not stop the others: see ``RunReport.failures``, or call its ``raise_failures()``.
-        """
-        from lakecat.lake.work import run_jobs
-
-        jobs = self._select(select, exclude).jobs
-        return run_jobs(self.services, jobs, due=due, on_progress=on_progress, on_result=on_result)
-
-    def run(
-        self,
-        select: Selectors = None,
-        *,
-        exclude: Selectors = None,
-        due: bool = False,
-        full_refresh: bool = False,
-        variables: Mapping[str, str | int | float | bool] | None = None,
-        on_progress: OnProgress | None = None,
-        on_result: OnResult | None = None,
-    ) -> RunReport:
-        """Run the selected transform scripts that have something to do, in the order of what they read.
-
-        With ``due``, first the ingest jobs that are due, then scripts: those with a schedule when they are due, those
-        without one whenever their inputs changed. ``full_refresh`` runs scripts even if nothing changed, INSERT scripts
-        from nothing.
-        """
-        from lakecat.lake.work import run_jobs, run_scripts
-
-        chosen = self._select(select, exclude)
-        report = (
-            run_jobs(self.services, chosen.jobs, due=True, on_progress=on_progress, on_result=on_result)
-            if due
-            else None
-        )
-        done = run_scripts(
-            self.services,
-            self.engine,
-            self._project.scripts(),
-            chosen.scripts,
-            due=due,
-            full_refresh=full_refresh,
-            variables=variables or {},
-            on_progress=on_progress,
-            on_result=on_result,
-        )
-        return done if report is None else report + done
-
-    def plan(
-        self,
-        select: Selectors = None,
-        *,
-        exclude: Selectors = None,
-        full_refresh: bool = False,
-        variables: Mapping[str, str | int | float | bool] | None = None,
-        kinds: Collection[WorkKind] = ("ingest", "transform"),
-    ) -> WorkPlan:
-        """What ``ingest`` and then ``run`` would do, and why; of one kind of work only, where ``kinds`` says so.
-
-        Writes nothing.
-        """
-        from lakecat.lake.work import plan_work
-
-        chosen = self._select(select, exclude)
-        return plan_work(
-            self.services,
-            self.engine,
-            self._project.scripts(),
-            Selection(
-                chosen.jobs if "ingest" in kinds else (),
-                chosen.scripts if "transform" in kinds else (),
-            ),
-            full_refresh=full_refresh,
-            variables=variables or {},
-        )
-
     # questions
 
     def datasets(self, select: Selectors = None, *, exclude: Selectors = None) -> tuple[DatasetInfo, ...]:
         """The datasets that have a version, by name."""
         infos = self._with_annotations(self.catalog.datasets())
-        if not _texts(select) and not _texts(exclude):
+        if not texts_of(select) and not texts_of(exclude):
             return infos
         names = [info.name for info in infos]
         chosen = select_datasets(
-            names, self._project.scripts(), _texts(select), _texts(exclude), self.selection_attributes
+            names, self._project.scripts(), texts_of(select), texts_of(exclude), self.selection_attributes
         )
         return tuple(info for info in infos if info.name in chosen)
 
@@ -254,7 +167,7 @@ class Lake(Annotating, Asking, Discovering, Importing, Keeping, Purging):
             lambda: self.engine,
             found,
             rows=rows,
-            key=_texts(key),
+            key=texts_of(key),
             statistics=statistics,
             sample=sample,
         )
@@ -279,7 +192,7 @@ class Lake(Annotating, Asking, Discovering, Importing, Keeping, Purging):
         scripts = self._project.scripts()
         found = questions.status(self.catalog, self._project.jobs(), scripts, self._clock())
         names = [item.dataset for item in found]
-        chosen = select_datasets(names, scripts, _texts(select), _texts(exclude), self.selection_attributes)
+        chosen = select_datasets(names, scripts, texts_of(select), texts_of(exclude), self.selection_attributes)
         return tuple(item for item in found if item.dataset in chosen)
 
     def sample(self, ref: str | VersionRef, rows: int = 10) -> pa.Table:
@@ -387,21 +300,6 @@ class Lake(Annotating, Asking, Discovering, Importing, Keeping, Purging):
         from lakecat.alter import alter
 
         return alter(self.services, _name(dataset), changes)
-
-    def _select(self, select: Selectors, exclude: Selectors) -> Selection:
-        return select_work(
-            self._project.jobs(),
-            self._project.scripts(),
-            _texts(select),
-            _texts(exclude),
-            self.selection_attributes,
-        )
-
-
-def _texts(selectors: Selectors) -> tuple[str, ...]:
-    if selectors is None:
-        return ()
-    return (selectors,) if isinstance(selectors, str) else tuple(selectors)
 
 
 def _ref(ref: str | VersionRef) -> VersionRef:

@@ -8,14 +8,14 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from lakecat.catalog import Catalog, ColumnInfo
+from lakecat.catalog import Catalog, ColumnInfo, ExecutionInfo
 from lakecat.config import IngestJob
 from lakecat.errors import NotFoundError, SelectorError
 from lakecat.lake.answers import DatasetStatus, Description, Difference, Lineage
 from lakecat.lake.differ import compare_columns
 from lakecat.schedule import next_instant
 from lakecat.store import LakeStore
-from lakecat.types import DatasetName, Version, VersionRef
+from lakecat.types import DatasetName, ExecutionType, Version, VersionRef
 
 if TYPE_CHECKING:
     from lakecat.transform import Script
@@ -158,12 +158,14 @@ def status(
         for target in item.targets if isinstance(item, IngestJob) else (item.target,):
             work.setdefault(target, []).append(item)
     runs, said = catalog.last_runs(), catalog.annotated()
+    _found_by_pattern(work, jobs, runs)
     found = []
     for name in sorted(work):
         info = infos.get(name)
         fresh = said[str(name)].fresh_within if str(name) in said else None
         age = now - info.latest.committed_at if info else None
-        instants = [instant for item in work[name] if item.schedule and (instant := next_instant(item.schedule, now))]
+        schedules = [item.schedule for item in work[name] if not (isinstance(item, IngestJob) and item.paused)]
+        instants = [instant for one in schedules if one and (instant := next_instant(one, now))]
         found.append(
             DatasetStatus(
                 dataset=name,
@@ -177,3 +179,16 @@ def status(
             )
         )
     return tuple(found)
+
+
+def _found_by_pattern(
+    work: dict[DatasetName, list[IngestJob | Script]],
+    jobs: Sequence[IngestJob],
+    runs: Mapping[DatasetName, ExecutionInfo],
+) -> None:
+    """Give datasets that no job names (patterns, lists, quarantines) to the job that wrote them last."""
+    by_name = {job.name: job for job in jobs}
+    for name, fillers in work.items():
+        run = runs.get(name)
+        if not fillers and run is not None and run.type is ExecutionType.INGEST and run.job in by_name:
+            fillers.append(by_name[run.job])

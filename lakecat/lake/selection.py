@@ -14,6 +14,17 @@ if TYPE_CHECKING:
     from lakecat.transform import Script
 
 
+Selectors: TypeAlias = str | Iterable[str] | None
+"""What may stand for the selectors of a question: none, one, or several."""
+
+
+def texts_of(selectors: Selectors) -> tuple[str, ...]:
+    """The selectors one by one."""
+    if selectors is None:
+        return ()
+    return (selectors,) if isinstance(selectors, str) else tuple(selectors)
+
+
 @dataclass(frozen=True, slots=True)
 class Selection:
     """The jobs and scripts that were selected, in the project's order."""

@@ -8,10 +8,11 @@ from contextlib import AbstractContextManager
 from typing import Protocol, TypeAlias
 
 from lakecat import transform
-from lakecat.config import IngestJob, Schedule
+from lakecat.config import IngestJob, Schedule, is_pattern
 from lakecat.engines import Engine
 from lakecat.errors import LakecatError, StreamsFailedError
 from lakecat.ingest import IngestResult, StreamPlan, plan_job, run_job
+from lakecat.ingest.scope import EVERYTHING, Scope
 from lakecat.lake.answers import Outcome, OutcomeState, PlannedWork, RunReport, WorkPlan
 from lakecat.lake.selection import Selection
 from lakecat.landing import Services, hold
@@ -45,20 +46,25 @@ def run_jobs(
     jobs: Sequence[IngestJob],
     *,
     due: bool,
+    scope: Scope = EVERYTHING,
     on_progress: OnProgress | None,
     on_result: OnResult | None,
 ) -> RunReport:
     """Run ingest jobs one after the other; one that fails does not stop the others."""
     with _due(services, {job.name: job.schedule for job in jobs} if due else {}) as names:
         chosen = [job for job in jobs if job.name in names] if due else jobs
-        return RunReport(tuple(_run_each(services, chosen, on_progress, on_result)))
+        return RunReport(tuple(_run_each(services, chosen, scope, on_progress, on_result)))
 
 
 def _run_each(
-    services: Services, jobs: Iterable[IngestJob], on_progress: OnProgress | None, on_result: OnResult | None
+    services: Services,
+    jobs: Iterable[IngestJob],
+    scope: Scope,
+    on_progress: OnProgress | None,
+    on_result: OnResult | None,
 ) -> Iterator[Outcome]:
     for job in jobs:
-        yield from _run_job(services, job, on_progress, on_result)
+        yield from _run_job(services, job, scope, on_progress, on_result)
 
 
 def _due(services: Services, schedules: Mapping[str, Schedule | None]) -> AbstractContextManager[frozenset[str]]:
@@ -68,7 +74,7 @@ def _due(services: Services, schedules: Mapping[str, Schedule | None]) -> Abstra
 
 
 def _run_job(
-    services: Services, job: IngestJob, on_progress: OnProgress | None, on_result: OnResult | None
+    services: Services, job: IngestJob, scope: Scope, on_progress: OnProgress | None, on_result: OnResult | None
 ) -> list[Outcome]:
     """One outcome for each commit, told at once; what was committed before a failure stays, and is told too."""
     started = time.monotonic()
@@ -84,7 +90,7 @@ def _run_job(
         return Outcome(
             name=job.name,
             kind="ingest",
-            dataset=DatasetName.parse(dataset) if dataset else _first_target(job),
+            dataset=DatasetName.parse(dataset) if dataset else _only_target(job),
             state=state,
             seconds=time.monotonic() - started,
             reasons=(reason,),
@@ -92,7 +98,7 @@ def _run_job(
         )
 
     try:
-        run_job(services, job, tell, on_result=lambda result: keep(_ingested(job, result)))
+        run_job(services, job, tell, on_result=lambda result: keep(_ingested(job, result)), scope=scope)
     except StreamsFailedError as err:
         for dataset, failure in err.failures.items():
             keep(ended(OutcomeState.FAILED, failure.what, failure, dataset))
@@ -103,9 +109,10 @@ def _run_job(
     return outcomes
 
 
-def _first_target(job: IngestJob) -> DatasetName | None:
-    """The dataset that a job stands for where no stream is meant."""
-    return next(iter(job.targets), None)
+def _only_target(job: IngestJob) -> DatasetName | None:
+    """The dataset that a job stands for where no stream is meant: one that it surely fills alone."""
+    alone = len(job.targets) == 1 and not any(map(is_pattern, job.streams))
+    return job.targets[0] if alone else None
 
 
 def _ingested(job: IngestJob, result: IngestResult) -> Outcome:
@@ -196,9 +203,18 @@ def plan_work(
     *,
     full_refresh: bool,
     variables: Variables,
+    scope: Scope = EVERYTHING,
+    paused: bool = False,
 ) -> WorkPlan:
-    """What the chosen jobs and scripts would do, and why; scripts as they will be after the jobs."""
-    work = [item for job in chosen.jobs for item in _planned_job(services, job)]
+    """What the chosen jobs and scripts would do, and why; scripts as they will be after the jobs.
+
+    ``paused``: jobs that are paused stay so.
+    """
+    work = [
+        item
+        for job in chosen.jobs
+        for item in (_paused_job(job) if paused and job.paused else _planned_job(services, job, scope))
+    ]
     names = [script.name for script in chosen.scripts]
     if names:
         plan = transform.plan(services, scripts, names, engine=engine, variables=variables, full_refresh=full_refresh)
@@ -227,12 +243,17 @@ def _planned_script(
     )
 
 
-def _planned_job(services: Services, job: IngestJob) -> list[PlannedWork]:
+def _paused_job(job: IngestJob) -> list[PlannedWork]:
+    target = _only_target(job)
+    return [PlannedWork(name=job.name, kind="ingest", dataset=target, runs=False, reasons=("paused",), problem=None)]
+
+
+def _planned_job(services: Services, job: IngestJob, scope: Scope) -> list[PlannedWork]:
     """What would become of each stream."""
     try:
-        plan = plan_job(services, job)
+        plan = plan_job(services, job, scope=scope)
     except LakecatError as err:
-        target, reasons = _first_target(job), (err.what,)
+        target, reasons = _only_target(job), (err.what,)
         return [PlannedWork(name=job.name, kind="ingest", dataset=target, runs=True, reasons=reasons, problem=err)]
     return [
         PlannedWork(

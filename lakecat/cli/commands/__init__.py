@@ -22,6 +22,7 @@ from lakecat.cli.commands.lineage import lineage
 from lakecat.cli.commands.ls import ls
 from lakecat.cli.commands.plan import plan
 from lakecat.cli.commands.query import query
+from lakecat.cli.commands.reset import reset
 from lakecat.cli.commands.run import run
 from lakecat.cli.commands.search import search
 from lakecat.cli.commands.show import show
@@ -36,6 +37,7 @@ COMMANDS: Final[list[click.Command]] = [
     run,
     plan,
     streams,
+    reset,
     draft,
     ls,
     search,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -15,6 +16,7 @@ from lakecat.cli.work import DIFFERENCES
 if TYPE_CHECKING:
     from lakecat.lake import DatasetStatus
 
+_SHOWN: Final = 5
 _MARKS: Final = {"COMPLETE": "✓", "FAILED": "✗", "CANCELED": "✗", "RUNNING": "…"}
 
 
@@ -33,12 +35,7 @@ def status(common: Common, select: tuple[str, ...], exclude: tuple[str, ...], *,
         frozenset({"version", "rows"}),
     )
     failed = [item for item in found if item.last_run is not None and item.last_run.state.value != "COMPLETE"]
-    errors = [
-        Line(line, "bad")
-        for item in failed
-        if item.last_run and item.last_run.error
-        for line in f"{item.dataset}: {item.last_run.error}".splitlines()
-    ]
+    errors = [Line(line, "bad") for line in _told(failed)]
     late = [item for item in found if item.late]
     errors += [
         Line(f"{item.dataset}: {_age(item.age)} old, should be within {_age(item.fresh_within)}", "warn")
@@ -46,6 +43,17 @@ def status(common: Common, select: tuple[str, ...], exclude: tuple[str, ...], *,
     ]
     common.output().emit({"status": found}, lambda: [grid, *errors])
     return DIFFERENCES if exit_code and (failed or late) else 0
+
+
+def _told(failed: Sequence[DatasetStatus]) -> Iterator[str]:
+    """What failed, each error once with the datasets that it concerns."""
+    by_error: dict[str, list[str]] = {}
+    for item in failed:
+        if item.last_run is not None and item.last_run.error:
+            by_error.setdefault(item.last_run.error, []).append(str(item.dataset))
+    for error, names in by_error.items():
+        more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+        yield from f"{', '.join(names[:_SHOWN])}{more}: {error}".splitlines()
 
 
 def _row(item: DatasetStatus) -> tuple[str, ...]:

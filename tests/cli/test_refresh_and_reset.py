@@ -1,0 +1,170 @@
+"""Everyday changes of mind: one stream only, from the start, a window again, a job that pauses, a broken neighbour."""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from shell_lab import Shell
+
+JOB = """\
+connector: sql
+target: raw.*
+mode: merge
+cursor: at
+options: {connection: "sqlite:///shop.db"}
+streams: [customers, lines]
+"""
+
+
+@pytest.fixture
+def sold(shop: Path, shell: Shell) -> Path:
+    """The example project, and a job with two streams of a database, landed once."""
+    change(
+        "CREATE TABLE customers (id INTEGER PRIMARY KEY, at INTEGER, name TEXT)",
+        "CREATE TABLE lines (id INTEGER PRIMARY KEY, at INTEGER, sku TEXT)",
+        "INSERT INTO customers VALUES (1, 10, 'a'), (2, 20, 'b')",
+        "INSERT INTO lines VALUES (1, 10, 'x')",
+    )
+    (shop / "ingest" / "sales.yaml").write_text(JOB)
+    assert shell("ingest", "-s", "sales").code == 0
+    return shop
+
+
+def change(*statements: str) -> None:
+    with closing(sqlite3.connect("shop.db")) as database:
+        for statement in statements:
+            database.execute(statement)
+        database.commit()
+
+
+def names(shell: Shell) -> list[str]:
+    found = shell("query", "SELECT name FROM raw.customers ORDER BY id", "--json").json["rows"]
+    return [row[0] for row in found]
+
+
+def test_a_refresh_is_only_said_without_yes(sold: Path, shell: Shell) -> None:
+    change("UPDATE customers SET name = 'c' WHERE id = 1")
+    said = shell("ingest", "-s", "sales", "--stream", "customers", "--refresh")
+    assert said.code == 0
+    assert "would run: 1 ingest" in said.out
+    assert "--yes" in said.err
+    assert names(shell) == ["a", "b"]
+    assert shell("ingest", "-s", "sales", "--stream", "customers", "--refresh", "--yes").code == 0
+    assert names(shell) == ["c", "b"]
+    assert "nothing to do" in shell("ingest", "-s", "sales").out
+
+
+def test_a_window_is_read_again(sold: Path, shell: Shell) -> None:
+    change("UPDATE customers SET name = name || '!'")
+    done = shell("ingest", "-s", "sales", "--stream", "cust*", "--from", "15", "--to", "30")
+    assert done.code == 0
+    assert names(shell) == ["a", "b!"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (["ingest", "--refresh", "--yes"], "--select JOB"),
+        (["ingest", "--stream", "customers"], "--select JOB"),
+        (["ingest", "-s", "sales", "--refresh", "--from", "1", "--yes"], "cannot have a window"),
+        (["reset", "absent"], "orders, sales"),
+        (["reset", "sales", "--stream", "absent"], "customers, lines"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(sold: Path, shell: Shell, arguments: list[str], hint: str) -> None:
+    result = shell(*arguments)
+    assert (result.code, result.out) == (2, "")
+    assert hint in result.err
+
+
+def test_a_slip_in_a_stream_s_name_is_no_failure_of_the_job(sold: Path, shell: Shell) -> None:
+    result = shell("ingest", "-s", "sales", "--stream", "absent")
+    assert result.code == 1
+    assert "it has customers, lines" in result.err
+    assert {one["state"] for one in shell("executions", "--json").json["executions"]} == {"COMPLETE"}
+
+
+def test_what_was_read_is_shown_and_with_yes_forgotten(sold: Path, shell: Shell) -> None:
+    shown = shell("reset", "sales", "--json").json
+    assert [(one["stream"], one["dataset"], one["forgotten"]) for one in shown["streams"]] == [
+        ("customers", "raw.customers", False),
+        ("lines", "raw.lines", False),
+    ]
+    assert "20" in str(shown["streams"][0]["position"])
+    change("UPDATE customers SET name = upper(name)", "UPDATE lines SET sku = 'y'")
+    assert "nothing to do" in shell("ingest", "-s", "sales").out
+    assert "--yes" in shell("reset", "sales", "--stream", "customers").out
+    assert "nothing to do" in shell("ingest", "-s", "sales").out
+    assert shell("reset", "sales", "--stream", "customers", "--yes").code == 0
+    assert "remembered" not in shell("reset", "sales").out  # lines still are
+    assert shell("ingest", "-s", "sales").code == 0
+    assert names(shell) == ["A", "B"]
+    assert shell("query", "SELECT sku FROM raw.lines", "--json").json["rows"] == [["x"]]
+    (done,) = [one for one in shell("executions", "--json").json["executions"] if one["job"] == "reset"]
+    assert done["state"] == "COMPLETE"
+
+
+def test_rows_that_are_appended_never_come_twice(stocked: Path, shell: Shell) -> None:
+    refused = shell("reset", "orders", "--yes")
+    assert refused.code == 2
+    assert "lakecat ingest --select orders --refresh" in refused.err
+    assert shell("reset", "orders", "--json").json["streams"][0]["files"] == 2
+    assert shell("ingest", "-s", "orders", "--refresh", "--yes").code == 0
+    assert shell("query", "SELECT count(*) FROM raw.orders", "--json").json["rows"] == [[5]]
+
+
+def test_a_paused_job_runs_only_when_it_is_named(shop: Path, shell: Shell) -> None:
+    file = shop / "ingest" / "orders.yaml"
+    file.write_text(file.read_text() + 'paused: true\nschedule: "* * * * *"\n')
+    assert "nothing to do" in shell("ingest").out
+    shell("run", "--due")
+    assert shell("ls", "--json").json["datasets"] == []
+    (work, _script) = shell("plan", "--json").json["work"]
+    assert (work["runs"], work["reasons"]) == (False, ["paused"])
+    assert {one["dataset"]: one["next_due"] for one in shell("status", "--json").json["status"]}["raw.orders"] is None
+    assert shell("ingest", "-s", "orders").code == 0
+    assert [one["name"] for one in shell("ls", "--json").json["datasets"]] == ["raw.orders"]
+
+
+def test_a_script_that_is_no_sql_keeps_nothing_from_landing(shop: Path, shell: Shell) -> None:
+    (shop / "transforms" / "mart" / "broken.sql").write_text("SELECT FROM WHERE")
+    assert shell("ingest").code == 0
+    assert shell("ingest", "-s", "raw.orders").code == 0
+    assert shell("ingest", "--dry-run").code == 0
+    refused = shell("ingest", "-s", "+mart.revenue_by_day")  # what it needs, nobody can know
+    assert "broken.sql" in refused.err
+
+
+def test_what_is_due_lands_beside_a_broken_script_which_is_told(shop: Path, shell: Shell) -> None:
+    file = shop / "ingest" / "orders.yaml"
+    file.write_text(file.read_text() + 'schedule: "* * * * *"\n')
+    (shop / "transforms" / "mart" / "broken.sql").write_text("SELECT FROM WHERE")
+    result = shell("run", "--due")
+    assert result.code == 1
+    assert "broken.sql" in result.err
+    assert "1 done, 1 failed" in result.out
+    assert [one["name"] for one in shell("ls", "--json").json["datasets"]] == ["raw.orders"]
+
+
+def test_one_cause_is_told_once_however_many_streams_it_stops(sold: Path, shell: Shell) -> None:
+    (sold / "shop.db").write_bytes(b"no database at all, but long enough to be read as one" * 100)
+    result = shell("ingest", "-s", "sales")
+    assert result.code == 1
+    assert result.err.count("error: ") == 1
+    status = shell("status").out
+    assert status.count("mend:") <= 1
+
+
+def test_datasets_that_a_pattern_found_show_their_job_and_its_failure(sold: Path, shell: Shell) -> None:
+    (sold / "ingest" / "sales.yaml").write_text(
+        JOB.replace("streams: [customers, lines]", 'streams: ["*"]') + 'schedule: "0 0 1 1 *"\n'
+    )
+    change("INSERT INTO customers VALUES (3, 30, 'c')")
+    assert shell("ingest", "-s", "sales").code == 0
+    (sold / "shop.db").write_bytes(b"no database at all, but long enough to be read as one" * 100)
+    assert shell("ingest", "-s", "sales").code == 1
+    found = {one["dataset"]: one for one in shell("status", "--json").json["status"]}["raw.customers"]
+    assert found["job"] == "sales"
+    assert found["next_due"] is not None
+    assert found["last_run"]["state"] == "FAILED"
