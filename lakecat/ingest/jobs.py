@@ -6,16 +6,16 @@ A run goes in rounds. Each round takes the next slice of every stream and commit
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import islice
 from typing import TypeVar
 
 from lakecat.catalog import DEFAULT_TTL, ExecutionStart
-from lakecat.config import IngestJob, StreamJob
+from lakecat.config import IngestJob, StreamJob, is_pattern
 from lakecat.connector import Connector, SettlingConnector, Slice
-from lakecat.errors import ConfigError, LakecatError, StreamsFailedError
+from lakecat.errors import CatalogError, ConfigError, LakecatError, StreamsFailedError
 from lakecat.failpoints import failpoint
 from lakecat.ingest.children import datasets_of
 from lakecat.ingest.connectors import open_connector
@@ -125,8 +125,11 @@ def run_job(
         with _recorded(services, job, held):
             connector = stack.enter_context(closing(open_connector(services, job)))
             streams = streams_of(job, connector)
+        # A stream that nobody has is a slip of the one who asks, no failure of the job's.
+        meant = scoped(services.catalog, job, streams, scope)
+        with _recorded(services, job, held):
             run = Run(services, job, connector, held, on_progress, alone=len(streams) == 1)
-            plans = _Plans(run, scoped(services.catalog, job, streams, scope))
+            plans = _Plans(run, meant)
             if isinstance(connector, SettlingConnector):
                 connector.settled()
         failpoint("ingest.planned")
@@ -175,24 +178,30 @@ def record_refusal(
 ) -> None:
     """Record what could not even begin as a failed execution, with the job's parameters.
 
-    ``targets``: the datasets that were to be written, by default all that the job names.
+    ``targets``: the datasets that were to be written, by default all that the job names or wrote last.
     """
     start = ExecutionStart(
         type=ExecutionType.INGEST,
         job=job.name,
         run_key=None,
-        targets=_known_targets(job) if targets is None else targets,
+        targets=_known_targets(services, job) if targets is None else targets,
         properties={"parameters": parameters_of(job)},
         project=services.settings.project,
     )
     record_failure(services, held, start, problem)
 
 
-def _known_targets(job: IngestJob) -> tuple[DatasetName, ...]:
-    try:
-        return tuple(dict.fromkeys(job.targets))
-    except ConfigError:
-        return ()
+def _known_targets(services: Services, job: IngestJob) -> tuple[DatasetName, ...]:
+    """What the job names, and what its patterns found when it ran last."""
+    found: list[DatasetName] = []
+    # It is the failure that is to be told, with as many of its datasets as can be.
+    with suppress(ConfigError):
+        found += job.targets
+    if any(map(is_pattern, job.streams)):
+        with suppress(CatalogError):
+            runs = services.catalog.last_runs()
+            found += [name for name, run in runs.items() if run.job == job.name and run.type is ExecutionType.INGEST]
+    return tuple(dict.fromkeys(found))
 
 
 class _Plans:
