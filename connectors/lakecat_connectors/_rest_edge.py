@@ -150,30 +150,38 @@ class Tracker:
             self.greatest = key
         if (self.low is not None and key < self.low) or (self.high is not None and key >= self.high):  # type: ignore[operator]
             return False
-        return self._take_key(key, _hash_of(row))
+        return self._take_key(key, row)
 
     def take_flawed(self, text: str) -> bool:
         """Whether a row that cannot be read is new."""
         return self._once(row_hash(text))
 
-    def _take_key(self, key: Key, hashed: str) -> bool:
+    def _take_key(self, key: Key, row: dict[str, Any]) -> bool:
         if self._newest is None or key > self._newest:  # type: ignore[operator]
             self._newest = key
-        self._remember(key, hashed)
         left = self._left.get(key)
+        if left is None and self._is_passed(key):
+            return True
+        hashed = _hash_of(row)
+        self._remember(key, hashed)
         if left is None or not left[hashed]:
             return True
         left[hashed] -= 1
         return False
 
+    def _is_passed(self, key: Key) -> bool:
+        """Whether a value lies below the edge, or where too many did to be known again."""
+        low = self._edge_low()
+        if low is None or key < low:  # type: ignore[operator]
+            return True
+        return self._overflow is not None and key <= self._overflow  # type: ignore[operator]
+
     def _remember(self, key: Key, hashed: str) -> None:
-        if (low := self._edge_low()) is None or key < low:  # type: ignore[operator]
-            return
-        if self._overflow is not None and key <= self._overflow:  # type: ignore[operator]
+        if self._is_passed(key):
             return
         self._seen.setdefault(key, Counter())[hashed] += 1
         self._count += 1
-        if self._count > 2 * _MOST_HASHES:
+        if self._count > 2 * _MOST_HASHES and (low := self._edge_low()) is not None:
             self._prune(low)
 
     def _cursor(self) -> Key | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import marshal
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -46,13 +47,15 @@ class Window:
 class Rows:
     """One page's rows as the API gave them, those of a parent added. ``shown``: the URL without secrets.
 
-    ``ahead``: seconds by which the API's clock is ahead of ours, or less.
+    ``ahead``: seconds by which the API's clock is ahead of ours, or less. ``plain``: as their document
+    is, where nothing comes from a parent.
     """
 
     rows: list[Any]
     shown: str
     bytes: int
     ahead: float
+    plain: bool
 
 
 class Fetcher:
@@ -100,12 +103,13 @@ class Fetcher:
                 if page is not None:
                     refuse_end(chosen, page)
                 return
-            before, page = page, walk.page(ask, answer, self._document(answer))
+            document = self._document(answer)
+            before, page = page, walk.page(ask, answer, document)
             self._refuse_error(resource, page)
             if before is not None:
                 refuse_shrunk(chosen, before, page)
             rows = [_joined(row, added, page.where) for row in page.rows] if added else list(page.rows)
-            yield Rows(rows, answer.shown, len(answer.body), answer.ahead)
+            yield Rows(rows, answer.shown, len(answer.body), answer.ahead, document.plain and not added)
             way = detect(page) if way is None else way
             ask = way.following(page)
 
@@ -236,7 +240,7 @@ class _Walk:
         self._number += 1
         self._seen += len(rows)
         if rows and not self._resource.allow_repeats:
-            digest = _digest(json.dumps(rows, sort_keys=True, default=repr).encode("utf-8", "surrogatepass"))
+            digest = _digest(_bytes_of(rows))
             if (earlier := self._pages.setdefault(digest, self._number)) != self._number:
                 raise SourceError(
                     f"page {self._number} of {self._name} holds the same rows as page {earlier}",
@@ -336,6 +340,16 @@ def _filled(value: Any, filling: Mapping[str, str], secrets: Secrets | None) -> 
     if isinstance(value, list):
         return [_filled(part, filling, secrets) for part in value]
     return value
+
+
+def _bytes_of(rows: list[Any]) -> bytes:
+    """The same for the same rows; equal ones whose keys come in another order count as others."""
+    try:
+        return marshal.dumps(
+            rows, 2
+        )  # the last version that does not tell apart what is one object and what only equals
+    except ValueError:  # decimals, flaws
+        return json.dumps(rows, default=repr).encode()
 
 
 def _digest(data: bytes) -> bytes:

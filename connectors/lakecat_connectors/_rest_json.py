@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final
 
+import numpy as np
+
 from lakecat.connector.shapes import number
 from lakecat.errors import ParseError, Where
 from lakecat_connectors._faults import excerpt
@@ -24,6 +26,9 @@ _MAX_DIGITS: Final = 60
 _MAX_NUMBER: Final = 400
 _SHOWN_ROW: Final = 65_536
 _SURROGATE: Final = re.compile(r"[\ud800-\udfff]")
+_STEPS: Final = np.array([(chr(c) in "[{") - (chr(c) in "]}") for c in range(256)], dtype=np.int8)
+_PLAIN: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+_ORDERED: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), sort_keys=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,22 +80,19 @@ class _Marks:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A parsed answer. ``flaws``: how many values in it cannot be; ``flaw``: the first one's reason."""
+    """A parsed answer. ``flaws``: how many values in it cannot be; ``flaw``: the first one's reason.
+
+    ``plain``: nothing in it is a flaw, a lone surrogate or nested too deep.
+    """
 
     value: Any
     flaws: int
     flaw: str
+    plain: bool
 
 
 def parse(body: bytes, where: Where, kind: str = "") -> Document:
     """An answer's body. ``kind``: its Content-Type, for the error. Raises ParseError."""
-    marks = _Marks()
-    decoder = json.JSONDecoder(
-        object_pairs_hook=marks.pairs,
-        parse_float=marks.fraction,
-        parse_int=marks.whole,
-        parse_constant=marks.constant,
-    )
     try:
         text = body.decode("utf-8-sig")
     except UnicodeDecodeError as err:
@@ -102,8 +104,10 @@ def parse(body: bytes, where: Where, kind: str = "") -> Document:
             hint="JSON is UTF-8 (RFC 8259); the API must mend this",
         ) from None
     try:
-        value = decoder.decode(text)
-        _refuse_abyss(value)
+        value, marks = _decoded(text)
+        depth = _seeming_depth(body)
+        if depth > _ABYSS:
+            _refuse_abyss(value)
     except RecursionError:
         raise ParseError(f"the answer is nested deeper than {_ABYSS}", where=where) from None
     except json.JSONDecodeError as err:
@@ -114,7 +118,35 @@ def parse(body: bytes, where: Where, kind: str = "") -> Document:
             where=where,
             hint="check the path; an answer that was cut off or is an error page looks like this",
         ) from None
-    return Document(value, marks.count, marks.first)
+    plain = not marks.count and depth <= MAX_DEPTH and b"\\ud" not in body and b"\\uD" not in body
+    return Document(value, marks.count, marks.first, plain)
+
+
+def _decoded(text: str) -> tuple[Any, _Marks]:
+    """The value, and what is marked in it. Raises JSONDecodeError, RecursionError."""
+    for whole in (int, None):
+        marks = _Marks()
+        decoder = json.JSONDecoder(
+            object_pairs_hook=marks.pairs,
+            parse_float=marks.fraction,
+            parse_int=marks.whole if whole is None else whole,
+            parse_constant=marks.constant,
+        )
+        try:
+            return decoder.decode(text), marks
+        except json.JSONDecodeError:
+            raise
+        except ValueError:  # more digits than int() takes: once more, looking at each number
+            if whole is None:
+                raise
+    raise AssertionError("the second way marks what is wrong")
+
+
+def _seeming_depth(body: bytes) -> int:
+    """How deep the brackets go, those in texts counted too."""
+    view = np.frombuffer(body, dtype=np.uint8)
+    brackets = view[(view & 0xD9) == 0x59]  # [ ] { }, and few others
+    return int(np.cumsum(_STEPS[brackets], dtype=np.int32).max(initial=0))
 
 
 def _refuse_abyss(value: Any) -> None:
@@ -164,15 +196,17 @@ def _beside(name: str, rest: str) -> str:
     return f"{name}.{rest}"
 
 
-def row_text(row: dict[str, Any], *, ordered: bool = False) -> str:
+def row_text(row: dict[str, Any], *, ordered: bool = False, plain: bool = False) -> str:
     """A row as one line of JSON, every number exactly; ``ordered``: with its keys in the order of the alphabet.
 
-    Raises ValueError for what no table can hold.
+    ``plain``: as the document says that it is from. Raises ValueError for what no table can hold.
     """
     try:
-        text = json.dumps(row, ensure_ascii=False, allow_nan=False, separators=(",", ":"), sort_keys=ordered)
+        text = (_ORDERED if ordered else _PLAIN).encode(row)
     except TypeError:
         text = _exact(row, ordered=ordered)
+    if plain:
+        return text
     if text.count("[") + text.count("{") > MAX_DEPTH:
         _refuse_deep(row, 1)
     if _SURROGATE.search(text):

@@ -80,7 +80,7 @@ def plan_whole(desk: Desk, asked: Asked, state: StreamState) -> tuple[Slice, ...
     for page in desk.fetcher.pages(asked.name, asked.resource, Window()):
         spool.page(page.shown, page.bytes)
         for line, row in enumerate(page.rows, 1):
-            text, flaw = judged(row)
+            text, flaw = judged(row, plain=page.plain)
             if flaw is None:
                 spool.add(row, text, line)
             else:
@@ -234,7 +234,7 @@ class Incremental:
     def _take(self, page: Rows, spool: Spool) -> None:
         spool.page(page.shown, page.bytes)
         for line, row in enumerate(page.rows, 1):
-            text, flaw = judged(row)
+            text, flaw = judged(row, plain=page.plain)
             key: Key | None = None
             if flaw is None:
                 try:
@@ -325,17 +325,17 @@ class Incremental:
             )
 
 
-def judged(row: Any) -> tuple[str, tuple[str, str | None] | None]:
-    """A row's text, and why it is none that a table can hold, with the column."""
+def judged(row: Any, *, plain: bool) -> tuple[str, tuple[str, str | None] | None]:
+    """A row's text, and why it is none that a table can hold, with the column. ``plain``: as its document is."""
     if not isinstance(row, dict):
         if isinstance(row, Flaw):
             return shown_row(row), (row.reason, None)
         kind = {list: "a list", str: "a text", type(None): "null"}.get(type(row), "a number or boolean")
         return shown_row(row), (f"a row is {kind}, not an object", None)
-    if (found := flaw_in(row)) is not None:
+    if not plain and (found := flaw_in(row)) is not None:
         return shown_row(row), (found[1].reason, found[0] or None)
     try:
-        return row_text(row), None
+        return row_text(row, plain=plain), None
     except ValueError as err:
         return shown_row(row), (str(err), None)
 

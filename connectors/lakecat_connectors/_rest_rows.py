@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
+import numpy as np
 import pyarrow as pa
 
 from lakecat.connector import REJECTED, ReadOptions, ReadSummary
 from lakecat.connector.columns import Column, Wanted, check_names, fold, unite
-from lakecat.connector.fit import Rule
-from lakecat.connector.nested import typed
+from lakecat.connector.fit import Rule, fit
+from lakecat.connector.nested import cast, typed
 from lakecat.connector.once import Once
 from lakecat.connector.shapes import NOT_OF_THE_TYPE, array_of, misfit_values
 from lakecat.errors import LakecatError, ParseError, Where
 from lakecat.types import Position, SourceRead
 from lakecat_connectors._faults import excerpt
+from lakecat_connectors._json_fast import DoubtError, Lines, parse
+from lakecat_connectors._reader import cut
 from lakecat_connectors._rest_spool import Spool, SpooledRow
 
 _BATCH_BYTES: Final = 16 << 20
@@ -40,6 +43,7 @@ class RestReader:
         self._hide = hide
         self._rejected: list[dict[str, Any]] = []
         self._rows = 0
+        self._taken = 0
         self._once = Once()
         self._columns = self._decide()
 
@@ -52,7 +56,13 @@ class RestReader:
         return self._once.through(self._batches())
 
     def _batches(self) -> Iterator[pa.RecordBatch]:
-        for group in self._groups():
+        if self._spool.natural is not None and not self._spool.flaws:
+            for batch in self._by_blocks(self._spool.natural):
+                self._rows += batch.num_rows
+                yield batch
+        if self._taken and self._taken == self._spool.rows:
+            return
+        for group in self._groups(self._taken):
             batch = self._batch(group)
             self._rows += batch.num_rows
             if batch.num_rows:
@@ -74,22 +84,57 @@ class RestReader:
 
     def _decide(self) -> list[tuple[Column, str]]:
         """The columns, each with the key under which rows have it."""
-        fields = self._spool.shape.fields
+        fields = self._spool.columns
         where = Where(self._uri)
         check_names(list(fields), where)
         wanted = Wanted(self._options.expected, dict(self._options.declared))
         columns = unite([(where, list(fields))], wanted, "null")
-        found = {fold(name): (name, shape) for name, shape in fields.items()}
+        found = {fold(name): (name, kind) for name, kind in fields.items()}
         decided = []
         for column in columns:
-            name, shape = found.get(fold(column.name), (column.name, None))
-            decided.append((typed(column, None if shape is None else shape.decide()), name))
+            name, kind = found.get(fold(column.name), (column.name, None))
+            decided.append((typed(column, kind), name))
         return decided
 
-    def _groups(self) -> Iterator[list[SpooledRow]]:
+    def _by_blocks(self, natural: pa.Schema) -> Iterator[pa.RecordBatch]:
+        """Batches as pyarrow parses them, as far as every value fits its column without a second look."""
+        try:
+            for block in self._spool.blocks():
+                batch = self._parsed(block, natural)
+                yield from cut(batch, self._options.batch_rows)
+        except (DoubtError, *NOT_OF_THE_TYPE):
+            return
+
+    def _parsed(self, block: Lines, natural: pa.Schema) -> pa.RecordBatch:
+        """Raises DoubtError and what ``NOT_OF_THE_TYPE`` holds."""
+        table = parse(block, natural, strict=True)
+        arrays = [self._fitted(table, column, key) for column, key in self._columns]
+        batch = pa.RecordBatch.from_arrays(arrays, schema=self.schema)
+        first = self._taken
+        self._taken += block.count
+        dropped = [number - first for number in self._spool.dropped if first <= number < self._taken]
+        if not dropped:
+            return batch
+        kept = np.ones(block.count, dtype=bool)
+        kept[dropped] = False
+        return batch.filter(pa.array(kept))
+
+    def _fitted(self, table: pa.Table, column: Column, key: str) -> pa.Array:
+        if key not in table.column_names:
+            return pa.nulls(table.num_rows, column.type)
+        values = pa.concat_arrays(table.column(key).chunks)
+        if values.type == column.type:
+            return values
+        if pa.types.is_temporal(column.type) and pa.types.is_string(values.type):
+            return fit(values, Rule(column.type, declared=column.declared))
+        if pa.types.is_int64(values.type) and pa.types.is_float64(column.type):
+            return cast(values, column.type)
+        raise DoubtError
+
+    def _groups(self, first: int) -> Iterator[list[SpooledRow]]:
         group: list[SpooledRow] = []
         size = 0
-        for row in self._spool.lines():
+        for row in self._spool.lines(first):
             if row.flaw is not None:
                 self._reject(row, row.flaw[0], row.flaw[1])
                 continue

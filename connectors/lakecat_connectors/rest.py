@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import itertools
 import random
-import shutil
-import tempfile
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 
 from lakecat.connector import (
     ConnectorContext,
@@ -51,7 +48,6 @@ class Rest:
         self._http = Http(options, self._secrets, context.root, times, resolver)
         self._fetcher = Fetcher(options, self._http, self._secrets)
         self._desk = Desk(fetcher=self._fetcher, new_spool=self._new_spool, keep=self._keep, clock=times.clock)
-        self._folder: Path | None = None
         self._numbers = itertools.count(1)
         self._planned: dict[str, Planned] = {}
         self._spools: list[Spool] = []
@@ -107,13 +103,10 @@ class Rest:
         """Close the connections and remove what was fetched."""
         self._http.close()
         with self._lock:
-            folder, self._folder = self._folder, None
             self._planned.clear()
             for spool in self._spools:
                 spool.delete()
             self._spools.clear()
-        if folder is not None:
-            shutil.rmtree(folder, ignore_errors=True)
 
     def _ask(self, request: StreamRequest) -> Asked:
         resources = self._options.resources
@@ -142,10 +135,7 @@ class Rest:
 
     def _new_spool(self, asked: Asked) -> Spool:
         with self._lock:
-            if self._folder is None:
-                self._folder = Path(tempfile.mkdtemp(prefix="lakecat-rest-"))
-            path = self._folder / f"{next(self._numbers)}.rows"
-            spool = Spool(path, asked.key)
+            spool = Spool(asked.key)
             self._spools.append(spool)
             return spool
 
