@@ -18,6 +18,8 @@ from lakecat.cli.streams import ensure_streams, forget, put
 from lakecat.errors import LakecatError, UsageError
 
 INTERRUPTED: Final = 130
+# Signals that ended this process: libraries in C make errors of their own of what the handler raises within them.
+_SIGNALS: Final[list[int]] = []
 COMPLETE: Final = "_LAKECAT_COMPLETE"
 """Variable by which a shell asks for completions, e.g. ``eval "$(_LAKECAT_COMPLETE=bash_source lakecat)"``."""
 
@@ -38,12 +40,20 @@ def cli() -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its code. SIGTERM, which schedulers send, ends it as Ctrl-C does."""
     signal.signal(signal.SIGTERM, _interrupt)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a shell may have it ignored
+        signal.signal(signal.SIGINT, _interrupt)
     ensure_streams()
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
 
 
-def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+def _interrupt(number: int, _frame: FrameType | None) -> None:
+    _SIGNALS.append(number)
     raise KeyboardInterrupt
+
+
+def _interrupted() -> int:
+    click.echo("interrupted", err=True)
+    return INTERRUPTED
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -58,16 +68,19 @@ def run(arguments: Sequence[str]) -> int:
         forget(sys.stdout)
         return 0
     except (KeyboardInterrupt, click.Abort):
-        click.echo("interrupted", err=True)
-        return INTERRUPTED
+        return _interrupted()
     except LakecatError as err:
         if common.debug:
             raise
+        if _SIGNALS:
+            return _interrupted()
         common.output().error(err)
         return err.exit_code
     except Exception as err:  # the last stop before the user: nothing may end in a bare traceback
         if common.debug:
             raise
+        if _SIGNALS:
+            return _interrupted()
         common.output().error(_unexpected(err))
         return 1
 

@@ -17,6 +17,7 @@ from lakecat.types import ExecutionState
 ENDLESS = "SELECT sum(t0.amount) AS total FROM " + ", ".join(f"raw.orders AS t{n}" for n in range(20))
 
 
+PATH = [os.environ["PYTHONPATH"]] if os.environ.get("PYTHONPATH") else []
 STARTED: list[subprocess.Popen[str]] = []
 
 
@@ -36,11 +37,15 @@ def heed_interrupts() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def start(folder: Path, *arguments: str, failpoint: str = "") -> subprocess.Popen[str]:
+def start(folder: Path, *arguments: str, failpoint: str = "", path: str = "") -> subprocess.Popen[str]:
     process = subprocess.Popen(
         [sys.executable, "-m", "lakecat", *arguments],
         cwd=folder,
-        env={**os.environ, "LAKECAT_FAILPOINT": failpoint},
+        env={
+            **os.environ,
+            "LAKECAT_FAILPOINT": failpoint,
+            "PYTHONPATH": os.pathsep.join([path, *PATH] if path else PATH),
+        },
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -49,6 +54,18 @@ def start(folder: Path, *arguments: str, failpoint: str = "") -> subprocess.Pope
     )
     STARTED.append(process)
     return process
+
+
+def wait_for_engine(process: subprocess.Popen[str]) -> None:
+    """Until the process has its engine's threads: however slow the machine is, it has begun to ask."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        assert process.poll() is None, process.communicate()
+        loaded = "duckdb" in Path(f"/proc/{process.pid}/maps").read_text(errors="replace")
+        if loaded and len(list(Path(f"/proc/{process.pid}/task").iterdir())) > 1:
+            break
+        time.sleep(0.05)
+    time.sleep(0.5)
 
 
 def executions(folder: Path) -> tuple[ExecutionInfo, ...]:
@@ -131,7 +148,27 @@ def test_a_merge_is_ended_wherever_it_is(shop: Path, number: int, patience: floa
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_an_endless_question_is_ended(stocked: Path, number: int) -> None:
     process = start(stocked, "query", ENDLESS)
-    time.sleep(2)
+    wait_for_engine(process)
+    process.send_signal(number)
+    out, said = process.communicate(timeout=30)
+    assert (process.returncode, out, said) == (130, "", "interrupted\n")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_an_error_that_an_interrupt_became_is_told_as_one(stocked: Path, number: int) -> None:
+    """As a module in C that is interrupted while it is imported: it says that it cannot be imported."""
+    folder = stocked / "modules" / "duckdb"
+    folder.mkdir(parents=True)
+    (folder / "__init__.py").write_text(
+        "import time\nopen('importing', 'w').close()\n"
+        "try:\n    time.sleep(60)\nexcept KeyboardInterrupt:\n    raise ImportError('failed to import') from None\n"
+    )
+    process = start(stocked, "query", "SELECT 1", path=str(folder.parent))
+    deadline = time.monotonic() + 60
+    while not (stocked / "importing").exists():
+        assert time.monotonic() < deadline
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
     process.send_signal(number)
     out, said = process.communicate(timeout=30)
     assert (process.returncode, out, said) == (130, "", "interrupted\n")
