@@ -243,6 +243,23 @@ def test_the_whole_table_at_each_run_without_a_cursor(db, landed) -> None:
         landed.run(asked(None))
 
 
+@pytest.mark.parametrize("cursor", [None, {"column": "seq", "nulls": "include"}])
+def test_rows_that_are_gone_are_deleted(db, landed, tmp_path, make_sql_project, cursor) -> None:
+    project = make_sql_project(tmp_path / "project", db.url)
+    job = project.job(
+        mode="merge", key="id", deletes="absent", target="raw.t", stream="t",
+        options={**landed.options, "went_back": "ignore"}, **({"cursor": cursor} if cursor else {}),
+    )  # fmt: skip
+    db.add((1, 1), (2, 2), (3, None), (4, 4))
+    project.run(job)
+    db.run("DELETE FROM t WHERE id IN (2, 3)", "INSERT INTO t VALUES (5, 5, 'v5')")
+    project.run(job)
+    assert sorted(project.table("raw.t")["id"].to_pylist()) == [1, 4, 5]
+    db.run("DELETE FROM t WHERE id = 5")
+    project.run(job)
+    assert sorted(project.table("raw.t")["id"].to_pylist()) == [1, 4]
+
+
 def test_an_empty_table_is_no_rows_with_types(db, landed) -> None:
     assert landed.run(asked()) == 0
     assert landed.run(asked(None, mode=WriteMode.REPLACE)) == 0
