@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
+import time
 from collections import Counter
+from contextlib import closing
 
 import pytest
 
@@ -192,7 +195,7 @@ def test_the_secret_is_nowhere_after_success_and_failure(project, api, reply, ca
     with pytest.raises(SourceError, match="HTTP 403"):
         project.run(job)
     assert [request.query["key"] for request in api.requests] == [SECRET, SECRET]
-    with sqlite3.connect(project.root / "catalog.db") as connection:
+    with closing(sqlite3.connect(project.root / "catalog.db")) as connection, connection:
         dump = "\n".join(connection.iterdump())
     connection.close()
     files = b"".join(path.read_bytes() for path in (project.root / "lake").rglob("*") if path.is_file())
@@ -200,3 +203,45 @@ def test_the_secret_is_nowhere_after_success_and_failure(project, api, reply, ca
     for spelling in (SECRET, "k3y%2Fof", "k3y/of"):
         assert spelling not in shown
         assert spelling.encode() not in files
+
+
+def test_killed_between_two_pages_it_goes_on_from_the_last_commit(project, api, tmp_path, monkeypatch):
+    """Nothing is lost, nothing comes twice, and no rows are left in the temporary folder."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setenv("TMPDIR", str(folder))
+    rows = [{"id": number, "at": f"2026-01-01T00:00:{number:02}Z"} for number in range(12)]
+    arrived, go_on = threading.Event(), threading.Event()
+
+    def answer(request):
+        due = [row for row in rows if row["at"] >= request.query.get("since", "")]
+        page = int(request.query["page"])
+        if page == 4 and not arrived.is_set():
+            arrived.set()
+            go_on.wait(60)
+        return due[2 * (page - 1) : 2 * page]
+
+    api.on("/events", answer)
+    incremental = {"param": "since", "boundary": "inclusive", "order": "ascending"}
+    resource = {"path": "/events", "paginator": {"type": "page"}, "incremental": incremental}
+    job = project.job(
+        "events",
+        connector=CONNECTOR,
+        target="raw.events",
+        cursor="at",
+        checkpoint=3,
+        options=options(api, resources={"events": resource}),
+    )
+    running = project.start("job", "events", "1")
+    assert arrived.wait(60)
+    running.kill()
+    running.communicate()
+    time.sleep(1.1)  # its lease runs out
+    go_on.set()
+    assert sorted(project.table("raw.events")["id"].to_pylist()) == [0, 1, 2, 3]  # page 3 was read, not committed
+    assert list(folder.iterdir()) == []
+    asked = len(api.requests)
+    assert sum(result.rows for result in project.run(job)) == 8
+    assert sorted(project.table("raw.events")["id"].to_pylist()) == list(range(12))
+    assert api.requests[asked].query["since"] == "2026-01-01T00:00:03Z"
+    project.clean()
