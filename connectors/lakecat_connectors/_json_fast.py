@@ -87,13 +87,26 @@ def look_over(block: Lines) -> None:
     if (last < starts).any() or (view[starts] != 123).any() or (view[last] != 125).any():
         raise DoubtError
     _refuse_deep(view, starts, ends)
-    if not data.isascii():
-        try:
-            data.decode()
-        except UnicodeDecodeError as err:
-            raise DoubtError from err
-    if pc.match_substring_regex(pa.array([data], pa.large_binary()), _DOUBTFUL)[0].as_py():
+    if not is_text(data) or matches(data, _DOUBTFUL):
         raise DoubtError
+
+
+def is_text(data: bytes) -> bool:
+    """Whether the bytes are UTF-8."""
+    if data.isascii():
+        return True
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def matches(data: bytes, pattern: str) -> bool:
+    """Whether the expression, in RE2's syntax and over bytes, matches anywhere."""
+    ends = np.array([0, len(data)], dtype=np.int64)
+    whole = pa.Array.from_buffers(pa.large_binary(), 1, [None, pa.py_buffer(ends.data), pa.py_buffer(data)])
+    return bool(pc.match_substring_regex(whole, pattern)[0].as_py())
 
 
 def _refuse_deep(view: npt.NDArray[np.uint8], starts: npt.NDArray[np.int64], ends: npt.NDArray[np.int64]) -> None:

@@ -15,6 +15,7 @@ from lakecat_connectors._bytes import text_chunks
 from lakecat_connectors._job import Job, ahead
 from lakecat_connectors._json_fast import DoubtError, Lines, blocks, check, look_over, observed, parse
 from lakecat_connectors._json_kept import KeptTables, Place
+from lakecat_connectors._json_plain import PlainLines
 from lakecat_connectors._jsonl import JsonLinesReader, LinesFile, parse_line
 from lakecat_connectors._options import file_compression
 from lakecat_connectors._reader import cut
@@ -35,6 +36,7 @@ class FastJsonLinesReader(JsonLinesReader):
         super().__init__(job)
         self._natural: pa.Schema | None = None
         self._kept = KeptTables()
+        self._plain = PlainLines(sum(file.size for file in job.files))
         self._done: list[_Done] = []
 
     def open(self) -> pa.Schema:
@@ -44,6 +46,7 @@ class FastJsonLinesReader(JsonLinesReader):
                 return self._open_fast()
             except DoubtError:
                 self._natural = None
+                self._plain.close()
                 self._kept.close()
                 for item in self._files:
                     item.result = None
@@ -63,6 +66,7 @@ class FastJsonLinesReader(JsonLinesReader):
                     yield from cut(batch, self._job.batch_rows)
                 self._finished(item, rows)
         finally:
+            self._plain.close()
             self._kept.close()
 
     def _open_fast(self) -> pa.Schema:
@@ -72,9 +76,7 @@ class FastJsonLinesReader(JsonLinesReader):
         for item in self._files:
             done = _Done()
             for block in self._blocks(item):
-                look_over(block)
-                natural, table = observed(block, natural)
-                check(natural)
+                natural, table = self._seen(block, natural)
                 done.end = block.end
                 place = self._kept.keep(table) if room else None
                 room = place is not None
@@ -94,6 +96,15 @@ class FastJsonLinesReader(JsonLinesReader):
         for item in self._files:
             item.keys = {fold(name): name for name in natural.names}
         return self._schema()
+
+    def _seen(self, block: Lines, natural: pa.Schema | None) -> tuple[pa.Schema, pa.Table]:
+        """The schema of all blocks so far, and this block's rows. Raises DoubtError."""
+        if natural is not None and (plain := self._plain.table(block, natural)) is not None:
+            return natural, plain
+        look_over(block)
+        both, table = observed(block, natural)
+        check(both)
+        return natural if natural is not None and natural.equals(both) else both, table
 
     def _blocks(self, item: LinesFile) -> Iterator[Lines]:
         options = self._job.options
@@ -118,7 +129,8 @@ class FastJsonLinesReader(JsonLinesReader):
             if block.line < first:
                 continue
             try:
-                batch = self._fast_batch(item, parse(block, natural, strict=True))
+                plain = self._plain.table(block, natural)
+                batch = self._fast_batch(item, parse(block, natural, strict=True) if plain is None else plain)
             except DoubtError:
                 batch = None
             yield self._exact_batch(item, block) if batch is None else batch

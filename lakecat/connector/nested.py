@@ -87,7 +87,7 @@ def cast(values: pa.Array, kind: pa.DataType) -> pa.Array:
     """A checked cast that takes a struct's fields by name, whatever their order; a field not there is NULL."""
     if values.type == kind:
         return values
-    if pa.types.is_null(values.type):
+    if pa.types.is_null(values.type) or pa.types.is_null(kind):
         return pa.nulls(len(values), kind)
     if isinstance(values, pa.ExtensionArray):
         values = values.storage

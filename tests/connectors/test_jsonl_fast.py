@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from lakecat.connector.columns import Wanted
 from lakecat.errors import ParseError
+from lakecat_connectors._bytes import text_chunks
 from lakecat_connectors._job import Job, JobFile
 from lakecat_connectors._json_fast import DoubtError
 from lakecat_connectors._jsonl import JsonLinesReader
@@ -200,7 +201,10 @@ def test_a_tables_types_bind(tmp_path: Path, row: dict[str, Any]) -> None:
 def test_blocks_that_are_kept_on_disk_or_read_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, disk: int) -> None:
     monkeypatch.setattr("lakecat_connectors._json_kept._IN_MEMORY", 1_000)
     monkeypatch.setattr("lakecat_connectors._json_kept._ON_DISK", disk)
-    monkeypatch.setattr("lakecat_connectors._bytes.CHUNK", 1_000)
+    monkeypatch.setattr(
+        "lakecat_connectors._jsonl_fast.text_chunks",
+        lambda *args: (whole[at : at + 1_000] for whole in text_chunks(*args) for at in range(0, len(whole), 1_000)),
+    )
     rows: list[dict[str, Any]] = [{"i": n, "s": "x" * (n % 9), "l": [{"v": n / 4}]} for n in range(200)]
     rows[150]["new"] = "late"
     (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
