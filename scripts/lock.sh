@@ -14,7 +14,7 @@ compile() { # OUTPUT ARGUMENTS...
 
 # The extra "testing" is for authors of connectors: what runs in production has no pytest.
 compile runtime.txt --universal pyproject.toml --extra postgres --extra mysql --extra rest --extra avro --extra excel \
-    --extra detect --extra sftp --group build "$@"
+    --extra detect --extra sftp --extra gcs --extra azure --group build "$@"
 compile dev.txt --universal pyproject.toml --all-extras --group dev "$@"
 compile bench.txt --universal pyproject.toml --all-extras --group bench --group build "$@"
 compile mlmd.txt requirements/mlmd.in "$@"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -26,7 +27,8 @@ def canonical(url: str) -> str:
 
 def google_files(login: GoogleLogin, secret: Secret) -> Any:
     """Google Cloud Storage. Raises ConfigError for a package or a secret that is not there."""
-    driver = needed("gcsfs", "gcs", "gs://")
+    driver = needed("gcsfs.core", "gcs", "gs://")  # the package's own class asks another service first, by gRPC
+    logging.getLogger("gcsfs").setLevel(logging.CRITICAL)  # else it logs tracebacks of what is tried again
     return driver.GCSFileSystem(
         project=login.project or "",
         access="read_only",

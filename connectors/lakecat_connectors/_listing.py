@@ -29,6 +29,7 @@ from lakecat_connectors._walking import LocalTree, MissingError, has_magic, loca
 
 _PROTOCOLS: Final = ("file", "s3", "gs", "gcs", "az", "abfs", "abfss", "http", "https", "sftp", "memory")
 _COPY_BYTES: Final = 4 << 20
+_NOT_FOUND: Final = 404
 _NO_ACCESS: Final = frozenset(
     {
         "ClientAuthenticationError",
@@ -188,7 +189,7 @@ class Listing:
             yield from matching(LocalTree(), self._local_pattern(path))
 
     def _remote_files(self, url: str) -> Iterator[FileVersion]:
-        with _explained(url, missing(url)):
+        with _explained(url, _no_bucket(url) if has_magic(url) else missing(url)):
             for info in self._remotes.files(url):
                 if not _hidden(info["name"]):
                     yield self._stamped(info).version
@@ -257,6 +258,11 @@ def _aware(moment: datetime) -> datetime:
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
 
 
+def _no_bucket(url: str) -> SourceError:
+    bucket = "/".join(url.split("/", 3)[:3])
+    return SourceError("there is no such bucket", where=Where(bucket), hint="mend path: in the job")
+
+
 def _hidden(name: str) -> bool:
     return name.rsplit("/", 1)[-1].startswith(".")
 
@@ -271,6 +277,8 @@ def _explained(uri: str, gone: SourceError) -> Iterator[None]:
     except LakecatError:
         raise
     except Exception as err:  # every fsspec driver has exceptions of its own
+        if getattr(err, "status_code", None) == _NOT_FOUND:
+            raise gone from err
         # The driver's own text may hold signed URLs or keys: only its kind is shown.
         kind, hint = _kind(err)
         raise kind(f"cannot be read ({type(err).__name__})", where=Where(shown(uri)), hint=hint) from err

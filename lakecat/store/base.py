@@ -119,7 +119,8 @@ class LakeStore(ABC):
 
             return S3Store(url, storage, environ=environ)
         raise StoreError(
-            f"{scheme}:// is no kind of lake that lakecat knows", hint="use a folder or s3://bucket/prefix"
+            f"{scheme}:// is no kind of lake that lakecat knows",
+            hint="use a folder or s3://bucket/prefix; from other stores the files connector reads",
         )
 
     def join(self, *parts: str) -> str:

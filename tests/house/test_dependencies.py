@@ -11,7 +11,14 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 MODULES = {"pyyaml": "yaml", "pydantic-core": "pydantic_core"}
 # Used without an import of ours: drivers and filesystems that libraries load by name, data files.
 BY_NAME = {"boto3", "s3fs", "psycopg", "pymysql", "tzdata", "zstandard"}
-BY_NAME |= {"charset_normalizer", "fastavro", "paramiko", "python_calamine"}  # by lakecat_connectors._needs
+BY_NAME |= {
+    "adlfs",
+    "charset_normalizer",
+    "fastavro",
+    "gcsfs",
+    "paramiko",
+    "python_calamine",
+}  # by lakecat_connectors._needs
 # Come with what is declared, and are part of its interface.
 COME_WITH = {"pydantic_core": "pydantic", "botocore": "boto3", "httpcore2": "httpx2"}
 
