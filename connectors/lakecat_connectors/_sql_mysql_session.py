@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import ssl
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
@@ -11,10 +12,17 @@ import pymysql
 from pymysql.constants import CR, ER
 from pymysql.converters import conversions
 
-from lakecat.errors import SourceAccessError, SourceChangedError, SourceError, SourceUnavailableError, Where
+from lakecat.errors import (
+    ConfigError,
+    SourceAccessError,
+    SourceChangedError,
+    SourceError,
+    SourceUnavailableError,
+    Where,
+)
 from lakecat_connectors._sql_core import Turn
 from lakecat_connectors._sql_mysql_wire import Result, abandon
-from lakecat_connectors._sql_options import ConnectionOptions
+from lakecat_connectors._sql_options import ConnectionOptions, Ssl, client_key_file
 
 _PORT: Final = 3306
 _SHOWN: Final = 300
@@ -187,16 +195,34 @@ def _parameters(options: ConnectionOptions) -> dict[str, Any]:
         "program_name": "lakecat",
         "local_infile": False,
     }
-    if (ssl := options.ssl) is not None:
-        made |= {"ssl_disabled": ssl.mode == "disable", "ssl_cert": ssl.certificate, "ssl_key": ssl.key}
-        if ssl.mode not in ("disable", "prefer"):
-            proves = ssl.mode in ("verify-ca", "verify-full")
-            system = ssl.root_certificate == "system"
-            made |= {"ssl_ca": None if system else ssl.root_certificate, "ssl_verify_cert": proves}
-            made |= {"ssl_verify_identity": ssl.mode == "verify-full"}
-            if ssl.mode == "require":
-                made["ssl"] = {"check_hostname": False, "verify_mode": "none", "ca": ssl.root_certificate}
+    if options.ssl is not None:
+        made["ssl_disabled"] = options.ssl.mode == "disable"
+        made["ssl"] = _encryption(options, options.ssl)
     return {name: value for name, value in made.items() if value is not None}
+
+
+def _encryption(options: ConnectionOptions, own: Ssl) -> ssl.SSLContext | None:
+    """What the server must prove; None: encrypted where the server can. Raises ConfigError for files that do not serve.
+
+    PyMySQL makes such a context itself, but one that checks no name where the system's authorities are asked.
+    """
+    if own.mode == "disable" or (own.mode == "prefer" and own.certificate is None):
+        return None
+    try:
+        made = ssl.create_default_context(cafile=None if own.root_certificate == "system" else own.root_certificate)
+        if own.certificate is not None:
+            with client_key_file(options) as key:
+                made.load_cert_chain(own.certificate, key)
+    except OSError as err:  # ssl.SSLError is one
+        raise ConfigError(
+            "sql connector: option 'ssl': a certificate or key cannot be read, or they do not belong together",
+            hint="mend root_certificate, certificate, key: files of PEM, in the project's folder unless they say more",
+        ) from err
+    # The certificates that MySQL makes for itself are not as strict as RFC 5280.
+    made.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    made.check_hostname = own.mode == "verify-full"
+    made.verify_mode = ssl.CERT_REQUIRED if own.mode in ("verify-ca", "verify-full") else ssl.CERT_NONE
+    return made
 
 
 def _no_connection(err: Exception, options: ConnectionOptions) -> SourceError:
@@ -216,7 +242,7 @@ def _no_connection(err: Exception, options: ConnectionOptions) -> SourceError:
         )
     if code in (ER.CON_COUNT_ERROR, 1203, ER.USER_LIMIT_REACHED):
         return SourceUnavailableError("the server takes no more connections", where=where, hint="wait, and run again")
-    if "SSL" in str(err) or "certificate" in str(err):
+    if any(word in str(err) for word in ("SSL", "certificate", "insecure transport")):
         return SourceUnavailableError(
             "no encrypted connection came about", where=where, hint="mend ssl: mode, root_certificate, certificate, key"
         )

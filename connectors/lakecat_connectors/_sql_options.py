@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, Self, TypeVar
 
@@ -22,7 +24,10 @@ _M = TypeVar("_M", bound=BaseModel)
 
 
 class Ssl(BaseModel):
-    """How the connection is encrypted and the server proved; files are relative to the project's folder."""
+    """How the connection is encrypted and the server proved; files are relative to the project's folder.
+
+    ``key`` is a file, or a reference to the key's own text (``env:NAME``, ``file:PATH``).
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -98,10 +103,14 @@ class SqlOptions(StreamOptions):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectionOptions:
-    """What a source needs to connect; times in seconds, 0: no limit. ``password`` is the secret itself."""
+    """What a source needs to connect; times in seconds, 0: no limit.
+
+    ``password`` and ``client_key`` (PEM) are the secrets themselves.
+    """
 
     url: URL
     password: str | None = field(repr=False)
+    client_key: str | None = field(repr=False)
     ssl: Ssl | None
     schemas: tuple[str, ...] | None
     connect_timeout: int
@@ -130,6 +139,7 @@ def connection_options(options: SqlOptions, context: ConnectorContext) -> Connec
     return ConnectionOptions(
         url=url._replace(password=None),
         password=password,
+        client_key=_client_key(options.ssl, context),
         ssl=_within(options.ssl, context),
         schemas=None if options.schemas is None else tuple(options.schemas),
         connect_timeout=options.connect_timeout,
@@ -157,6 +167,24 @@ def _url(options: SqlOptions, context: ConnectorContext) -> tuple[URL, str | Non
     if options.password is None:
         return url, None if url.password is None else str(url.password)
     return url, context.secret(options.password)
+
+
+@contextlib.contextmanager
+def client_key_file(options: ConnectionOptions) -> Iterator[str | None]:
+    """The file that holds the client's key; of a secret one that is there only while a connection is made."""
+    if options.client_key is None:
+        yield None if options.ssl is None else options.ssl.key
+        return
+    with tempfile.NamedTemporaryFile("w", suffix=".pem") as file:  # nobody else may read it
+        file.write(options.client_key)
+        file.flush()
+        yield file.name
+
+
+def _client_key(ssl: Ssl | None, context: ConnectorContext) -> str | None:
+    if ssl is None or ssl.key is None or _REFERENCE.fullmatch(ssl.key) is None:
+        return None
+    return context.secret(ssl.key)
 
 
 def _within(ssl: Ssl | None, context: ConnectorContext) -> Ssl | None:

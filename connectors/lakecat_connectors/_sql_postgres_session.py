@@ -14,7 +14,7 @@ from psycopg.pq import TransactionStatus
 from psycopg.pq.abc import PGconn
 
 from lakecat.errors import SourceAccessError, SourceChangedError, SourceError, SourceUnavailableError, Where
-from lakecat_connectors._sql_options import ConnectionOptions
+from lakecat_connectors._sql_options import ConnectionOptions, client_key_file
 
 _SETTINGS: Final = {
     "timezone": "UTC",
@@ -58,7 +58,8 @@ def uri(options: ConnectionOptions, relation: str = "") -> str:
 def connect(options: ConnectionOptions) -> psycopg.Connection[Any]:
     """A connection set to what reading needs; statements are committed by themselves. Raises SourceError."""
     try:
-        connection = psycopg.connect(autocommit=True, **_parameters(options))
+        with client_key_file(options) as key:
+            connection = psycopg.connect(autocommit=True, **_parameters(options, key))
     except psycopg.Error as err:
         raise _no_connection(err, options) from err
     try:
@@ -73,7 +74,7 @@ def connect(options: ConnectionOptions) -> psycopg.Connection[Any]:
     return connection
 
 
-def _parameters(options: ConnectionOptions) -> Mapping[str, Any]:
+def _parameters(options: ConnectionOptions, key: str | None) -> Mapping[str, Any]:
     url = options.url
     given = {name: value if isinstance(value, str) else value[0] for name, value in url.query.items()}
     made: dict[str, Any] = {
@@ -90,7 +91,7 @@ def _parameters(options: ConnectionOptions) -> Mapping[str, Any]:
         made |= {"keepalives_count": 3}
     if (ssl := options.ssl) is not None:
         made |= {"sslmode": ssl.mode, "sslrootcert": ssl.root_certificate, "sslcert": ssl.certificate}
-        made |= {"sslkey": ssl.key}
+        made |= {"sslkey": key}
     return {**given, **{name: value for name, value in made.items() if value is not None}}
 
 
