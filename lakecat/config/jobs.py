@@ -105,12 +105,17 @@ class IngestJob(JobFile):
             return (self.stream_job(None).target,)
         return tuple(self.stream_job(name).target for name in self.streams if not is_pattern(name))
 
+    def template_of(self, entry: str | None) -> str:
+        """Where the streams of an entry go; a ``*`` in it stands for their names."""
+        own = self.streams[entry] if entry is not None else None
+        return (own.target if own else None) or self.target or f"{self.name}.*"
+
     def stream_job(self, name: str | None, stream: str | None = None) -> StreamJob:
         """The stream under the entry ``name`` (None: the job's only one); ``stream``: one that a pattern matched."""
         own = self.streams[name] if name is not None else None
         said = own.model_fields_set if own else frozenset()
         actual = stream or name or self.stream
-        template = (own.target if own else None) or self.target or f"{self.name}.*"
+        template = self.template_of(name)
         path = () if name is None else ("streams", name)
 
         def where_of(*keys: str) -> Where:

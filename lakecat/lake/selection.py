@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, TypeAlias
 
-from lakecat.config import IngestJob
+from lakecat.config import IngestJob, is_pattern
 from lakecat.selector import Node, choose, needs_attributes
 from lakecat.types import DatasetName
 
@@ -37,6 +38,10 @@ Attributes: TypeAlias = Callable[[], Mapping[str, Mapping[str, frozenset[str]]]]
 """By dataset and kind of attribute, what it can be selected by; called only where a selector asks for it."""
 
 
+Filled: TypeAlias = Callable[[], Mapping[str, Iterable[DatasetName]]]
+"""By job the datasets that it filled last; called only where there is a selector."""
+
+
 def _attributes(ask: Attributes | None, *selectors: Sequence[str]) -> Mapping[str, Mapping[str, frozenset[str]]]:
     return ask() if ask is not None and any(map(needs_attributes, selectors)) else {}
 
@@ -47,19 +52,23 @@ def select_work(
     select: Sequence[str],
     exclude: Sequence[str],
     attributes: Attributes | None = None,
+    filled: Filled | None = None,
 ) -> Selection:
     """Jobs and scripts by selectors over their own names and those of their tables, and what these have.
 
-    Raises as ``choose``.
+    Which tables the patterns of a job fill, ``filled`` tells, and what the scripts read. Raises as ``choose``.
     """
     having = _attributes(attributes, select, exclude)
+    known = filled() if filled is not None and (select or exclude) else {}
+    inputs = frozenset(dataset for script in scripts for dataset in script.inputs)
+    targets = {job.name: (*job.targets, *_found_by_pattern(job, inputs, known)) for job in jobs}
     writers: dict[DatasetName, set[str]] = {}
     for job in jobs:
-        for target in job.targets:
+        for target in targets[job.name]:
             writers.setdefault(target, set()).add(_job_key(job))
     for script in scripts:
         writers.setdefault(script.target, set()).add(_script_key(script))
-    nodes = [_job_node(job, having) for job in jobs]
+    nodes = [_job_node(job, targets[job.name], having) for job in jobs]
     for script in scripts:
         needs = {key for dataset in script.inputs for key in writers.get(dataset, ())} - {_script_key(script)}
         names, has = frozenset((script.name, str(script.target))), having.get(str(script.target), {})
@@ -71,9 +80,25 @@ def select_work(
     )
 
 
-def _job_node(job: IngestJob, having: Mapping[str, Mapping[str, frozenset[str]]]) -> Node:
+def _found_by_pattern(
+    job: IngestJob, inputs: Iterable[DatasetName], known: Mapping[str, Iterable[DatasetName]]
+) -> Iterator[DatasetName]:
+    """The datasets that a job with patterns has filled, or can be meant to fill for a script that reads them."""
+    if not any(map(is_pattern, job.streams)):
+        return
+    named = frozenset(job.targets)
+    yield from (dataset for dataset in known.get(job.name, ()) if dataset not in named)
+    templates = [job.template_of(entry) for entry in job.streams if is_pattern(entry)]
+    for dataset in inputs:
+        if dataset not in named and any(fnmatchcase(str(dataset), template.lower()) for template in templates):
+            yield dataset
+
+
+def _job_node(
+    job: IngestJob, filled: Iterable[DatasetName], having: Mapping[str, Mapping[str, frozenset[str]]]
+) -> Node:
     """A job with the names and attributes of all that it fills."""
-    targets = [str(target) for target in job.targets]
+    targets = [str(target) for target in filled]
     attributes: dict[str, frozenset[str]] = {}
     for target in targets:
         for kind, words in having.get(target, {}).items():

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from lakecat.errors import ScriptError, UsageError
 from lakecat.lake.answers import Outcome, OutcomeState, RunReport, WorkKind, WorkPlan
-from lakecat.lake.selection import Attributes, Selection, Selectors, select_work, texts_of
+from lakecat.lake.selection import Selection, Selectors, select_work, texts_of
+from lakecat.types import DatasetName, ExecutionType
 
 if TYPE_CHECKING:
+    from lakecat.catalog import Catalog
     from lakecat.config import IngestJob
     from lakecat.engines import Engine
     from lakecat.ingest.scope import Bound, Scope
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from lakecat.lake.resetting import StreamReset
     from lakecat.lake.work import OnProgress, OnResult
     from lakecat.landing import Services
+    from lakecat.transform import Script
 
 
 class _Worked(Protocol):
@@ -29,6 +32,9 @@ class _Worked(Protocol):
 
     @property
     def engine(self) -> Engine: ...
+
+    @property
+    def catalog(self) -> Catalog: ...
 
     def selection_attributes(self) -> Mapping[str, Mapping[str, frozenset[str]]]: ...
 
@@ -62,9 +68,7 @@ class Working:
         from lakecat.lake.work import run_jobs
 
         scope = _scope(streams, refresh=refresh, start=start, end=end)
-        jobs = _in_scope(
-            _awake(_jobs(self._project, self.selection_attributes, select, exclude), select), select, scope
-        )
+        jobs = _in_scope(_awake(_jobs(self, self._project, select, exclude), select), select, scope)
         return run_jobs(self.services, jobs, due=due, scope=scope, on_progress=on_progress, on_result=on_result)
 
     def run(
@@ -88,12 +92,12 @@ class Working:
 
         report = RunReport(())
         if due:
-            jobs = _awake(_jobs(self._project, self.selection_attributes, select, exclude), select)
+            jobs = _awake(_jobs(self, self._project, select, exclude), select)
             report = run_jobs(self.services, jobs, due=True, on_progress=on_progress, on_result=on_result)
         try:
             scripts, chosen = (
                 self._project.scripts(),
-                _select(self._project, self.selection_attributes, select, exclude).scripts,
+                _select(self, self._project, select, exclude).scripts,
             )
         except ScriptError as err:
             if not report.outcomes:
@@ -132,11 +136,11 @@ class Working:
         from lakecat.lake.work import plan_work
 
         scope = _scope(streams, refresh=refresh, start=start, end=end)
-        project, attributes = self._project, self.selection_attributes
+        project = self._project
         if "transform" in kinds:
-            chosen, scripts = _select(project, attributes, select, exclude), project.scripts()
+            chosen, scripts = _select(self, project, select, exclude), project.scripts()
         else:
-            chosen, scripts = Selection(_jobs(project, attributes, select, exclude), ()), ()
+            chosen, scripts = Selection(_jobs(self, project, select, exclude), ()), ()
         return plan_work(
             self.services,
             self.engine,
@@ -160,19 +164,32 @@ class Working:
         return reset(self.services, self._project.jobs(), job, _scope(streams), apply=apply)
 
 
-def _select(project: Project, attributes: Attributes, select: Selectors, exclude: Selectors) -> Selection:
-    return select_work(project.jobs(), project.scripts(), texts_of(select), texts_of(exclude), attributes)
+def _select(lake: _Worked, project: Project, select: Selectors, exclude: Selectors) -> Selection:
+    return _chosen(lake, project.jobs(), project.scripts(), select, exclude)
 
 
-def _jobs(project: Project, attributes: Attributes, select: Selectors, exclude: Selectors) -> tuple[IngestJob, ...]:
+def _jobs(lake: _Worked, project: Project, select: Selectors, exclude: Selectors) -> tuple[IngestJob, ...]:
     """The selected jobs; a script that is broken keeps none of them from landing."""
     try:
-        return _select(project, attributes, select, exclude).jobs
+        return _select(lake, project, select, exclude).jobs
     except ScriptError:
         texts = (*texts_of(select), *texts_of(exclude))
         if any("+" in text for text in texts):
             raise
-        return select_work(project.jobs(), (), texts_of(select), texts_of(exclude), attributes).jobs
+        return _chosen(lake, project.jobs(), (), select, exclude).jobs
+
+
+def _chosen(
+    lake: _Worked, jobs: Sequence[IngestJob], scripts: Sequence[Script], select: Selectors, exclude: Selectors
+) -> Selection:
+    def filled() -> dict[str, list[DatasetName]]:
+        found: dict[str, list[DatasetName]] = {}
+        for name, run in lake.catalog.last_runs().items():
+            if run.type is ExecutionType.INGEST:
+                found.setdefault(run.job, []).append(name)
+        return found
+
+    return select_work(jobs, scripts, texts_of(select), texts_of(exclude), lake.selection_attributes, filled)
 
 
 def _awake(jobs: tuple[IngestJob, ...], select: Selectors) -> tuple[IngestJob, ...]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -29,6 +30,7 @@ from lakecat.types import DatasetName
 
 MAX_BYTES: Final = 4 << 20
 MAX_LINES_SEARCHED: Final = 2_000
+_TOKEN: Final = re.compile(r"<Token token_type: .*?, text: (.*?), line: [0-9]+, col: .*?>", re.DOTALL)
 
 
 class Kind(StrEnum):
@@ -263,7 +265,9 @@ def _statement(text: str, path: str, dialect: str) -> exp.Expr:
 
 def _description(text: str) -> str:
     """The parser's words without the names of its classes."""
-    return "something is missing" if text.startswith("Required keyword") else text.rstrip(".")
+    if text.startswith("Required keyword"):
+        return "something is missing"
+    return _TOKEN.sub(lambda token: repr(token[1]), text).rstrip(".")
 
 
 def _unclosed_line(text: str, dialect: str) -> int | None:

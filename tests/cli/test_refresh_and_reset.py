@@ -168,3 +168,16 @@ def test_datasets_that_a_pattern_found_show_their_job_and_its_failure(sold: Path
     assert found["job"] == "sales"
     assert found["next_due"] is not None
     assert found["last_run"]["state"] == "FAILED"
+
+
+def test_a_job_with_patterns_is_selected_by_what_it_fills(sold: Path, shell: Shell) -> None:
+    (sold / "ingest" / "sales.yaml").write_text(JOB.replace("streams: [customers, lines]", 'streams: ["*"]'))
+    (sold / "transforms" / "mart" / "names.sql").write_text("SELECT name FROM raw.customers")
+    for selector in ("raw.customers", "+mart.names"):
+        assert [one["name"] for one in shell("plan", "-s", selector, "--json").json["work"]][:2] == ["sales", "sales"]
+    change("INSERT INTO customers VALUES (3, 30, 'c')")
+    assert shell("ingest", "-s", "raw.lines").code == 0
+    assert names(shell) == ["a", "b", "c"]
+    assert {one["name"] for one in shell("plan", "-x", "sales", "--json").json["work"]} == {
+        "orders", "mart.names", "mart.revenue_by_day",
+    }  # fmt: skip

@@ -262,3 +262,11 @@ def test_a_file_that_cannot_be_read_is_named(project: Project, monkeypatch: pyte
         load_scripts(project.services.settings)
     assert caught.value.where is not None
     assert caught.value.where.file == "transforms/a/t.sql"
+
+
+def test_what_the_parser_says_names_words_of_the_script_and_no_classes_of_its_own() -> None:
+    with pytest.raises(ScriptError, match="got 'drop'") as caught:
+        parse("SELECT kunde\nFROM drop.partners")
+    assert "Token" not in str(caught.value)
+    assert caught.value.where is not None
+    assert caught.value.where.line == 2
