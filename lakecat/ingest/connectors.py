@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import difflib
-import importlib
 from importlib.metadata import entry_points
 from typing import Any, Final
 
 from lakecat.config import IngestJob, SecretRef
 from lakecat.connector import Connector, ConnectorContext
-from lakecat.errors import ConfigError
+from lakecat.errors import ConfigError, Where
+from lakecat.ingest.own_connectors import ProjectConnectors, named_class
 from lakecat.landing import Services
 from lakecat.types import Json
 
 GROUP: Final = "lakecat.connectors"
+_METHODS: Final = ("open", "discover", "plan", "read", "close")
 
 
 def open_connector(services: Services, job: IngestJob) -> Connector:
     """Find the job's connector by entry point name, or by ``module:Class``, and open it with the job's options.
 
+    The module is a file of the project's folder ``connectors``, or else one that is installed.
+
     Raises ConfigError with the job file's line.
     """
-    kind = _find(job)
+    kind = _find(services, job)
     options: dict[str, Json] = dict(job.json_options)
     if nulls_for_missing(job):
         options["missing_columns"] = "null"
@@ -45,29 +48,38 @@ def nulls_for_missing(job: IngestJob) -> bool:
     return job.options.get("missing_columns", "error") in ("null", None)
 
 
-def _find(job: IngestJob) -> Any:
+def _find(services: Services, job: IngestJob) -> Any:
     name = job.connector
     where = job.where_of("connector")
+    own = ProjectConnectors(services.settings.root)
+    if ":" in name:
+        module, _, attribute = name.partition(":")
+        kind = named_class(own.load(module, name, where), attribute, name, where)
+    else:
+        kind = _installed(name, own, where)
+    if lacking := [method for method in _METHODS if not hasattr(kind, method)]:
+        raise ConfigError(
+            f"{name!r} is no connector: it lacks {', '.join(lacking)}",
+            where=where,
+            hint="derive it from lakecat.connector.RowsConnector, or write the methods of lakecat.connector.Connector",
+        )
+    return kind
+
+
+def _installed(name: str, own: ProjectConnectors, where: Where) -> Any:
     found = {point.name: point for point in entry_points(group=GROUP)}
+    if name not in found:
+        close = difflib.get_close_matches(name, found, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"there are: {', '.join(sorted(found)) or 'none installed'}"
+        if own.file(name) is not None:
+            hint = f"name its class, too: connector: {name}:CLASS"
+        raise ConfigError(f"there is no connector {name!r}", where=where, hint=hint)
     try:
-        if ":" in name:
-            module, _, attribute = name.partition(":")
-            kind = getattr(importlib.import_module(module), attribute)
-        elif name in found:
-            kind = found[name].load()
-        else:
-            close = difflib.get_close_matches(name, found, n=1)
-            hint = (
-                f"did you mean {close[0]}?" if close else f"there are: {', '.join(sorted(found)) or 'none installed'}"
-            )
-            raise ConfigError(f"there is no connector {name!r}", where=where, hint=hint)
+        return found[name].load()
     except (ImportError, AttributeError) as err:
         raise ConfigError(
             f"the connector {name!r} cannot be imported: {err}", where=where, hint="install the package that has it"
         ) from err
-    if not all(hasattr(kind, method) for method in ("open", "discover", "plan", "read", "close")):
-        raise ConfigError(f"{name!r} is no connector: it lacks the methods of lakecat.connector.Connector", where=where)
-    return kind
 
 
 def _secret(services: Services, reference: str) -> str:
