@@ -88,7 +88,7 @@ def _plan_blocks(work: Sequence[PlannedWork]) -> Iterator[Block]:
         mark, style = ("✗", "bad") if item.problem else ("+", "good") if item.runs else ("·", "dim")
         reasons = "; ".join(item.reasons)
         yield Line(f"{mark} {item.kind} {item.name} → {item.dataset or '?'}: {reasons}", style)  # type: ignore[arg-type]
-    runs = Counter(item.kind for item in work if item.runs)
+    runs = Counter(kind for kind, _job in {(item.kind, item.name) for item in work if item.runs})
     shown = [count(runs[kind], kind) for kind in ("ingest", "transform") if runs[kind]]
     yield Line(f"would run: {', '.join(shown)}" if shown else "nothing to do: everything is up to date", "strong")
 

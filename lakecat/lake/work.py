@@ -261,7 +261,7 @@ def _planned_job(services: Services, job: IngestJob, scope: Scope) -> list[Plann
             kind="ingest",
             dataset=stream.target,
             runs=bool(stream.slices) or stream.problem is not None,
-            reasons=(_stream_reason(stream),),
+            reasons=(_stream_reason(stream, scope),),
             problem=stream.problem,
             also=stream.lists,
         )
@@ -269,18 +269,17 @@ def _planned_job(services: Services, job: IngestJob, scope: Scope) -> list[Plann
     ]
 
 
-def _stream_reason(plan: StreamPlan) -> str:
+def _stream_reason(plan: StreamPlan, scope: Scope) -> str:
     if plan.problem is not None:
         return plan.problem.what
     if not plan.slices:
         return "nothing new"
     files = sum(len(item.files) for item in plan.slices)
-    commits = len(plan.slices)
-    many = "at least " if plan.open_ended else ""
-    slices = f"{many}{commits} new slice{'' if commits == 1 else 's'}"
     gone = sum(len(item.gone) for item in plan.slices)
-    what = f"{files} new file{'' if files == 1 else 's'}" if files or gone else slices
+    what = f"{files} new file{'' if files == 1 else 's'}" if files or gone else "rows to read"
     what += f" and {gone} gone" if gone else ""
-    return f"{what} in {many}{commits} commit{'' if commits == 1 else 's'}, {plan.mode.value}" + (
-        "" if plan.table_exists else ", new table"
-    )
+    commits = f"{len(plan.slices)}{' or more' if plan.open_ended else ''}"
+    what += f" in {commits} commit{'' if commits == '1' else 's'}, {plan.mode.value}"
+    if scope.refresh and plan.table_exists:
+        what += ", in place of all rows"
+    return what if plan.table_exists else f"{what}, new table"

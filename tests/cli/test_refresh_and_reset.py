@@ -48,6 +48,7 @@ def test_a_refresh_is_only_said_without_yes(sold: Path, shell: Shell) -> None:
     said = shell("ingest", "-s", "sales", "--stream", "customers", "--refresh")
     assert said.code == 0
     assert "would run: 1 ingest" in said.out
+    assert "in place of all rows" in said.out
     assert "--yes" in said.err
     assert names(shell) == ["a", "b"]
     assert shell("ingest", "-s", "sales", "--stream", "customers", "--refresh", "--yes").code == 0
