@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import fnmatch
 import json
+import os
+import posixpath
 import stat
+import struct
 import tarfile
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from lzma import LZMAError
 from pathlib import Path
@@ -36,9 +39,15 @@ _LISTED: Final = 200
 _SMALL: Final = 16 << 20
 _CHUNK: Final = 1 << 20
 _BLOCK: Final = 512
+# APPNOTE.TXT 4.3.7 and 4.3.16: a member's header, and the end of the directory with its comment.
+_LOCAL: Final = b"PK\3\4"
+_END: Final = b"PK\5\6"
+_END_BYTES: Final = 22
+_MAX_COMMENT: Final = 65_535
 _ERRORS: Final = (
     zipfile.BadZipFile,
     tarfile.TarError,
+    struct.error,
     zlib.error,
     LZMAError,
     OSError,
@@ -172,9 +181,10 @@ def _unpacked(options: FilesOptions, file: JobFile, folder: Path, index: int) ->
 
 
 def _refuse_member(options: FilesOptions, file: JobFile, name: str, seen: set[str]) -> None:
-    if name in seen:
-        raise ParseError(f"holds {excerpt(name)} twice", where=Where(file.shown), hint="have the archive packed anew")
-    seen.add(name)
+    plain = posixpath.normpath(name)
+    if plain in seen:
+        raise ParseError(f"holds {excerpt(plain)} twice", where=Where(file.shown), hint="have the archive packed anew")
+    seen.add(plain)
     if file_archive(options.model_copy(update={"archive": "auto"}), name) != "none":
         raise ParseError(
             f"holds an archive, {excerpt(name)}",
@@ -209,6 +219,7 @@ class _Budget:
 def _zip_members(file: JobFile) -> Iterator[_Member]:
     with zipfile.ZipFile(file.path) as archive:
         infos = archive.infolist()
+        _refuse_neighbours(file, infos)
         for info in infos:
             _refuse_path(file, info.filename)
             mode = info.external_attr >> 16
@@ -219,6 +230,28 @@ def _zip_members(file: JobFile) -> Iterator[_Member]:
         for info in infos:
             if not info.is_dir():
                 yield _Member(info.filename, lambda info=info: archive.open(info))  # type: ignore[misc]
+
+
+def _refuse_neighbours(file: JobFile, infos: Sequence[zipfile.ZipInfo]) -> None:
+    """Refuse what stands before and behind the archive, such as another one: its members would not be seen."""
+    with Path(file.path).open("rb") as source:
+        head = source.read(len(_LOCAL))
+        source.seek(-min(file.size, _END_BYTES + _MAX_COMMENT), os.SEEK_END)
+        tail = source.read()
+    end = tail.rfind(_END)
+    (comment,) = struct.unpack_from("<H", tail, end + _END_BYTES - 2)
+    if end + _END_BYTES + comment != len(tail):
+        raise _goes_on(file, "after its end")
+    if head == _LOCAL and infos and min(info.header_offset for info in infos) > 0:
+        raise _goes_on(file, "before its start")
+
+
+def _goes_on(file: JobFile, where: str) -> ParseError:
+    return ParseError(
+        f"holds something {where}, perhaps another archive",
+        where=Where(file.shown),
+        hint="deliver each archive as a file of its own",
+    )
 
 
 def _tar_members(file: JobFile, plain: Path, budget: _Budget) -> Iterator[_Member]:
@@ -240,6 +273,9 @@ def _tar_members(file: JobFile, plain: Path, budget: _Budget) -> Iterator[_Membe
                 where=Where(file.shown),
                 hint="get the file again: it may be damaged or cut off",
             )
+        while rest := source.read(_CHUNK):
+            if rest.strip(b"\0"):
+                raise _goes_on(file, "after its end")
 
 
 def _opened(archive: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:

@@ -202,3 +202,43 @@ def test_the_format_of_members_must_be_clear(tmp_path: Path, load) -> None:
     zipped(tmp_path / "a.zip", FILES)
     with pytest.raises(ConfigError, match="not clear"):
         load("a.zip")
+
+
+def zip_of(name: str, data: bytes) -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        archive.writestr(name, data)
+        archive.comment = b"packed by hand"
+    return out.getvalue()
+
+
+ONE, TWO = tarred({"a.csv": b"id\n1\n"}), tarred({"b.csv": b"id\n2\n"})
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "says"),
+    [
+        ("a.tar", ONE + TWO, "after its end"),
+        ("a.tar.gz", gzip.compress(ONE) + gzip.compress(TWO), "after its end"),
+        ("a.tar", ONE + b"x", "after its end"),
+        ("a.zip", zip_of("a.csv", b"id\n1\n") + zip_of("b.csv", b"id\n2\n"), "before its start"),
+        ("a.zip", zip_of("a.csv", b"id\n1\n") + zip_of("b.csv", b"id\n2\n")[:-40], "after its end"),
+        ("a.zip", zip_of("a.csv", b"id\n1\n") + b"x", "after its end"),
+    ],
+)
+def test_archives_one_behind_the_other_are_refused(tmp_path: Path, load, name: str, data: bytes, says: str) -> None:
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(ParseError, match=f"holds something {says}"):
+        load(name, member="*.csv")
+
+
+def test_one_path_written_in_two_ways_is_a_member_twice(tmp_path: Path, load) -> None:
+    zipped(tmp_path / "a.zip", {"d/a.csv": b"id\n1\n", "./d//a.csv": b"id\n2\n"})
+    with pytest.raises(ParseError, match=r"holds 'd/a\.csv' twice"):
+        load("a.zip", member="*.csv")
+
+
+def test_a_comment_and_padding_are_no_other_archive(tmp_path: Path, load) -> None:
+    (tmp_path / "a.zip").write_bytes(zip_of("a.csv", b"id\n1\n"))
+    (tmp_path / "b.tar").write_bytes(ONE + bytes(20_480))
+    assert load("a.zip", member="*.csv").rows == load("b.tar", member="*.csv").rows == [{"id": 1}]
