@@ -56,21 +56,29 @@ class Lines:
         return self.line + self.count
 
 
-def blocks(chunks: Iterator[bytes]) -> Iterator[Lines]:
-    """The text in blocks of whole lines. Raises DoubtError for a very long line."""
-    carry = b""
+def blocks(chunks: Iterator[bytes], size: int = 0) -> Iterator[Lines]:
+    """The text in blocks of whole lines, all but the first and the last of at least so many bytes.
+
+    Raises DoubtError for a very long line.
+    """
+    parts: list[bytes | memoryview] = []
+    held = pending = least = 0
     line = 1
     for chunk in chunks:
         end = chunk.rfind(b"\n") + 1
-        if end:
-            block = _lines(b"".join((carry, memoryview(chunk)[:end])), line)
-            yield block
-            carry, line = b"", block.end
-        carry += chunk[end:]
-        if len(carry) > _MAX_LINE:
+        pending = len(chunk) - end + (0 if end else pending)
+        if pending > _MAX_LINE:
             raise DoubtError
-    if carry:
-        yield _lines(carry + b"\n", line)
+        if not end or held + end < least:
+            parts.append(chunk)
+            held += len(chunk)
+            continue
+        block = _lines(b"".join((*parts, memoryview(chunk)[:end])), line)
+        yield block
+        parts, held, least, line = [chunk[end:]], pending, size, block.end
+    if held:
+        data = b"".join(parts)
+        yield _lines(data if data.endswith(b"\n") else data + b"\n", line)
 
 
 def _lines(data: bytes, line: int) -> Lines:

@@ -23,10 +23,13 @@ if TYPE_CHECKING:
     import duckdb
 
 
+BLOCK_BYTES: Final = 16 << 20
+"""So much at a time, for DuckDB and RE2 begin with each block anew."""
+
 _WORTH_BYTES: Final = 64 << 20
 _TRIES: Final = 4
-_MAX_LEAVES: Final = 100
-_MAX_PATTERN: Final = 40_000
+_MAX_LEAVES: Final = 32
+_MAX_PATTERN: Final = 15_000
 _MEMORY: Final = "512MB"
 
 _BLANK: Final = r"[ \t]*"
@@ -49,7 +52,8 @@ class PlainLines:
 
     def __init__(self, size: int) -> None:
         """``size``: the slice's bytes, few of which are not worth DuckDB's start."""
-        self._tries = _TRIES if size >= _WORTH_BYTES else 0
+        self.worth_it = size >= _WORTH_BYTES
+        self._tries = _TRIES if self.worth_it else 0
         self._types: pa.Schema | None = None
         self._pattern: str | None = None
         self._reader: Any = None

@@ -15,7 +15,7 @@ from lakecat_connectors._bytes import text_chunks
 from lakecat_connectors._job import Job, ahead
 from lakecat_connectors._json_fast import DoubtError, Lines, blocks, check, look_over, observed, parse
 from lakecat_connectors._json_kept import KeptTables, Place
-from lakecat_connectors._json_plain import PlainLines
+from lakecat_connectors._json_plain import BLOCK_BYTES, PlainLines
 from lakecat_connectors._jsonl import JsonLinesReader, LinesFile, parse_line
 from lakecat_connectors._options import file_compression
 from lakecat_connectors._reader import cut
@@ -110,7 +110,7 @@ class FastJsonLinesReader(JsonLinesReader):
         options = self._job.options
         with item.opened() as raw:
             chunks = text_chunks(raw, file_compression(options, item.file.shown), options.encoding)
-            yield from blocks(ahead(chunks, 2))
+            yield from blocks(ahead(chunks, 2), BLOCK_BYTES if self._plain.worth_it else 0)
 
     def _of_file(self, item: LinesFile, done: _Done, natural: pa.Schema) -> Iterator[pa.RecordBatch]:
         """The blocks that are kept, then those that are not, or of which a value does not fit: they are read again."""
