@@ -29,7 +29,7 @@ from lakecat.catalog import schema as s
 from lakecat.catalog.queries import uri_hash
 from lakecat.config import EngineSettings
 from lakecat.lake.catalog_sql import query_catalog
-from lakecat.types import DatasetName, ExecutionState, ExecutionType
+from lakecat.types import DatasetName, ExecutionState, ExecutionType, VersionRef
 
 NOW = datetime(2026, 11, 25, 6, 30, tzinfo=UTC)
 YESTERDAY = datetime(2026, 11, 24, tzinfo=UTC)
@@ -52,6 +52,9 @@ QUERIES = (
     "SELECT e.job, o.dataset FROM executions e JOIN execution_outputs o USING (execution_id) WHERE e.execution_id = 77",
     "SELECT execution_id, role FROM execution_inputs WHERE dataset = 'raw.t1'",
     "SELECT name, created_at FROM artifacts ORDER BY created_at DESC LIMIT 10",
+    "SELECT job FROM executions WHERE run_key = 'key77'",
+    "SELECT input_uri FROM dataset_lineage WHERE output_dataset = 'raw.t1'",
+    "SELECT output_dataset, output_version FROM dataset_lineage WHERE input_dataset = 'raw.t1'",
     "SELECT input_column, kind FROM column_lineage WHERE output_dataset = 'raw.t1'",
     "SELECT output_dataset, output_column FROM column_lineage WHERE input_dataset = 'raw.t1'",
 )
@@ -75,6 +78,10 @@ def questions(catalog: Catalog) -> Mapping[str, Callable[[], object]]:
         "executions --type maintenance": lambda: catalog.executions(type_=ExecutionType.MAINTENANCE),
         "executions --dataset raw.t1": lambda: catalog.executions(dataset=dataset),
         "the newest versions of raw.t1": lambda: catalog.versions(dataset, 20),
+        "lineage raw.t1": lambda: catalog.lineage(VersionRef(dataset)),
+        "the sources of raw.t1": lambda: catalog.source_uris(catalog.resolve(VersionRef(dataset))),
+        "where (what was read as artifact 1)": lambda: catalog.holdings([1]),
+        "impact raw.t1": lambda: catalog.impact(catalog.resolve(VersionRef(dataset)), None),
     }
 
 
@@ -112,6 +119,7 @@ def _of_execution(number: int, size: int, types: Mapping[str, int]) -> Iterator[
             "uuid": f"{number:08x}-0000-4000-8000-000000000000",
             "type": "lakecat.Maintenance" if number <= 5 else "lakecat.Ingest",
             "job": f"job{number % 997}",
+            "run_key": f"key{number}",
             "lease_resource": f"raw.t{context}",
             "fence": 1,
             "attempt": 0,
@@ -139,6 +147,7 @@ def _of_execution(number: int, size: int, types: Mapping[str, int]) -> Iterator[
     read = (number - 1) // 2 * 2 + 1
     if read != number:
         yield s.event, {"artifact_id": read, "execution_id": number, "type": 3, "milliseconds_since_epoch": at}
+        yield s.dataset_edge, {"execution_id": number, "input_artifact_id": read, "output_artifact_id": number}
     yield s.association, {"context_id": context, "execution_id": number}
     yield (
         s.version,
@@ -179,7 +188,7 @@ def _of_execution(number: int, size: int, types: Mapping[str, int]) -> Iterator[
 
 TABLES = (
     s.context, s.execution, s.lake_execution, s.execution_property, s.artifact, s.event, s.association, s.version,
-    s.column_edge,
+    s.dataset_edge, s.column_edge,
 )  # fmt: skip
 
 

@@ -176,12 +176,21 @@ class LoadedFile:
 
 @dataclass(frozen=True, slots=True)
 class SourceRead:
-    """What a connector read, to be recorded as an artifact of type ``lakecat.Source``."""
+    """What a connector read, to be recorded as an artifact of type ``lakecat.Source``.
+
+    ``datasets`` are those that its rows went to, which the ingest says, not the connector; None: every one that the
+    execution wrote.
+    """
 
     uri: str
     rows: int
     bytes: int | None = None
     properties: Mapping[str, str | int | float] = field(default_factory=dict)
+    datasets: tuple[str, ...] | None = None
+
+    def went_to(self, dataset: str) -> bool:
+        """Whether its rows went to a dataset that the execution wrote."""
+        return self.datasets is None or dataset in self.datasets
 
 
 class WriteMode(StrEnum):

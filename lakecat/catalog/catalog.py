@@ -317,10 +317,10 @@ class Catalog(Finding):
         with self.database.reading() as connection:
             return whereabouts.loads(connection, uri)
 
-    def holdings(self, execution_ids: Iterable[int]) -> tuple[whereabouts.Holding, ...]:
-        """The versions that may hold what these executions read from sources, nearest first."""
+    def holdings(self, source_ids: Iterable[int]) -> tuple[whereabouts.Holding, ...]:
+        """The versions that may hold what was read from these source artifacts, nearest first."""
         with self.database.reading() as connection:
-            return whereabouts.holdings(connection, execution_ids)
+            return whereabouts.holdings(connection, source_ids)
 
     def abandoned_prefixes(self, limit: int) -> tuple[str, ...]:
         """Where the newest executions that failed or were canceled said they would write: ``limit`` at most."""

@@ -126,7 +126,7 @@ class _Up(_Walker):
         return [
             _renamed(step.input, ColumnRef(uri, step.input.column), depth, step.execution_id)
             for step in sources
-            for uri in files.get(step.execution_id, ())
+            for uri in files.get((step.execution_id, step.output.dataset), ())
             if step.input is not None and uri != step.input.dataset
         ]
 

@@ -16,6 +16,7 @@ import contextlib
 import secrets
 import uuid as uuids
 from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final, TypeVar
@@ -256,10 +257,17 @@ def lock(connection: sa.Connection, execution: RunningExecution) -> int:
 
 def _checked(plan: CommitPlan) -> CommitPlan:
     changes = tuple(sorted(plan.changes, key=lambda change: change.dataset))
-    if len({change.dataset for change in changes}) != len(changes):
+    written = {str(change.dataset) for change in changes}
+    if len(written) != len(changes):
         raise UsageError("a commit changes each dataset at most once")
     recording.check_positions(plan.positions)
-    return replace(plan, changes=changes)
+    return replace(plan, changes=changes, sources=tuple(_told(source, written) for source in plan.sources))
+
+
+def _told(source: SourceRead, written: AbstractSet[str]) -> SourceRead:
+    """The source; where it went is told only where that is not everywhere."""
+    everywhere = source.datasets is not None and written <= set(source.datasets)
+    return replace(source, datasets=None) if everywhere else source
 
 
 def _summary(execution: RunningExecution) -> dict[str, str]:

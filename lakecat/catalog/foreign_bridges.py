@@ -12,9 +12,9 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
+from lakecat.catalog import dataset_edges, registry
 from lakecat.catalog import foreign_links as links
 from lakecat.catalog import foreign_types as types_of
-from lakecat.catalog import registry
 from lakecat.catalog import schema as s
 from lakecat.catalog.database import Row
 from lakecat.catalog.enums import EventType, TypeKind
@@ -110,27 +110,32 @@ class ForeignColumns:
         self.known.update((uri, found.get(name)) for uri, name in fresh.items())
         return {uri for uri in wanted if self.known[uri] is not None}
 
-    def files(self, executions: Iterable[int]) -> dict[int, list[str]]:
-        """Which sources that these executions read are datasets of others, by URI."""
-        found: dict[int, list[str]] = {}
+    def files(self, executions: Iterable[int]) -> dict[tuple[int, str], list[str]]:
+        """By execution and dataset that it wrote: which of the sources it came from are datasets of others, by URI."""
+        found: dict[tuple[int, str], list[str]] = {}
         if types_of.DATASET not in self.types:
             return found
-        event, file, dataset = s.event, s.artifact, s.context
+        event, file, dataset, version, written = s.event, s.artifact, s.context, s.version, s.context.alias("written")
+        query = (
+            sa.select(event.c.execution_id, file.c.uri, written.c.name)
+            .select_from(event)
+            .join(file, file.c.id == event.c.artifact_id)
+            .join(dataset, dataset.c.name == file.c.uri)
+            .join(version, version.c.execution_id == event.c.execution_id)
+            .join(written, written.c.id == version.c.dataset_id)
+        )
+        flows = dataset_edges.only_flows(query, event, version.c.artifact_id)
         for part in links.chunks(sorted(set(executions))):
             rows = self.connection.execute(
-                sa.select(event.c.execution_id, file.c.uri)
-                .join(file, file.c.id == event.c.artifact_id)
-                .join(dataset, dataset.c.name == file.c.uri)
-                .where(
+                flows.where(
                     event.c.execution_id.in_(part),
                     event.c.type == int(EventType.INPUT),
                     file.c.type_id == self._sources(),
                     dataset.c.type_id == self.types[types_of.DATASET],
-                )
-                .order_by(event.c.id.desc())
+                ).order_by(event.c.id.desc())
             )
             for row in rows:
-                found.setdefault(row.execution_id, []).append(row.uri)
+                found.setdefault((row.execution_id, row.name), []).append(row.uri)
         return found
 
     def read_as(self, uri: str, column: str | None) -> Sequence[Row]:
@@ -141,7 +146,7 @@ class ForeignColumns:
         if uri not in self.which([uri]):
             return ()
         event, file, edge, ours = s.event, s.artifact, s.column_edge, s.lake_execution
-        query = (
+        query: sa.Select[Any] = (
             sa.select(edge.c.input_dataset, edge.c.input_column, sa.func.max(edge.c.execution_id).label("execution_id"))
             .join(ours, ours.c.execution_id == edge.c.execution_id)
             .join(event, sa.and_(event.c.execution_id == edge.c.execution_id, event.c.type == int(EventType.INPUT)))
@@ -154,6 +159,7 @@ class ForeignColumns:
             )
             .group_by(edge.c.input_dataset, edge.c.input_column)
         )
+        query = dataset_edges.only_flows(query, event, edge.c.output_artifact_id)
         if column is not None:
             query = query.where(sa.func.lower(edge.c.input_column) == sa.func.lower(column))
         return self.connection.execute(query).all()

@@ -15,6 +15,7 @@ from typing import Final, Literal, TypeAlias
 
 import sqlalchemy as sa
 
+from lakecat.catalog import dataset_edges
 from lakecat.catalog import schema as s
 from lakecat.catalog.database import Row
 from lakecat.catalog.enums import INPUT_EVENTS
@@ -144,6 +145,7 @@ class _Walk:
             .where(ours.c.dataset_id == dataset_id(dataset))
             .group_by(theirs.c.dataset_id, job.c.job)
         )
+        newest = dataset_edges.only_flows(newest, s.event, theirs.c.artifact_id)
         pairs = [(row.dataset_id, row.version) for row in self.connection.execute(newest)]
         whole = self._whole({output for output, _ in pairs})
         kept = [pair for pair in pairs if pair[1] >= whole.get(pair[0], 0)]

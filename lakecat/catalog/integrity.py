@@ -23,6 +23,7 @@ def check(connection: sa.Connection) -> tuple[Problem, ...]:
         *_pointers(connection),
         *_versions(connection),
         *_executions(connection),
+        *_dataset_edges(connection),
         *_stale(connection),
         *_search(connection),
     ]
@@ -150,14 +151,35 @@ def _executions(connection: sa.Connection) -> Iterator[Problem]:
             "execution.state",
             f"execution {row.execution_id} is {row.state}, but ML Metadata's state is {row.last_known_state}",
         )
-    edges = connection.execute(
-        sa.select(sa.func.count())
-        .select_from(s.column_edge)
-        .join(ours, ours.c.execution_id == s.column_edge.c.execution_id)
-        .where(ours.c.state != ExecutionState.COMPLETE.value)
-    ).scalar_one()
-    if edges:
-        yield Problem("edge.unexplained", f"{edges} column edges belong to executions that did not complete")
+    for name, edge in (("column", s.column_edge), ("dataset", s.dataset_edge)):
+        edges = connection.execute(
+            sa.select(sa.func.count())
+            .select_from(edge)
+            .join(ours, ours.c.execution_id == edge.c.execution_id)
+            .where(ours.c.state != ExecutionState.COMPLETE.value)
+        ).scalar_one()
+        if edges:
+            yield Problem("edge.unexplained", f"{edges} {name} edges belong to executions that did not complete")
+
+
+def _dataset_edges(connection: sa.Connection) -> Iterator[Problem]:
+    """Dataset edges lead from what their execution read to what it wrote."""
+    edge = s.dataset_edge
+
+    def missing(artifact: sa.Column[Any], kind: EventType) -> sa.ColumnElement[bool]:
+        event = s.event.alias()
+        found = sa.exists().where(
+            event.c.execution_id == edge.c.execution_id, event.c.artifact_id == artifact, event.c.type == int(kind)
+        )
+        return sa.not_(found)
+
+    astray = sa.or_(
+        missing(edge.c.input_artifact_id, EventType.INPUT),
+        sa.and_(edge.c.output_artifact_id.is_not(None), missing(edge.c.output_artifact_id, EventType.OUTPUT)),
+    )
+    count = connection.execute(sa.select(sa.func.count()).select_from(edge).where(astray)).scalar_one()
+    if count:
+        yield Problem("edge.astray", f"{count} dataset edges join what their executions did not read or write")
 
 
 def _stale(connection: sa.Connection) -> Iterator[Problem]:

@@ -9,7 +9,7 @@ from typing import Any, Final, Literal, TypeAlias
 
 import sqlalchemy as sa
 
-from lakecat.catalog import registry
+from lakecat.catalog import dataset_edges, registry
 from lakecat.catalog import schema as s
 from lakecat.catalog.enums import INPUT_EVENTS, OUTPUT_EVENTS, EventType, ExecutionState
 from lakecat.catalog.leases import moment
@@ -102,7 +102,7 @@ class _Found:
         return LineageGraph(
             root=self.root,
             nodes=tuple(sorted(self.nodes.values(), key=lambda n: (n.kind, n.label, n.key))),
-            edges=tuple(sorted(self.edges)),
+            edges=tuple(sorted(self.edges, key=lambda e: (e.source, e.target, e.role))),
             truncated=self.truncated,
         )
 
@@ -143,8 +143,15 @@ class _Found:
         nodes = {node.key: node for node in _artifacts(self.connection, walk)}
         reached = {int(key[1:]) for key in nodes}
         nodes.update((node.key, node) for node in _executions(self.connection, walk))
-        # Other outputs of an execution are no part of the graph. (Two IN in one statement cost SQLite their product.)
-        self.edges.update(e for e in _edges(self.connection, walk) if e.source in nodes and e.target in nodes)
+        # Other outputs of an execution are no part of the graph, nor what went to them alone, upwards. (Two IN in one
+        # statement cost SQLite their product.)
+        self.edges.update(
+            edge
+            for edge in _edges(self.connection, walk)
+            if edge.source in nodes
+            and edge.target in nodes
+            and (edge.outputs is None or near == EventType.INPUT or not nodes.keys().isdisjoint(edge.outputs))
+        )
         self.nodes.update(nodes)
         if walk.further is not None:
             self.truncated |= self.connection.execute(walk.further.limit(1)).first() is not None
@@ -191,6 +198,8 @@ def _walk(artifacts: Sequence[int], near: EventType, depth: int | None) -> _Walk
     onwards = onwards.join(
         there, sa.and_(there.c.execution_id == here.c.execution_id, _reads(there, near == EventType.OUTPUT))
     )
+    read, output = (there, here) if near == EventType.OUTPUT else (here, there)
+    onwards = dataset_edges.only_flows(onwards, read, output.c.artifact_id)
     if depth is None:
         seen = seen.union(onwards.with_only_columns(there.c.artifact_id))
     else:
@@ -251,18 +260,25 @@ def _executions(connection: sa.Connection, walk: _Walk) -> Iterator[LineageNode]
 
 
 def _edges(connection: sa.Connection, walk: _Walk) -> Iterator[LineageEdge]:
-    event, path = s.event, s.event_path
+    event, path, went = s.event, s.event_path, s.dataset_edge
     rows = connection.execute(
-        sa.select(event.c.artifact_id, event.c.execution_id, event.c.type, path.c.step_key)
+        sa.select(
+            event.c.artifact_id, event.c.execution_id, event.c.type, path.c.step_key,
+            went.c.id.label("edge"), went.c.output_artifact_id,
+        )
         .outerjoin(path, sa.and_(path.c.event_id == event.c.id, sa.not_(path.c.is_index_step)))
+        .outerjoin(went, sa.and_(dataset_edges.of_input(went, event), _reads(event, True)))
         .where(
             event.c.execution_id.in_(walk.executions),
             event.c.type.in_(sorted(int(kind) for kind in INPUT_EVENTS | OUTPUT_EVENTS)),
         )
-    )
+    )  # fmt: skip
+    told: dict[tuple[str, str, str], set[str] | None] = {}
     for row in rows:
-        artifact, execution, role = f"a{row.artifact_id}", f"e{row.execution_id}", row.step_key or ""
-        if row.type in _INPUTS:
-            yield LineageEdge(artifact, execution, role)
-        else:
-            yield LineageEdge(execution, artifact, role)
+        ends = (f"a{row.artifact_id}", f"e{row.execution_id}")
+        source, target = ends if row.type in _INPUTS else ends[::-1]
+        outputs = told.setdefault((source, target, row.step_key or ""), None if row.edge is None else set())
+        if outputs is not None and row.output_artifact_id is not None:
+            outputs.add(f"a{row.output_artifact_id}")
+    for key, outputs in told.items():
+        yield LineageEdge(*key, None if outputs is None else tuple(sorted(outputs)))

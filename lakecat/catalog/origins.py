@@ -6,10 +6,11 @@ A version that only added rows still holds those of the versions before it, back
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import sqlalchemy as sa
 
-from lakecat.catalog import registry
+from lakecat.catalog import dataset_edges, registry
 from lakecat.catalog import schema as s
 from lakecat.catalog.enums import EventType
 from lakecat.types import Version
@@ -28,9 +29,9 @@ def source_uris(connection: sa.Connection, version: Version) -> tuple[str, ...]:
         if number <= reached.get(dataset, 0):
             continue
         reached[dataset] = number
-        executions = _executions(dataset, _first(connection, dataset, number), number)
-        found.update(_sources(connection, executions))
-        waiting += _inputs(connection, executions)
+        first = _first(connection, dataset, number)
+        found.update(_sources(connection, dataset, first, number))
+        waiting += _inputs(connection, dataset, first, number)
     return tuple(sorted(found))
 
 
@@ -42,33 +43,31 @@ def _first(connection: sa.Connection, dataset: int, number: int) -> int:
     return int(connection.execute(query).scalar_one_or_none() or 1)
 
 
-def _executions(dataset: int, first: int, last: int) -> sa.Select[tuple[int]]:
-    return sa.select(s.version.c.execution_id).where(
-        s.version.c.dataset_id == dataset, s.version.c.version.between(first, last)
-    )
-
-
-def _sources(connection: sa.Connection, executions: sa.Select[tuple[int]]) -> Iterator[str]:
+def _sources(connection: sa.Connection, dataset: int, first: int, last: int) -> Iterator[str]:
     query = (
-        sa.select(s.artifact.c.uri)
+        _read(sa.select(s.artifact.c.uri).distinct(), dataset, first, last)
+        .join(s.artifact, s.artifact.c.id == s.event.c.artifact_id)
         .join(s.type_, s.type_.c.id == s.artifact.c.type_id)
-        .join(s.event, s.event.c.artifact_id == s.artifact.c.id)
-        .where(
-            s.type_.c.name == registry.SOURCE,
-            s.event.c.type == int(EventType.INPUT),
-            s.event.c.execution_id.in_(executions),
-        )
-        .distinct()
+        .where(s.type_.c.name == registry.SOURCE)
     )
     yield from (str(uri) for uri in connection.execute(query).scalars())
 
 
-def _inputs(connection: sa.Connection, executions: sa.Select[tuple[int]]) -> list[tuple[int, int]]:
-    """By dataset, the newest version that the executions read."""
+def _inputs(connection: sa.Connection, dataset: int, first: int, last: int) -> list[tuple[int, int]]:
+    """By dataset, the newest version that went into these versions."""
+    theirs = s.version.alias("theirs")
     query = (
-        sa.select(s.version.c.dataset_id, sa.func.max(s.version.c.version))
-        .join(s.event, s.event.c.artifact_id == s.version.c.artifact_id)
-        .where(s.event.c.type == int(EventType.INPUT), s.event.c.execution_id.in_(executions))
-        .group_by(s.version.c.dataset_id)
+        _read(sa.select(theirs.c.dataset_id, sa.func.max(theirs.c.version)), dataset, first, last)
+        .join(theirs, theirs.c.artifact_id == s.event.c.artifact_id)
+        .group_by(theirs.c.dataset_id)
     )
-    return [(int(dataset), int(number)) for dataset, number in connection.execute(query)]
+    return [(int(found), int(number)) for found, number in connection.execute(query)]
+
+
+def _read(query: sa.Select[Any], dataset: int, first: int, last: int) -> sa.Select[Any]:
+    """The query over the events of what went into these versions of a dataset."""
+    reads = sa.and_(s.event.c.execution_id == s.version.c.execution_id, s.event.c.type == int(EventType.INPUT))
+    made = query.select_from(s.version).join(s.event, reads)
+    return dataset_edges.only_flows(made, s.event, s.version.c.artifact_id).where(
+        s.version.c.dataset_id == dataset, s.version.c.version.between(first, last)
+    )

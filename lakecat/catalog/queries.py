@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from lakecat.catalog import registry
+from lakecat.catalog import dataset_edges, registry
 from lakecat.catalog import schema as s
 from lakecat.catalog.enums import EventType
 from lakecat.catalog.leases import moment
@@ -234,12 +234,13 @@ def execution(connection: sa.Connection, execution_id: int) -> ExecutionDetail:
         .order_by(s.artifact.c.id)
     ).all()
     told = [i for i in inputs if i.type in (registry.SOURCE, registry.SCRIPT)]
+    went = dataset_edges.datasets_of_inputs(connection, execution_id)
     known = properties_of(connection, s.artifact_property, (i.id for i in told))
     return ExecutionDetail(
         info=execution_of(row, properties),
         inputs=versions_of_artifacts(connection, (i.id for i in inputs if i.type == registry.TABLE_VERSION)),
         outputs=versions_of_execution(connection, execution_id),
-        sources=tuple(_source(i.uri, known[i.id]) for i in told if i.type == registry.SOURCE),
+        sources=tuple(_source(i.uri, known[i.id], went.get(i.id)) for i in told if i.type == registry.SOURCE),
         script=next((_script(i.uri, known[i.id]) for i in told if i.type == registry.SCRIPT), None),
     )
 
@@ -360,13 +361,14 @@ def _file_version(row: sa.Row[Any]) -> FileVersion:
     return FileVersion(row.uri, row.size, row.etag, mtime)
 
 
-def _source(uri: str, found: dict[str, Json]) -> SourceRead:
+def _source(uri: str, found: dict[str, Json], datasets: tuple[str, ...] | None) -> SourceRead:
     rows, size = found.pop("rows", 0), found.pop("bytes", None)
     return SourceRead(
         uri=uri,
         rows=rows if isinstance(rows, int) else 0,
         bytes=size if isinstance(size, int) else None,
         properties={k: v for k, v in found.items() if isinstance(v, str | int | float)},
+        datasets=datasets,
     )
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import sqlalchemy as sa
 
-from lakecat.catalog import registry, search_index, trips
+from lakecat.catalog import dataset_edges, registry, search_index, trips
 from lakecat.catalog import schema as s
 from lakecat.catalog.database import now_ms
 from lakecat.catalog.enums import EventType, TypeKind
@@ -157,7 +157,9 @@ def record(
         _describe(connection, {f: ids[registry.SCHEMA, f] for f in changed}, changed)
         _insert_versions(connection, numbers, staged, versions, what)
         _relate(connection, numbers, versions, ids, what)
-        _edges(connection, execution_id, {str(v.dataset): v.artifact_id for v in versions}, what.edges)
+        written = {str(v.dataset): v.artifact_id for v in versions}
+        dataset_edges.insert(connection, execution_id, written, _went(ids, what.sources))
+        _edges(connection, execution_id, written, what.edges)
         _positions(connection, execution_id, what.positions, numbers.now)
         _files(connection, execution_id, what.files)
         _properties(connection, execution_id, what)
@@ -326,9 +328,24 @@ def _expire(connection: sa.Connection, dataset_id: int, snapshot_ids: Sequence[i
 
 def _source(source: SourceRead) -> NewArtifact:
     """One artifact for each state of a source: its URI, its size, and what the connector knows of it (an etag, …)."""
-    key = _json([source.uri, source.bytes, dict(source.properties)])
     properties: dict[str, Json] = {**source.properties, "rows": source.rows, "bytes": source.bytes}
-    return NewArtifact(registry.SOURCE, uri_hash(key), source.uri, properties)
+    return NewArtifact(registry.SOURCE, _source_name(source), source.uri, properties)
+
+
+def _source_name(source: SourceRead) -> str:
+    return uri_hash(_json([source.uri, source.bytes, dict(source.properties)]))
+
+
+def _went(ids: Mapping[tuple[str, str], int], sources: Sequence[SourceRead]) -> dict[int, set[str]]:
+    """By artifact the datasets that a source went to, where it did not go to all. Several streams may read one file."""
+    named = [source for source in sources if source.datasets is not None]
+    if not named:
+        return {}
+    everywhere = {ids[registry.SOURCE, _source_name(source)] for source in sources if source.datasets is None}
+    found: dict[int, set[str]] = {}
+    for source in named:
+        found.setdefault(ids[registry.SOURCE, _source_name(source)], set()).update(source.datasets or ())
+    return {key: datasets for key, datasets in found.items() if key not in everywhere}
 
 
 def _edges(

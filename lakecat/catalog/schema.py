@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
 from sqlalchemy.sql import quoted_name
 
-HEAD: Final = "0006"
+HEAD: Final = "0007"
 """Newest Alembic revision; a test compares it with ``migrations/versions``."""
 
 VERSION_TABLE: Final = "lakecat_alembic_version"
@@ -257,6 +257,7 @@ lake_execution: Final = _table(
     sa.Column("error", _TEXT),
     sa.Index("idx_lakecat_execution_job", "job", "execution_id"),
     sa.Index("idx_lakecat_execution_lease", "lease_resource", "state"),
+    sa.Index("idx_lakecat_execution_run_key", "run_key"),
     sa.Index("idx_lakecat_execution_state", "state", "execution_id"),
     sa.Index("idx_lakecat_execution_state_started", "state", "started_ms", "execution_id"),
     sa.Index("idx_lakecat_execution_started", "started_ms", "execution_id"),
@@ -341,6 +342,16 @@ column_edge: Final = _table(
     sa.Column("masked", sa.Boolean(create_constraint=False), nullable=False),
     sa.Index("idx_lakecat_column_edge_output", "output_dataset"),
 )
+dataset_edge: Final = _table(
+    "lakecat_dataset_edge",
+    _id(),
+    _ref("execution_id", "Execution"),
+    _ref("input_artifact_id", "Artifact", index=True),
+    _ref("output_artifact_id", "Artifact", nullable=True, index=True),
+    sa.Index("idx_lakecat_dataset_edge", "execution_id", "input_artifact_id", "output_artifact_id"),
+)
+"""Of an input that did not go to every output of its execution: those it went to; NULL where it went to none."""
+
 annotation: Final = _table(
     "lakecat_annotation",
     sa.Column("dataset_id", _BIG, sa.ForeignKey("Context.id"), primary_key=True, autoincrement=False),

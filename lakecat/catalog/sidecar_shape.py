@@ -66,6 +66,7 @@ class _Source(_Shape):
     rows: _Big
     bytes: _Big | None
     properties: _Properties
+    datasets: list[str] | None = None
 
 
 class _File(_Shape):

@@ -101,9 +101,7 @@ def encode(what: Record, numbers: Numbers, dataset: str, *, commit: str, tables:
         "script": None
         if script is None
         else {"sha256": script.sha256, "path": script.path, "dialect": script.dialect, "text": script.text},
-        "sources": [
-            {"uri": x.uri, "rows": x.rows, "bytes": x.bytes, "properties": dict(x.properties)} for x in what.sources
-        ],
+        "sources": [_source(x) for x in what.sources],
         "positions": {stream: dict(position.value) for stream, position in what.positions.items()},
         "files": {
             stream: [
@@ -116,6 +114,13 @@ def encode(what: Record, numbers: Numbers, dataset: str, *, commit: str, tables:
         "edges": [_edge(e) for e in what.edges if e.output_dataset == dataset],
         "other_edges": [_edge(e) for e in what.edges if dataset == tables[0] and e.output_dataset not in tables],
     }  # fmt: skip
+
+
+def _source(source: SourceRead) -> dict[str, Json]:
+    told: dict[str, Json] = {
+        "uri": source.uri, "rows": source.rows, "bytes": source.bytes, "properties": dict(source.properties)
+    }  # fmt: skip
+    return told if source.datasets is None else {**told, "datasets": list(source.datasets)}
 
 
 def _edge(edge: ColumnEdge) -> dict[str, Json]:
@@ -171,7 +176,7 @@ def _sidecar(found: Mapping[str, Any], commit: Mapping[str, Any]) -> Sidecar:
 def _record(commit: Mapping[str, Any], dataset: DatasetName, metadata: str) -> Record:
     return Record(
         execution=_execution(commit, dataset, metadata),
-        sources=tuple(SourceRead(x["uri"], x["rows"], x["bytes"], x["properties"]) for x in commit["sources"]),
+        sources=tuple(map(_source_read, commit["sources"])),
         positions={stream: Position(value) for stream, value in commit["positions"].items()},
         files={stream: tuple(map(_file, files)) for stream, files in commit["files"].items()},
         edges=tuple(
@@ -181,6 +186,14 @@ def _record(commit: Mapping[str, Any], dataset: DatasetName, metadata: str) -> R
         properties={},
         whole=frozenset({str(dataset)} if commit["whole"] else ()),
     )
+
+
+def _source_read(found: Mapping[str, Any]) -> SourceRead:
+    datasets = found.get("datasets")
+    return SourceRead(
+        found["uri"], found["rows"], found["bytes"], found["properties"],
+        datasets=None if datasets is None else tuple(datasets),
+    )  # fmt: skip
 
 
 def _execution(commit: Mapping[str, Any], dataset: DatasetName, metadata: str) -> RunningExecution:

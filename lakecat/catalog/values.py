@@ -170,13 +170,22 @@ class LineageNode:
     properties: Mapping[str, Json] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@dataclass(frozen=True, slots=True)
 class LineageEdge:
-    """Data flowed from node ``source`` to node ``target``."""
+    """Data flowed from node ``source`` to node ``target``.
+
+    ``outputs`` of an edge into an execution: the nodes that it went on to, which need not all be in the graph; None:
+    all that the execution wrote.
+    """
 
     source: str
     target: str
     role: str = ""
+    outputs: tuple[str, ...] | None = None
+
+    def goes_to(self, output: str) -> bool:
+        """Whether what went into the execution went on to this node."""
+        return self.outputs is None or output in self.outputs
 
 
 @dataclass(frozen=True, slots=True)

@@ -118,12 +118,11 @@ def hashed(column: sa.ColumnElement[Any]) -> Implied:
     return lambda texts: column.in_([uri_hash(text) for text in texts])
 
 
-def named_by(key: sa.ColumnElement[int]) -> Implied:
+def named_by(key: sa.ColumnElement[int], context: sa.FromClause = s.context) -> Implied:
     """For the name of the dataset that has this id: names are found within a type.
 
     The join is told again, lest it stays an outer one in SQLite, which then begins with its other side.
     """
-    context = s.context
     return lambda _texts: sa.and_(context.c.type_id == type_id(registry.DATASET), context.c.id == key)
 
 

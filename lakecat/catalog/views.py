@@ -28,8 +28,8 @@ from lakecat.catalog.view import (
     type_id,
 )
 from lakecat.catalog.views_annotations import annotation_views
+from lakecat.catalog.views_lineage import lineage_views
 from lakecat.catalog.views_store import store_views
-from lakecat.types import EdgeKind
 
 
 def _property(table: sa.Table, owner: sa.ColumnElement[Any], name: str, kind: str = "string") -> sa.ColumnElement[Any]:
@@ -304,42 +304,6 @@ def _progress() -> tuple[View, View]:
     )
 
 
-def _column_lineage() -> View:
-    edge, version = s.column_edge, s.version
-    later = version.alias("later")
-    current = sa.not_(
-        sa.exists().where(
-            later.c.dataset_id == version.c.dataset_id, later.c.version > version.c.version, later.c.whole
-        )
-    )
-    direct = [kind.value for kind in EdgeKind if kind.direct]
-    return View(
-        "column_lineage",
-        "Each step from an input column to an output column.",
-        (
-            integer_column("execution_id", edge.c.execution_id, "the execution that took the step"),
-            text_column("output_dataset", edge.c.output_dataset, "the dataset written"),
-            integer_column("output_version", version.c.version, "its version", joins=("version",)),
-            text_column("output_column", edge.c.output_column, "its column; NULL: all columns (a filter, a join, …)"),
-            text_column(
-                "input_dataset",
-                edge.c.input_dataset,
-                "the dataset or source URI read; NULL: not resolved",
-                implied=hashed(edge.c.input_hash),
-            ),
-            text_column("input_column", edge.c.input_column, "its column"),
-            text_column("kind", edge.c.kind, "as in [column lineage](lineage.md#kinds): `IDENTITY`, `FILTER`, …"),
-            flag_column("direct", edge.c.kind.in_(direct), "whether the value itself flows, not only its influence"),
-            text_column("expression", edge.c.expression, "the SQL that made it, or why it is not resolved"),
-            integer_column("line", edge.c.line, "line of the script"),
-            flag_column("masked", edge.c.masked, "whether the value cannot be read back (a hash, a count)"),
-            flag_column("current", current, "whether the output was not written whole again since", joins=("version",)),
-        ),
-        edge,
-        {"version": Join(version, version.c.artifact_id == edge.c.output_artifact_id, outer=True)},
-    )
-
-
 def _leases() -> View:
     lease = s.lease
     return View(
@@ -371,7 +335,7 @@ def _all() -> dict[str, View]:
         _event_view("execution_outputs", "What each execution wrote.", OUTPUT_EVENTS),
         *_sources(),
         *_progress(),
-        _column_lineage(),
+        *lineage_views(),
         _leases(),
         *annotation_views(),
         *store_views(),

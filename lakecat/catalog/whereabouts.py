@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
-from lakecat.catalog import registry
+from lakecat.catalog import dataset_edges, registry
 from lakecat.catalog import schema as s
 from lakecat.catalog.enums import INPUT_EVENTS
 from lakecat.catalog.leases import moment
@@ -92,9 +92,9 @@ def loads(connection: sa.Connection, uri: str) -> tuple[SourceLoad, ...]:
     )
 
 
-def holdings(connection: sa.Connection, executions: Iterable[int]) -> tuple[Holding, ...]:
-    """The versions that may hold what these executions read from sources, nearest first."""
-    return tuple(_Spread(connection).run(sorted(set(executions))))
+def holdings(connection: sa.Connection, artifacts: Iterable[int]) -> tuple[Holding, ...]:
+    """The versions that may hold what was read from sources in these states, nearest first."""
+    return tuple(_Spread(connection).run(sorted(set(artifacts))))
 
 
 def _source_type() -> sa.ScalarSelect[Any]:
@@ -127,8 +127,8 @@ class _Spread:
     whole: dict[int, list[int]] = field(default_factory=dict)
     newest: dict[int, tuple[str, int]] = field(default_factory=dict)
 
-    def run(self, executions: Sequence[int]) -> Iterator[Holding]:
-        queue = deque((1, made) for made in self._made(executions))
+    def run(self, artifacts: Sequence[int]) -> Iterator[Holding]:
+        queue = deque((1, made) for made in self._made(artifacts))
         while queue:
             distance, made = queue.popleft()
             ranges = self.done.setdefault(made.dataset_id, [])
@@ -147,20 +147,24 @@ class _Spread:
             )
             queue.extend((distance + 1, onwards) for onwards in self._readers(made.dataset_id, made.version, last))
 
-    def _made(self, executions: Sequence[int]) -> list[_Made]:
-        found: list[_Made] = []
-        for part in id_chunks(executions):
-            found += self._rows(
-                sa.select(s.version.c.dataset_id, s.version.c.version, s.version.c.execution_id).where(
-                    s.version.c.execution_id.in_(part)
-                )
-            )
+    def _made(self, artifacts: Sequence[int]) -> list[_Made]:
+        found: set[_Made] = set()
+        made = s.version
+        query = (
+            sa.select(made.c.dataset_id, made.c.version, made.c.execution_id)
+            .select_from(s.event)
+            .join(made, made.c.execution_id == s.event.c.execution_id)
+            .where(s.event.c.type.in_(_INPUTS))
+        )
+        flows = dataset_edges.only_flows(query, s.event, made.c.artifact_id)
+        for part in id_chunks(artifacts):
+            found.update(self._rows(flows.where(s.event.c.artifact_id.in_(part))))
         return sorted(found, key=lambda made: (made.dataset_id, made.version))
 
     def _readers(self, dataset: int, first: int, last: int) -> list[_Made]:
         """What was made by executions that read one of these versions."""
         read, made = s.version.alias("read"), s.version
-        return self._rows(
+        query = (
             sa.select(made.c.dataset_id, made.c.version, made.c.execution_id)
             .select_from(read)
             .join(s.event, sa.and_(s.event.c.artifact_id == read.c.artifact_id, s.event.c.type.in_(_INPUTS)))
@@ -169,6 +173,7 @@ class _Spread:
             .distinct()
             .order_by(made.c.dataset_id, made.c.version)
         )
+        return self._rows(dataset_edges.only_flows(query, s.event, made.c.artifact_id))
 
     def _rows(self, query: sa.Select[Any]) -> list[_Made]:
         return [_Made(row.dataset_id, row.version, row.execution_id) for row in self.connection.execute(query)]

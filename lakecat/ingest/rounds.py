@@ -24,6 +24,7 @@ from lakecat.ingest.absence import (
 from lakecat.ingest.asking import names_of, read_options, target_of
 from lakecat.ingest.children import Family, Outcome, datasets_of, with_lists, without_gone_files
 from lakecat.ingest.connectors import nulls_for_missing
+from lakecat.ingest.origins import rejected_edges, sources_of
 from lakecat.ingest.parameters import parameters_of
 from lakecat.ingest.parts import Part
 from lakecat.ingest.quarantine import Rejects, quarantine_of
@@ -90,7 +91,9 @@ class _Gathered:
             if loaded.change is not None:
                 self.changes.append(loaded.change)
                 self.edges += edges
-        self.sources += summary.sources
+        if rejected:
+            self.edges += rejected_edges(part.stream, [edge for _, edges in made for edge in edges])
+        self.sources += sources_of(part.stream, summary)
         position = summary.position or part.slice.position
         if position is not None and part.stream.remembers:
             self.positions[stream] = position

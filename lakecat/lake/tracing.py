@@ -76,7 +76,7 @@ def where(catalog: Catalog, root: Path, file: str) -> FileTrace:
         raise UsageError(f"{file} may mean {len(found)} sources: {', '.join(found[:5])}", hint="write more of the path")
     (uri,) = found
     loads = catalog.source_loads(uri)
-    return FileTrace(uri=uri, loads=loads, holdings=catalog.holdings(load.execution_id for load in loads))
+    return FileTrace(uri=uri, loads=loads, holdings=catalog.holdings(load.artifact_id for load in loads))
 
 
 def history(catalog: Catalog, target: str, *, limit: int | None) -> History:

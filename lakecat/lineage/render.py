@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeAlias, get_args
 
-from lakecat.catalog.values import ColumnPath, ColumnRef, LineageGraph, LineageNode
+from lakecat.catalog.values import ColumnPath, ColumnRef, LineageEdge, LineageGraph, LineageNode
 from lakecat.errors import UsageError
 
 Format: TypeAlias = Literal["text", "mermaid", "dot", "json"]
@@ -60,8 +60,13 @@ def graph_json(graph: LineageGraph) -> dict[str, Any]:
             {"key": node.key, "kind": node.kind, "label": node.label, "properties": dict(node.properties)}
             for node in graph.nodes
         ],
-        "edges": [{"source": edge.source, "target": edge.target, "role": edge.role} for edge in graph.edges],
+        "edges": [_edge_json(edge) for edge in graph.edges],
     }
+
+
+def _edge_json(edge: LineageEdge) -> dict[str, Any]:
+    ends = {"source": edge.source, "target": edge.target, "role": edge.role}
+    return ends if edge.outputs is None else {**ends, "outputs": list(edge.outputs)}
 
 
 def _json(value: object) -> str:
@@ -105,26 +110,45 @@ def _branches(prefix: str, count: int) -> Iterator[tuple[str, str]]:
 
 def _graph_lines(graph: LineageGraph, direction: Direction) -> Iterator[str]:
     nodes = {node.key: node for node in graph.nodes}
-    following: dict[str, list[tuple[str, str]]] = {}
-    for edge in graph.edges:
-        near, far = (edge.target, edge.source) if direction == "up" else (edge.source, edge.target)
-        following.setdefault(near, []).append((far, edge.role))
-    seen: set[str] = set()
-    stack = [(graph.root, "", "", "")]
+    steps = _Steps(graph, direction)
+    seen: set[tuple[str, str]] = set()
+    stack = [(graph.root, "", "", "", "")]
     while stack:
-        key, role, lead, prefix = stack.pop()
-        again = key in seen and bool(following.get(key))
+        key, before, role, lead, prefix = stack.pop()
+        place = (key, before if key in steps.parted else "")
+        following = steps.after(key, before)
+        again = place in seen and bool(following)
         yield f"{lead}{_node_text(nodes.get(key), key)}{f' ({role})' if role else ''}{' (see above)' if again else ''}"
         if again:
             continue
-        seen.add(key)
-        children = _few_sources(
-            sorted(following.get(key, ()), key=lambda item: _node_text(nodes.get(item[0]), item[0])), nodes
-        )
+        seen.add(place)
+        children = _few_sources(sorted(following, key=lambda item: _node_text(nodes.get(item[0]), item[0])), nodes)
         below = zip(children, _branches(prefix, len(children)), strict=True)
-        stack += [(child, child_role, *marks) for (child, child_role), marks in list(below)[::-1]]
+        stack += [(child, key, child_role, *marks) for (child, child_role), marks in list(below)[::-1]]
     if graph.truncated:
         yield "… more beyond this depth"
+
+
+class _Steps:
+    """Where one goes on from a node of a graph. ``parted`` are executions whose inputs did not all go everywhere."""
+
+    def __init__(self, graph: LineageGraph, direction: Direction) -> None:
+        self._up = direction == "up"
+        self._next: dict[str, list[LineageEdge]] = {}
+        self._read: dict[tuple[str, str], LineageEdge] = {}
+        self.parted = {edge.target for edge in graph.edges if edge.outputs is not None}
+        for edge in graph.edges:
+            self._next.setdefault(edge.target if self._up else edge.source, []).append(edge)
+            if edge.target in self.parted:
+                self._read[edge.source, edge.target] = edge
+
+    def after(self, key: str, before: str) -> list[tuple[str, str]]:
+        """The nodes next to ``key``, where one came to it from ``before``, with the roles of their edges."""
+        steps = self._next.get(key, [])
+        if self._up:
+            return [(edge.source, edge.role) for edge in steps if not before or edge.goes_to(before)]
+        read = self._read.get((before, key))
+        return [(edge.target, edge.role) for edge in steps if read is None or read.goes_to(edge.target)]
 
 
 def _few_sources(children: list[tuple[str, str]], nodes: Mapping[str, LineageNode]) -> list[tuple[str, str]]:
@@ -267,12 +291,50 @@ class _Diagram:
 
 
 def _graph_diagram(graph: LineageGraph) -> _Diagram:
-    diagram = _Diagram({node.key: (node.label, node.kind) for node in graph.nodes})
+    parts = _parts(graph)
+    diagram = _Diagram()
+    for node in graph.nodes:
+        for key in parts.get(node.key, {node.key: ()}):
+            diagram.boxes[key] = (node.label, node.kind)
     for edge in graph.edges:
-        diagram.boxes.setdefault(edge.source, (edge.source, "artifact"))
-        diagram.boxes.setdefault(edge.target, (edge.target, "artifact"))
-        diagram.arrows[edge.source, edge.target, edge.role, False] = None
+        for source, target in _arrows(edge, parts):
+            diagram.boxes.setdefault(source, (source, "artifact"))
+            diagram.boxes.setdefault(target, (target, "artifact"))
+            diagram.arrows[source, target, edge.role, False] = None
     return diagram
+
+
+def _parts(graph: LineageGraph) -> dict[str, dict[str, frozenset[str]]]:
+    """Executions that are drawn once for each of the sets of nodes that went the same way: the nodes next to each.
+
+    An arrow says that all that comes into a box goes out of it.
+    """
+    read: dict[str, list[LineageEdge]] = {}
+    written: dict[str, list[str]] = {}
+    for edge in graph.edges:
+        read.setdefault(edge.target, []).append(edge)
+        written.setdefault(edge.source, []).append(edge.target)
+    found: dict[str, dict[str, frozenset[str]]] = {}
+    for key, inputs in read.items():
+        if all(edge.outputs is None for edge in inputs):
+            continue
+        ways: dict[frozenset[str], list[str]] = {}
+        for output in written.get(key, ()):
+            ways.setdefault(frozenset(edge.source for edge in inputs if edge.goes_to(output)), []).append(output)
+        lost = frozenset(edge.source for edge in inputs) - frozenset[str]().union(*ways)
+        nodes = [sources.union(outputs) for sources, outputs in ways.items()] + ([lost] if lost else [])
+        found[key] = {f"{key}/{number}": near for number, near in enumerate(nodes)}
+    return found
+
+
+def _arrows(edge: LineageEdge, parts: Mapping[str, Mapping[str, frozenset[str]]]) -> Iterator[tuple[str, str]]:
+    """The arrows that an edge is drawn as."""
+    if edge.target in parts:
+        yield from ((edge.source, part) for part, near in parts[edge.target].items() if edge.source in near)
+    elif edge.source in parts:
+        yield from ((part, edge.target) for part, near in parts[edge.source].items() if edge.target in near)
+    else:
+        yield edge.source, edge.target
 
 
 def _column_diagram(paths: Sequence[ColumnPath], root: ColumnRef) -> _Diagram:

@@ -20,7 +20,7 @@ from sqlalchemy.engine import URL
 from lakecat.catalog import Catalog, migrate, registry, sqlite
 from lakecat.catalog import schema as s
 from lakecat.catalog.database import parse_url
-from lakecat.catalog.migrations import tables_0004
+from lakecat.catalog.migrations import tables_0004, tables_0007
 from lakecat.errors import CatalogError, CatalogUnavailableError, CatalogVersionError, ConfigError
 from lakecat.types import DatasetName, Position
 
@@ -91,7 +91,9 @@ def test_a_first_migration_interrupted_on_mysql_is_begun_again(mariadb_url: URL)
         connection.exec_driver_sql(f"DELETE FROM {s.VERSION_TABLE}")
         connection.execute(sa.delete(s.mlmd_env))
         connection.exec_driver_sql("DROP TABLE lakecat_column_edge")
-        tables_0004.metadata.drop_all(connection, tables=list(tables_0004.NEW))  # of a revision that had not begun
+        # Of revisions that had not begun.
+        tables_0007.dataset_edge.drop(connection)
+        tables_0004.metadata.drop_all(connection, tables=list(tables_0004.NEW))
     with Catalog.open(mariadb_url, create=True) as catalog:
         assert catalog.integrity() == ()
     with engine.begin() as connection:

@@ -20,8 +20,8 @@ GROWING = {
     table.name.lower()
     for table in (
         s.artifact, s.artifact_property, s.execution, s.execution_property, s.context, s.event, s.event_path,
-        s.association, s.attribution, s.lake_execution, s.version, s.column_edge, s.loaded_file, s.schema_column,
-        s.lake_schema, s.search, s.tag_change, s.annotation_change,
+        s.association, s.attribution, s.lake_execution, s.version, s.column_edge, s.dataset_edge, s.loaded_file,
+        s.schema_column, s.lake_schema, s.search, s.tag_change, s.annotation_change,
     )
 }  # fmt: skip
 
@@ -125,6 +125,11 @@ QUERIES = (
     "SELECT * FROM artifacts ORDER BY created_at DESC LIMIT 10",
     "SELECT * FROM artifacts WHERE uri = 's3://lake/x'",
     "SELECT * FROM artifact_properties WHERE artifact_id = 7",
+    "SELECT * FROM executions WHERE run_key = 'x'",
+    "SELECT * FROM dataset_lineage WHERE output_dataset = 'raw.orders'",
+    "SELECT output_dataset FROM dataset_lineage WHERE input_dataset = 'raw.orders' AND current",
+    "SELECT * FROM dataset_lineage WHERE input_uri = 's3://lake/x'",
+    "SELECT * FROM dataset_lineage WHERE execution_id = 2",
     "SELECT * FROM column_lineage WHERE output_dataset = 'raw.orders'",
     "SELECT * FROM column_lineage WHERE input_dataset = 'raw.orders'",
     "SELECT * FROM files WHERE uri = 's3://lake/x'",

@@ -34,6 +34,15 @@ columns:
   id: long
   amount: double
 """
+RETURNS = """\
+connector: files
+target: raw.returns
+quarantine: {max_rows: 1, max_fraction: 0.5}
+options:
+  path: landing/returns/*.csv
+columns:
+  id: long
+"""
 REVENUE = "SELECT customer, sum(amount) AS revenue FROM raw.orders GROUP BY customer"
 LOG = "INSERT INTO mart.log SELECT id, amount FROM table_changes('raw.orders')"
 
@@ -58,6 +67,13 @@ class Project:
         rows = "".join(f"{day * 10 + n},c{n},{day}.5\n" for n in range(3))
         (self.root / f"landing/orders/{day}.csv").write_text(f"id,customer,amount\n{rows}")
 
+    def land_returns(self) -> None:
+        """Two files, of which one has a row that goes to the quarantine."""
+        (self.root / "landing/returns").mkdir()
+        (self.root / "landing/returns/1.csv").write_text("id\n1\n2\n3\n")
+        (self.root / "landing/returns/2.csv").write_text("id\n4\nx\n")
+        (self.root / "ingest/returns.yaml").write_text(RETURNS)
+
     def connect(self) -> lakecat.Lake:
         return lakecat.connect(self.root)
 
@@ -81,6 +97,8 @@ class Project:
             (self.root / "landing/orders/9.csv").write_text("id,customer,amount\nx,y,z\n")
             assert lake.ingest().failures
             (self.root / "landing/orders/9.csv").unlink()
+            self.land_returns()
+            lake.ingest("returns").raise_failures()
             lake.gc(apply=True, max_delete_fraction=1)
             lake.append("raw.people", pa.table({"id": [7], "full_name": ["g"]}))
 
@@ -112,7 +130,8 @@ class _Dump:
         """Its rows by names; those of executions and artifacts that are not claimed are left out."""
         names = {
             "dataset_id": self.context, "context_id": self.context, "parent_context_id": self.context,
-            "artifact_id": self.artifact, "output_artifact_id": self.artifact, "execution_id": self.kept,
+            "artifact_id": self.artifact, "input_artifact_id": self.artifact, "output_artifact_id": self.artifact,
+            "execution_id": self.kept,
         }  # fmt: skip
         found = []
         for row in self.rows(table):
@@ -156,7 +175,8 @@ class _Dump:
             "properties": sorted(properties, key=repr), "collected": sorted(collected),
             "versions": self.table(s.version, "collected_ms"), "executions": self.table(s.lake_execution, "attempt"),
             "execution properties": self.table(s.execution_property), "intents": self.table(s.intent),
-            "edges": self.table(s.column_edge), "positions": self.table(s.position), "files": self.table(s.loaded_file),
+            "edges": self.table(s.column_edge), "dataset edges": self.table(s.dataset_edge),
+            "positions": self.table(s.position), "files": self.table(s.loaded_file),
             "schemas": self.table(s.lake_schema), "columns": self.table(s.schema_column),
             "associations": self.table(s.association), "attributions": self.table(s.attribution),
             "parents": self.table(s.parent_context), "pointers": self.table(s.iceberg_tables),

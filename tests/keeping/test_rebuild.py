@@ -69,7 +69,7 @@ def test_a_lost_catalog_is_equal_after_a_rebuild_and_work_goes_on(project: Any) 
         assert after[name] == rows, name
     with project.connect() as lake:
         assert lake.rebuild(apply=True).missing == 0
-        assert [item.state.value for item in (*lake.ingest().outcomes, *lake.run().outcomes)] == ["nothing"] * 3
+        assert [item.state.value for item in (*lake.ingest().outcomes, *lake.run().outcomes)] == ["nothing"] * 4
         project.land(5)
         lake.ingest().raise_failures()
         lake.run().raise_failures()

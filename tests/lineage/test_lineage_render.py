@@ -221,3 +221,98 @@ def test_the_sources_of_an_execution_are_few_and_counted(files, lines):
     assert len(text.splitlines()) == lines
     assert text.count("file:///in/") == (files if files < 5 else 3)
     assert (f"└─ … and {files - 3} more sources" in text) == (files >= 5)
+
+
+def shared(root: str = "a5") -> LineageGraph:
+    """One execution loaded 1.csv into raw.a, 2.csv into raw.b and 3.csv into neither; a script read both tables."""
+    return LineageGraph(
+        root=root,
+        nodes=(
+            *(LineageNode(f"a{n}", "source", f"{n}.csv") for n in (1, 2, 3)),
+            LineageNode("e1", "execution", "round"),
+            LineageNode("a11", "version", "raw.a@v1"),
+            LineageNode("a12", "version", "raw.b@v1"),
+            LineageNode("e2", "execution", "script"),
+            LineageNode("a5", "version", "mart.m@v1"),
+        ),
+        edges=(
+            LineageEdge("a1", "e1", outputs=("a11",)),
+            LineageEdge("a2", "e1", outputs=("a12", "a99")),
+            LineageEdge("a3", "e1", outputs=()),
+            LineageEdge("e1", "a11"),
+            LineageEdge("e1", "a12"),
+            LineageEdge("a11", "e2"),
+            LineageEdge("a12", "e2"),
+            LineageEdge("e2", "a5"),
+        ),
+    )
+
+
+def test_under_each_table_of_an_execution_only_what_went_to_it():
+    assert render_graph(shared()).splitlines() == [
+        "mart.m@v1",
+        "└─ execution script",
+        "   ├─ raw.a@v1",
+        "   │  └─ execution round",
+        "   │     └─ source 1.csv",
+        "   └─ raw.b@v1",
+        "      └─ execution round",
+        "         └─ source 2.csv",
+    ]
+
+
+def test_from_a_file_only_to_the_tables_that_it_went_to():
+    assert render_graph(shared("a2"), direction="down").splitlines() == [
+        "source 2.csv",
+        "└─ execution round",
+        "   └─ raw.b@v1",
+        "      └─ execution script",
+        "         └─ mart.m@v1",
+    ]
+    assert render_graph(shared("a3"), direction="down").splitlines() == [
+        "source 3.csv",
+        "└─ execution round",
+    ]
+
+
+def test_an_execution_itself_shows_all_that_it_read():
+    assert render_graph(shared("e1")).splitlines() == [
+        "execution round",
+        "├─ source 1.csv",
+        "├─ source 2.csv",
+        "└─ source 3.csv",
+    ]
+
+
+@pytest.mark.parametrize(("form", "arrow"), [("mermaid", "-->"), ("dot", "->")])
+def test_the_arrows_of_a_diagram_lead_from_each_file_to_its_tables_alone(form, arrow):
+    """Whoever follows the arrows from 1.csv must not come to raw.b, though one execution loaded both."""
+    lines = render_graph(shared(), form).splitlines()
+    names = {line.split('"')[1]: line.split()[0].split("[")[0].split("(")[0] for line in lines if '"' in line}
+    following: dict[str, set[str]] = {}
+    for line in lines:
+        if f" {arrow} " in line:
+            source, _, target = line.split(" [")[0].strip().partition(f" {arrow} ")
+            following.setdefault(source, set()).add(target)
+
+    def reached(start: str) -> set[str]:
+        found, waiting = set(), [start]
+        while waiting:
+            for node in following.get(waiting.pop(), ()):
+                if node not in found:
+                    found.add(node)
+                    waiting.append(node)
+        return found
+
+    tables = {names[name]: name for name in ("raw.a@v1", "raw.b@v1", "mart.m@v1")}
+    ways = {name: {tables[node] for node in reached(names[name]) if node in tables} for name in ("1.csv", "2.csv")}
+    assert ways == {"1.csv": {"raw.a@v1", "mart.m@v1"}, "2.csv": {"raw.b@v1", "mart.m@v1"}}
+    assert reached(names["3.csv"]).isdisjoint(tables)
+    assert sum("round" in line for line in lines) == 3, "the execution is drawn once for each way through it"
+
+
+def test_json_says_where_the_inputs_of_an_execution_went():
+    edges = json.loads(render_graph(shared(), "json"))["edges"]
+    assert {"source": "a1", "target": "e1", "role": "", "outputs": ["a11"]} in edges
+    assert {"source": "a3", "target": "e1", "role": "", "outputs": []} in edges
+    assert {"source": "a11", "target": "e2", "role": ""} in edges

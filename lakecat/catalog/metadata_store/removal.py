@@ -1,8 +1,8 @@
 """What may be removed from the catalog, and how: the rules for one small batch, checked and done in one transaction.
 
 A node takes with it what says something of it alone: its properties, events with their paths, attributions and
-associations, parents, column edges, write intents. Whatever else refers to it keeps it, also in tables that this module
-knows nothing of. Beside that the lineage of every version of the lake is kept whole.
+associations, parents, column edges, dataset edges, write intents. Whatever else refers to it keeps it, also in tables
+that this module knows nothing of. Beside that the lineage of every version of the lake is kept whole.
 """
 
 from __future__ import annotations
@@ -37,12 +37,14 @@ _OWN: Final[Mapping[str, tuple[tuple[str, sa.Column[int]], ...]]] = {
         ("events", s.event.c.artifact_id),
         ("attributions", s.attribution.c.artifact_id),
         ("column edges", s.column_edge.c.output_artifact_id),
+        ("dataset edges", s.dataset_edge.c.input_artifact_id),
     ),
     "execution": (
         ("properties", s.execution_property.c.execution_id),
         ("events", s.event.c.execution_id),
         ("associations", s.association.c.execution_id),
         ("column edges", s.column_edge.c.execution_id),
+        ("dataset edges", s.dataset_edge.c.execution_id),
         ("write intents", s.intent.c.execution_id),
         ("runs", s.lake_execution.c.execution_id),
     ),
@@ -59,6 +61,7 @@ _OWN: Final[Mapping[str, tuple[tuple[str, sa.Column[int]], ...]]] = {
 
 _REASONS: Final = {
     "lakecat_version": "explains a version of the lake",
+    "lakecat_dataset_edge": "explains a version of the lake",
     "lakecat_schema": "is the schema of a version",
     "lakecat_position": "set the position of a stream",
     "lakecat_file": "loaded files, which would be loaded again",
@@ -340,6 +343,7 @@ def shared(connection: sa.Connection, artifacts: Sequence[int], executions: Coll
     for name, key, other in (
         ("events", s.event.c.artifact_id, s.event.c.execution_id),
         ("column edges", s.column_edge.c.output_artifact_id, s.column_edge.c.execution_id),
+        ("dataset edges", s.dataset_edge.c.input_artifact_id, s.dataset_edge.c.execution_id),
     ):
         rows = rows_by_ids(connection, sa.select(other), key, artifacts)
         found[name] = sum(row[0] in executions for row in rows)

@@ -51,7 +51,7 @@ def _blocks(found: Description) -> Iterator[Block]:
     yield Line(f"made by     {found.made_by.info.job} (execution {version.execution_id})")
     for made_from in found.made_by.inputs:
         yield Line(f"from        {made_from}")
-    sources = sorted(source.uri for source in found.made_by.sources)
+    sources = sorted(source.uri for source in found.made_by.sources if source.went_to(str(version.dataset)))
     for uri in sources[:SOURCES]:
         yield Line(f"from        {uri}")
     if len(sources) > SOURCES:
