@@ -1,14 +1,16 @@
 """Backup of a catalog: one moment of it, from whichever database, as one SQLite file with a manifest.
 
 The file is a catalog itself: the migrations make its tables. Its one-row table ``lakecat_backup`` says when and from
-what it was made, with the number and checksum of each table's rows. It is written under a temporary name beside its
-place and moved there once it was read back and found right; nobody but its owner may read it.
+what it was made, with the number and checksum of each table's rows, and of all that a checksum, too. The file is
+written under a temporary name beside its place and moved there once it was read back and found right; nobody but its
+owner may read it.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import json
 import math
 import os
@@ -127,14 +129,16 @@ def read_manifest(connection: sqlite3.Connection, path: Path) -> Manifest:
     """What the backup says of itself. Raises CatalogError for a file that is no backup, or one of a newer lakecat."""
     where = Where(str(path))
     try:
-        rows = connection.execute(f"SELECT format, content FROM {MANIFEST}").fetchall()
-        (found, text), *more = rows
-        if more:
-            raise ValueError
+        cursor = connection.execute(f"SELECT * FROM {MANIFEST}")
+        (row,) = cursor.fetchall()
+        told = dict(zip((name for name, *_ in cursor.description), row, strict=True))
+        found, text, checksum = told["format"], told["content"], told.get("checksum")  # older ones have none
         if int(found) > FORMAT:
             raise CatalogError(
                 f"the backup was made by a newer lakecat (format {found})", where=where, hint="upgrade lakecat"
             )
+        if checksum is not None and checksum != _digest(text):
+            raise ValueError
         content = json.loads(text)
         tables = {name: TableContent(**{**table, "columns": tuple(table["columns"])})
                   for name, table in content.pop("tables").items()}  # fmt: skip
@@ -146,6 +150,10 @@ def read_manifest(connection: sqlite3.Connection, path: Path) -> Manifest:
             where=where,
             hint="give a file that `lakecat catalog backup` wrote",
         ) from err
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def rows_of(connection: sqlite3.Connection, table: str, columns: tuple[str, ...]) -> Iterator[Values]:
@@ -253,8 +261,9 @@ def _seal(part: Path, content: Mapping[str, Any], *, source: str, now: datetime)
             "revision": s.HEAD,
             "catalog_uuid": setting["catalog_uuid"],
         }
-        target.execute(f"CREATE TABLE {MANIFEST} (format INTEGER NOT NULL, content TEXT NOT NULL)")
-        target.execute(f"INSERT INTO {MANIFEST} VALUES (?, ?)", (FORMAT, json.dumps(described)))
+        text = json.dumps(described)
+        target.execute(f"CREATE TABLE {MANIFEST} (format INTEGER NOT NULL, content TEXT NOT NULL, checksum TEXT)")
+        target.execute(f"INSERT INTO {MANIFEST} VALUES (?, ?, ?)", (FORMAT, text, _digest(text)))
         target.execute("PRAGMA journal_mode = DELETE")
         manifest = read_manifest(target, part)
     with part.open("rb+") as file:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +70,7 @@ def test_it_is_refused_without_asking_for_it_and_stays_as_it_is(tmp_path: Path, 
         Catalog.open(url, create=create)
     assert caught.value.next_command == "lakecat catalog import mlmd --adopt"
     assert rows_of(tmp_path / "mlmd.db") == before
-    with sqlite3.connect(tmp_path / "mlmd.db") as connection:
+    with closing(sqlite3.connect(tmp_path / "mlmd.db")) as connection, connection:
         assert not connection.execute("SELECT 1 FROM sqlite_master WHERE name LIKE 'lakecat%'").fetchall()
 
 
@@ -99,12 +100,12 @@ def test_a_dry_run_says_what_is_there_and_changes_nothing(tmp_path: Path):
 )
 def test_another_schema_is_refused_and_left_alone(tmp_path: Path, statement: str):
     url = make_database(tmp_path / "mlmd.db")
-    with sqlite3.connect(tmp_path / "mlmd.db") as connection:
+    with closing(sqlite3.connect(tmp_path / "mlmd.db")) as connection, connection:
         connection.execute(statement)
     for opening in (lambda: adopt_database(url), lambda: Catalog.open(url, adopt=True), lambda: inspect_database(url)):
         with pytest.raises(CatalogVersionError, match=r"ML Metadata's schema (9|11|0); lakecat takes over schema 10"):
             opening()
-    with sqlite3.connect(tmp_path / "mlmd.db") as connection:
+    with closing(sqlite3.connect(tmp_path / "mlmd.db")) as connection, connection:
         assert not connection.execute("SELECT 1 FROM sqlite_master WHERE name LIKE 'lakecat%'").fetchall()
 
 
@@ -113,7 +114,7 @@ def test_what_is_not_ml_metadatas_is_named(tmp_path: Path):
     Catalog.open(ours, create=True).close()
     with pytest.raises(CatalogVersionError, match="a lakecat catalog already"):
         adopt_database(ours)
-    with sqlite3.connect(tmp_path / "other.db") as connection:
+    with closing(sqlite3.connect(tmp_path / "other.db")) as connection, connection:
         connection.execute("CREATE TABLE customers (id INTEGER)")
     with pytest.raises(ForeignDatabaseError, match="other tables"):
         adopt_database(URL.create("sqlite", database=str(tmp_path / "other.db")))
@@ -123,14 +124,14 @@ def test_what_is_not_ml_metadatas_is_named(tmp_path: Path):
 
 def test_orphans_are_counted_and_kept(tmp_path: Path):
     url = make_database(tmp_path / "mlmd.db")
-    with sqlite3.connect(tmp_path / "mlmd.db") as connection:
+    with closing(sqlite3.connect(tmp_path / "mlmd.db")) as connection, connection:
         connection.execute("DELETE FROM Artifact WHERE id = 3")
     found = adopt_database(url)
     assert {(o.column, o.rows) for o in found.orphans} == {
         ("Event.artifact_id", 1),
         ("ArtifactProperty.artifact_id", 1),
     }
-    with sqlite3.connect(tmp_path / "mlmd.db") as connection:
+    with closing(sqlite3.connect(tmp_path / "mlmd.db")) as connection, connection:
         assert connection.execute("SELECT count(*) FROM Event WHERE artifact_id = 3").fetchone() == (1,)
 
 

@@ -5,6 +5,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -81,7 +82,7 @@ def test_a_flipped_bit_is_seen_by_the_deep_look(stocked: Path, shell: Shell) -> 
 
 
 def test_a_pointer_that_nobody_explains(stocked: Path, shell: Shell) -> None:
-    with sqlite3.connect(stocked / "catalog.db") as connection:
+    with closing(sqlite3.connect(stocked / "catalog.db")) as connection, connection:
         connection.execute("UPDATE iceberg_tables SET metadata_location = previous_metadata_location || 'x' ")
         connection.execute("UPDATE iceberg_tables SET metadata_location = 'file:///x' WHERE table_name = 'orders'")
     connection.close()
@@ -99,7 +100,7 @@ def test_a_killed_run_is_a_warning_until_the_next_one(shop: Path, shell: Shell) 
     environ = {**os.environ, "LAKECAT_FAILPOINT": "commit.before:1:kill"}
     killed = subprocess.run([sys.executable, "-m", "lakecat", "ingest"], env=environ, check=False)
     assert killed.returncode == -signal.SIGKILL
-    with sqlite3.connect(shop / "catalog.db") as connection:
+    with closing(sqlite3.connect(shop / "catalog.db")) as connection, connection:
         connection.execute("UPDATE lakecat_lease SET expires_ms = 0")
     connection.close()
     result = shell("doctor")

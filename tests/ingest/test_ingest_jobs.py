@@ -7,6 +7,7 @@ import hashlib
 import os
 import sqlite3
 from collections import Counter
+from contextlib import closing
 
 import pytest
 
@@ -35,7 +36,7 @@ def touched(path, text):
 
 def snapshot(project):
     """Everything that a run could change: the catalog's rows and the lake's files."""
-    with sqlite3.connect(project.root / "catalog.db") as connection:
+    with closing(sqlite3.connect(project.root / "catalog.db")) as connection, connection:
         dump = [line for line in connection.iterdump() if '"lakecat_lease"' not in line]
     files = {
         str(p): hashlib.sha256(p.read_bytes()).hexdigest() for p in (project.root / "lake").rglob("*") if p.is_file()

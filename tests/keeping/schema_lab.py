@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -101,7 +101,7 @@ def rows(connection: sa.Connection, known: sa.MetaData) -> dict[str, list[tuple[
 
 def load(revision: str, path: Path) -> None:
     """The dump of a revision as an SQLite database."""
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection, connection:
         connection.executescript((FOLDER / f"{revision}.sql").read_text(encoding="utf-8"))
     connection.close()
 
@@ -112,7 +112,7 @@ def dump(revision: str) -> str:
         url = URL.create("sqlite", database=str(path))
         make(url, revision)
         fill(url)
-        with sqlite3.connect(path) as connection:
+        with closing(sqlite3.connect(path)) as connection, connection:
             # Python dumps no virtual tables rightly; what is left is what an SQLite without FTS5 has.
             for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
                 connection.execute(f"DROP TRIGGER {name}")

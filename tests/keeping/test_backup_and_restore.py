@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
+import re
 import sqlite3
 import stat
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -161,6 +164,23 @@ def test_every_flipped_bit_is_found_or_without_meaning(backup: Path, tmp_path: P
     assert found > 0
 
 
+def test_a_manifest_that_says_something_else_is_found(backup: Path, old: Catalog, tmp_path: Path) -> None:
+    """A flipped bit in the catalog's id is no damage to JSON, nor to any row."""
+    uuid = str(old.settings()["catalog_uuid"]).encode()
+    data = backup.read_bytes()
+    for place in (found.start() for found in re.finditer(re.escape(uuid), data)):
+        broken = tmp_path / "broken.backup"
+        broken.write_bytes(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :])
+        with pytest.raises(CatalogError, match="damaged"):
+            check_backup(broken)
+
+
+def test_a_backup_without_a_checksum_of_its_manifest_is_read(backup: Path, old: Catalog) -> None:
+    with closing(sqlite3.connect(backup)) as connection, connection:
+        connection.execute("ALTER TABLE lakecat_backup DROP COLUMN checksum")
+    assert check_backup(backup).catalog_uuid == old.settings()["catalog_uuid"]
+
+
 @pytest.mark.parametrize("new", ["sqlite"], indirect=True)
 @pytest.mark.parametrize("part", range(1, 8))
 def test_a_cut_off_backup_is_refused(backup: Path, new: Catalog, part: int) -> None:
@@ -183,10 +203,11 @@ def test_what_is_no_backup_is_refused(new: Catalog, old: Catalog, tmp_path: Path
 
 
 def change_manifest(path: Path, **values: object) -> None:
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection, connection:
         (text,) = connection.execute("SELECT content FROM lakecat_backup").fetchone()
-        connection.execute("UPDATE lakecat_backup SET content = ?", (json.dumps({**json.loads(text), **values}),))
-    connection.close()
+        changed = json.dumps({**json.loads(text), **values})
+        checksum = hashlib.sha256(changed.encode()).hexdigest()
+        connection.execute("UPDATE lakecat_backup SET content = ?, checksum = ?", (changed, checksum))
 
 
 def test_a_backup_of_a_newer_lakecat_is_refused(backup: Path, new: Catalog) -> None:
@@ -194,9 +215,8 @@ def test_a_backup_of_a_newer_lakecat_is_refused(backup: Path, new: Catalog) -> N
     change_manifest(backup, revision="9999")
     with pytest.raises(CatalogVersionError, match="newer lakecat"):
         restore(new.database, backup, now=NOW)
-    with sqlite3.connect(backup) as connection:
+    with closing(sqlite3.connect(backup)) as connection, connection:
         connection.execute("UPDATE lakecat_backup SET format = 2")
-    connection.close()
     with pytest.raises(CatalogError, match="newer lakecat"):
         restore(new.database, backup, now=NOW)
     assert content(new) == before

@@ -10,6 +10,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NoReturn
@@ -121,10 +122,10 @@ def test_a_newer_backup_is_refused_before_anything_is_asked(shop: Any, tmp_path:
     append(shop, 1)
     with shop.connect() as lake:
         lake.backup(tmp_path / "b")
-        with sqlite3.connect(tmp_path / "b") as connection:
+        with closing(sqlite3.connect(tmp_path / "b")) as connection, connection:
             (text,) = connection.execute("SELECT content FROM lakecat_backup").fetchone()
             newer = json.dumps({**json.loads(text), "revision": "9999"})
-            connection.execute("UPDATE lakecat_backup SET content = ?", (newer,))
+            connection.execute("UPDATE lakecat_backup SET content = ?, checksum = NULL", (newer,))
         connection.close()
         for replace in (False, True):
             with pytest.raises(CatalogVersionError, match="newer lakecat"):
@@ -138,8 +139,8 @@ def test_a_newer_backup_is_refused_before_anything_is_asked(shop: Any, tmp_path:
 def test_a_manifest_that_says_something_else_is_told_as_damage(shop: Any, tmp_path: Path, content: str) -> None:
     with shop.connect() as lake:
         lake.backup(tmp_path / "b")
-    with sqlite3.connect(tmp_path / "b") as connection:
-        connection.execute("UPDATE lakecat_backup SET content = ?", (content,))
+    with closing(sqlite3.connect(tmp_path / "b")) as connection, connection:
+        connection.execute("UPDATE lakecat_backup SET content = ?, checksum = NULL", (content,))
     connection.close()
     with pytest.raises(CatalogError, match="no backup of a catalog, or it is damaged"):
         check_backup(tmp_path / "b")
