@@ -107,10 +107,11 @@ class Tree:
 
 @dataclass(frozen=True, slots=True)
 class Conversion:
-    """How texts are read: the column's rule, and the texts that mean NULL."""
+    """How texts are read: the column's rule, and the texts that mean NULL. ``surplus``: structs may have more parts."""
 
     rule: Rule
     nulls: frozenset[str]
+    surplus: bool = False
 
 
 def build(values: Sequence[Any], kind: pa.DataType, conversion: Conversion) -> pa.Array:
@@ -149,7 +150,7 @@ def _struct(values: Sequence[Any], kind: pa.StructType, conversion: Conversion) 
         if row is not None:
             row = {fold(name): part for name, part in row.items()}
             stray = next((name for name in row if name not in own and row[name] not in (None, "")), None)
-            if stray is not None:
+            if stray is not None and not conversion.surplus:
                 raise TreeError(f"has a part {stray!r}, which the column has not", f".{stray}")
         rows.append(row)
     children = []

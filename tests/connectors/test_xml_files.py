@@ -10,6 +10,8 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from lakecat.errors import ParseError
 
@@ -156,3 +158,75 @@ def test_many_records_in_many_pieces(tmp_path: Path, load) -> None:
     got = load("a.xml").table
     assert got["n"].to_pylist() == list(range(20_000))
     assert got["t"].to_pylist() == ["x" * (n % 50) + "é" for n in range(20_000)]
+
+
+def test_a_record_that_does_not_fit_is_set_aside_with_its_number(tmp_path: Path, load) -> None:
+    text = "<r><o><n>1</n></o><o><n>x</n></o>\n<o><n>3</n></o><o><n>y</n><m>2</m></o><o><n>5</n></o></r>"
+    write(tmp_path / "a.xml", text)
+    got = load("a.xml", rejects=10, declared={"n": pa.int64()})
+    assert got.rows == [{"n": 1}, {"n": 3}, {"n": 5}]  # m stands in a record that is set aside, and is no column
+    assert [(one["line"], one["column"], one["text"], one["reason"]) for one in got.rejected] == [
+        (2, "n", '{"n":"x"}', "'x' is not int64 (line 1)"),
+        (4, "n", '{"n":"y","m":"2"}', "'y' is not int64 (line 2)"),
+    ]
+    with pytest.raises(ParseError, match="more than 1 lines"):
+        load("a.xml", rejects=1, declared={"n": pa.int64()})
+    with pytest.raises(ParseError, match="'x' is not int64") as info:
+        load("a.xml", declared={"n": pa.int64()})
+    assert info.value.where is not None
+    assert info.value.where.line == 1
+
+
+@pytest.mark.parametrize(
+    ("record", "reason", "text"),
+    [
+        ("<o>words<n>1</n></o>", "mixes text and elements", '{"n":"1","text":"words"}'),
+        ('<o n="1"><n>2</n></o>', "an attribute and a part named 'n'", '{"n":["1","2"]}'),
+        ('<o xmlns:b="u"><n>1</n><b:n>2</b:n></o>', "of two namespaces", '{"n":["1","2"]}'),
+        ('<o xmlns:b="u" n="1" b:n="2"/>', "two attributes are named 'n'", '{"n":"1","u n":"2"}'),
+        ("<o><n>1</n><N>2</N></o>", "are one column", '{"n":"1","N":"2"}'),
+        ("<o><n><deep>1</deep></n></o>", "has parts or repeats", '{"n":{"deep":"1"}}'),
+        ("<o><n>1</n><n>2</n></o>", "has parts or repeats", '{"n":["1","2"]}'),
+    ],
+)
+def test_a_record_that_contradicts_itself_is_set_aside_whole(
+    tmp_path: Path, load, record: str, reason: str, text: str
+) -> None:
+    write(tmp_path / "a.xml", f"<r><o><n>7</n></o>{record}<o><n>8</n></o></r>")
+    got = load("a.xml", rejects=5, declared={"n": pa.int64()})
+    assert got.rows == [{"n": 7}, {"n": 8}]
+    (one,) = got.rejected
+    assert (one["line"], one["text"]) == (2, text)
+    assert reason in one["reason"]
+
+
+def test_names_that_collide_over_records_set_the_later_record_aside(tmp_path: Path, load) -> None:
+    write(tmp_path / "a.xml", "<r><o><id>1</id></o><o><z>1</z><ID>2</ID></o><o><id>3</id></o></r>")
+    got = load("a.xml", rejects=5)
+    assert got.rows == [{"id": 1}, {"id": 3}]
+    assert [one["text"] for one in got.rejected] == ['{"z":"1","ID":"2"}']
+
+
+def test_parts_that_the_table_does_not_know_come_beside_records_that_are_set_aside(tmp_path: Path, load) -> None:
+    write(tmp_path / "a.xml", "<r><o><p><a>1</a><b>2</b></p></o><o><p><a>x</a></p></o></r>")
+    table = pa.schema([pa.field("p", pa.struct([pa.field("a", pa.int64())]))])
+    got = load("a.xml", rejects=5, expected=table)
+    assert got.rows == [{"p": {"a": 1, "b": 2}}]
+    assert [(one["line"], one["column"]) for one in got.rejected] == [(2, "p.a")]
+
+
+def test_what_is_not_well_formed_stays_an_error(tmp_path: Path, load) -> None:
+    write(tmp_path / "a.xml", "<r><o><n>7</n></o><o><n>8</o></r>")
+    with pytest.raises(ParseError, match="not well-formed"):
+        load("a.xml", rejects=5)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(values=st.lists(st.one_of(st.integers(-99, 99), st.sampled_from(["x", "1.5", "<q/>"])), max_size=30))
+def test_every_record_is_a_row_or_set_aside(tmp_path: Path, load, values: list[Any]) -> None:
+    write(tmp_path / "a.xml", "<r><o><n>0</n></o>" + "".join(f"<o><n>{value}</n></o>" for value in values) + "</r>")
+    got = load("a.xml", rejects=100, declared={"n": pa.int64()})
+    assert [row["n"] for row in got.rows] == [0, *(value for value in values if isinstance(value, int))]
+    assert [one["line"] for one in got.rejected] == [
+        number for number, value in enumerate(values, start=2) if not isinstance(value, int)
+    ]
