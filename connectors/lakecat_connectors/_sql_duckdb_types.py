@@ -131,7 +131,7 @@ def _inner(type_: Any, policy: StreamOptions) -> _Reading:
     if kind in ("hugeint", "uhugeint"):
         return _huge(policy, signed=kind == "hugeint")
     if kind == "uuid":
-        # DuckDB, which merges rows, has no lists and structs of Arrow's UUID.
+        # Rows are merged by DuckDB, out of which UUIDs in lists and structs come as texts.
         return _Reading(pa.string(), _to_uuid_text)
     if kind == "interval":
         as_struct = policy.interval == "struct"

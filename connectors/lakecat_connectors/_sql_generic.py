@@ -161,7 +161,7 @@ class GenericSource(CoreSource):
     def _connected(self) -> sa.Connection:
         try:
             connection = self._engine.connect()
-        except (sa.exc.SQLAlchemyError, OSError) as err:
+        except Exception as err:  # a driver is anybody's code, and what it says may quote the URL
             raise self._no_connection(err) from err
         if (level := _SNAPSHOTS.get(self._dialect.name)) is not None:
             connection = connection.execution_options(isolation_level=level)

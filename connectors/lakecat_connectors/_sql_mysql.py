@@ -51,8 +51,13 @@ class MySqlSource(CoreSource):
 
     @classmethod
     def open(cls, options: ConnectionOptions, context: ConnectorContext) -> MySqlSource:
-        """The source; it connects when it is first asked."""
+        """The source; it connects when it is first asked. Raises ConfigError for parameters that mean nothing here."""
         del context
+        if unknown := sorted(options.url.query.keys() - {"unix_socket"}):
+            raise ConfigError(
+                f"sql connector: the connection's parameter {unknown[0]!r} means nothing here",
+                hint="a URL may say unix_socket; encryption goes under ssl:",
+            )
         return cls(options)
 
     def default_schema(self) -> str | None:

@@ -27,6 +27,7 @@ _SETTINGS: Final = {
     "idle_in_transaction_session_timeout": "0",
 }
 _TRANSACTION_TIMEOUTS: Final = 170_000  # the version that ends transactions which take long
+_FOLLOWER_LOCK_TIMEOUT: Final = 1  # seconds
 _SHOWN: Final = 300
 _CHANGED: Final = ("42P01", "42703", "42883", "3F000", "42704", "XX000")
 _SNAPSHOT_REFUSED: Final = ("0A000", "25006", "42501", "55000", "42883")
@@ -56,22 +57,12 @@ def uri(options: ConnectionOptions, relation: str = "") -> str:
 
 
 def connect(options: ConnectionOptions) -> psycopg.Connection[Any]:
-    """A connection set to what reading needs; statements are committed by themselves. Raises SourceError."""
+    """A connection outside of any transaction. Raises SourceError."""
     try:
         with client_key_file(options) as key:
-            connection = psycopg.connect(autocommit=True, **_parameters(options, key))
+            return psycopg.connect(autocommit=True, **_parameters(options, key))
     except psycopg.Error as err:
         raise _no_connection(err, options) from err
-    try:
-        with connection.cursor() as cursor:
-            for name, value in _settings(options).items():
-                cursor.execute("SELECT pg_catalog.set_config(%s, %s, false)", (name, value))
-            if connection.info.server_version >= _TRANSACTION_TIMEOUTS:
-                cursor.execute("SET transaction_timeout = 0")
-    except psycopg.Error as err:
-        connection.close()
-        raise ours(err, options, "setting up the connection") from err
-    return connection
 
 
 def _parameters(options: ConnectionOptions, key: str | None) -> Mapping[str, Any]:
@@ -95,12 +86,16 @@ def _parameters(options: ConnectionOptions, key: str | None) -> Mapping[str, Any
     return {**given, **{name: value for name, value in made.items() if value is not None}}
 
 
-def _settings(options: ConnectionOptions) -> Mapping[str, str]:
-    return {
+def _set_up(connection: psycopg.Connection[Any], lock_timeout: int, options: ConnectionOptions) -> None:
+    """Set the transaction to what reading needs: not the session, which behind a pooler is another one each time."""
+    settings = {
         **_SETTINGS,
         "statement_timeout": f"{options.statement_timeout}s",
-        "lock_timeout": f"{options.lock_timeout}s",
+        "lock_timeout": f"{lock_timeout}s",
+        **({"transaction_timeout": "0"} if connection.info.server_version >= _TRANSACTION_TIMEOUTS else {}),
     }
+    calls = ", ".join(["pg_catalog.set_config(%s, %s, true)"] * len(settings))
+    connection.execute(text(f"SELECT {calls}"), [part for setting in settings.items() for part in setting])
 
 
 def _no_connection(err: psycopg.Error, options: ConnectionOptions) -> SourceError:
@@ -206,9 +201,10 @@ def _drain(pgconn: PGconn) -> None:
         pass
 
 
-def _begin(connection: psycopg.Connection[Any]) -> str | None:
+def _begin(connection: psycopg.Connection[Any], options: ConnectionOptions) -> str | None:
     """Begin the run's transaction; the name under which others can join its snapshot, None where they cannot."""
     connection.execute(_BEGIN)
+    _set_up(connection, options.lock_timeout, options)
     try:
         row = connection.execute("SELECT pg_catalog.pg_export_snapshot()").fetchone()
     except psycopg.Error as err:
@@ -216,6 +212,7 @@ def _begin(connection: psycopg.Connection[Any]) -> str | None:
             raise
         connection.execute("ROLLBACK")
         connection.execute(_BEGIN)
+        _set_up(connection, options.lock_timeout, options)
         return None
     return str(row[0]) if row else None
 
@@ -284,7 +281,7 @@ class Sessions:
         if self._leader is None:
             connection = connect(self.options)
             try:
-                self._leader = _Leader(connection, _begin(connection))
+                self._leader = _Leader(connection, _begin(connection, self.options))
             except psycopg.Error as err:
                 connection.close()
                 raise ours(err, self.options, "taking a snapshot") from err
@@ -298,7 +295,7 @@ class Sessions:
             connection.execute(_BEGIN)
             connection.execute(sql.SQL("SET TRANSACTION SNAPSHOT {}").format(sql.Literal(snapshot)))
             # The first connection has all the locks already; who keeps this one waiting waits for that one.
-            connection.execute("SET LOCAL lock_timeout = '1s'")
+            _set_up(connection, _FOLLOWER_LOCK_TIMEOUT, self.options)
         except psycopg.Error as err:
             connection.close()
             raise ours(err, self.options, "joining the run's snapshot") from err

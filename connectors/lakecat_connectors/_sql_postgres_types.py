@@ -156,7 +156,7 @@ class _Rules:
     def _array(self, array: PgType, modifier: int, dimensions: int) -> _Reading:
         inside = self.reading(array.element, modifier, 0)
         if inside.type == pa.uuid():
-            # DuckDB, which merges rows, has no lists of Arrow's UUID.
+            # Rows are merged by DuckDB, out of which lists of UUIDs come as lists of texts.
             inside = _Reading(pa.string())
         depth, type_ = dimensions, inside.type
         for _ in range(depth):
@@ -166,14 +166,17 @@ class _Rules:
             # array as the server writes it.
             return _Reading(pa.string())
         # A cast of char(n) to text would cut the padding off; its own JSON keeps it.
-        select = "to_json({})" if flat(array.element, self.types) == _BPCHAR else "to_json({}::text[])"
-        return _Reading(type_, select, to_list(inside.convert or cast(inside.type), depth, type_))
+        as_text = "" if flat(array.element, self.types) == _BPCHAR else "::pg_catalog.text[]"
+        return _Reading(
+            type_, f"pg_catalog.to_json({{}}{as_text})", to_list(inside.convert or cast(inside.type), depth, type_)
+        )
 
 
 _INTERVAL_PARTS: Final = (
-    "((extract(year from {0})*12+extract(month from {0}))::int8||' '||extract(day from {0})::int8||' '||"
-    "((extract(hour from {0})::int8*60+extract(minute from {0})::int8)*60000000"
-    "+extract(microseconds from {0})::int8))"
+    "((extract(year from {0})*12+extract(month from {0}))::pg_catalog.int8||' '||"
+    "extract(day from {0})::pg_catalog.int8||' '||"
+    "((extract(hour from {0})::pg_catalog.int8*60+extract(minute from {0})::pg_catalog.int8)*60000000"
+    "+extract(microseconds from {0})::pg_catalog.int8))"
 )
 
 

@@ -238,3 +238,11 @@ def test_streams_that_are_read_at_the_same_time_take_turns(my, landed) -> None:
         for thread in threads:
             thread.join(30)
     assert counts == [5000, 5000, 5000]
+
+
+def test_a_parameter_of_the_url_that_means_nothing_is_refused(my_project) -> None:
+    """Not passed over: somebody may believe that the connection is encrypted."""
+    my_project.connection += "?ssl_ca=geheim"
+    with pytest.raises(ConfigError, match="'ssl_ca' means nothing") as caught:
+        run(my_project)
+    assert "geheim" not in str(caught.value)

@@ -311,7 +311,7 @@ def test_where_no_snapshot_can_be_shared_one_connection_reads_all(pg, pg_project
     """As on servers that export none: everything is still of one snapshot."""
     from lakecat_connectors import _sql_postgres_session as session
 
-    def begin(connection) -> None:
+    def begin(connection, _options) -> None:
         connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
 
     monkeypatch.setattr(session, "_begin", begin)

@@ -18,6 +18,7 @@ import pytest
 from lakecat.connector import ConnectorContext, ReadOptions, StreamRequest
 from lakecat.errors import ParseError
 from lakecat.types import WriteMode
+from lakecat_connectors import _sql_postgres_session as session
 from lakecat_connectors.sql import Sql
 
 STRING = pa.large_string()
@@ -151,8 +152,20 @@ HOSTILE = {
 }
 
 
+@pytest.mark.parametrize("pooled", [False, True])
 @pytest.mark.parametrize("settings", [{}, HOSTILE], ids=["default", "hostile"])
-def test_every_type_is_exact_whatever_the_database_is_set_to(pg, pg_project, cases, settings) -> None:
+def test_every_type_is_exact_whatever_the_database_is_set_to(
+    pg, pg_project, cases, settings, pooled, monkeypatch
+) -> None:
+    if pooled:  # a pooler gives each transaction another session
+        connect = session.connect
+
+        def connect_anew(options):
+            connection = connect(options)
+            connection.execute("RESET ALL")
+            return connection
+
+        monkeypatch.setattr(session, "connect", connect_anew)
     make(pg, cases)
     for name, value in settings.items():
         pg.execute(f"ALTER DATABASE {pg.info.dbname} SET {name} = '{value}'")
