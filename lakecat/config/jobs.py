@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -180,23 +181,36 @@ def table_name(stream: str) -> str:
     return re.sub(r"[^A-Za-z0-9_]+", "_", stream.rsplit(".", 1)[-1]).lower()
 
 
-def load_jobs(settings: Settings) -> tuple[IngestJob, ...]:
-    """Read every ``ingest/*.yaml`` (and ``.yml``) of the project, by name. Raises ConfigError with file and line."""
+def load_jobs(settings: Settings, *, broken: list[ConfigError] | None = None) -> tuple[IngestJob, ...]:
+    """Read every ``ingest/*.yaml`` (and ``.yml``) of the project, by name.
+
+    Raises ConfigError with file and line; where there is a list of the ``broken``, it takes them instead, and the other
+    jobs are read.
+    """
     folder = settings.root / FOLDER
     files = sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")])
     jobs: dict[str, IngestJob] = {}
     for file in files:
-        document = read_document(file)
-        if not _JOB_NAME.fullmatch(file.stem):
-            raise ConfigError(
-                f"{file.stem!r} is not a job name",
-                where=Where(str(file)),
-                hint="name the file with letters, digits, _ and - only, not starting with a digit",
-            )
-        if file.stem in jobs:
-            raise ConfigError(f"job {file.stem!r} is defined twice", where=Where(str(file)), hint="remove one file")
-        jobs[file.stem] = _job(file.stem, document, settings)
+        try:
+            if file.stem in jobs:
+                raise ConfigError(f"job {file.stem!r} is defined twice", where=Where(str(file)), hint="remove one file")
+            jobs[file.stem] = _load_job(file, settings)
+        except ConfigError as err:
+            if broken is None:
+                raise
+            broken.append(err)
     return tuple(jobs.values())
+
+
+def _load_job(file: Path, settings: Settings) -> IngestJob:
+    document = read_document(file)
+    if not _JOB_NAME.fullmatch(file.stem):
+        raise ConfigError(
+            f"{file.stem!r} is not a job name",
+            where=Where(str(file)),
+            hint="name the file with letters, digits, _ and - only, not starting with a digit",
+        )
+    return _job(file.stem, document, settings)
 
 
 def _job(name: str, document: Document, settings: Settings) -> IngestJob:

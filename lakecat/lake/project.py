@@ -32,6 +32,14 @@ class Project:
         """The ingest jobs. Raises ConfigError with file and line."""
         return load_jobs(self.settings)
 
+    def readable_jobs(self) -> tuple[tuple[IngestJob, ...], tuple[ConfigError, ...]]:
+        """The ingest jobs that can be read, and what is wrong with the others. Raises ConfigError if none can be."""
+        broken: list[ConfigError] = []
+        jobs = load_jobs(self.settings, broken=broken)
+        if broken and not jobs:
+            raise broken[0]
+        return jobs, tuple(broken)
+
     def scripts(self) -> tuple[Script, ...]:
         """The transform scripts. Raises ScriptError with file and line."""
         from lakecat.transform import load_scripts

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from lakecat.errors import ScriptError, UsageError
+from lakecat.errors import ConfigError, NotFoundError, ScriptError, UsageError
 from lakecat.lake.answers import Outcome, OutcomeState, RunReport, WorkKind, WorkPlan
 from lakecat.lake.selection import Selection, Selectors, select_work, texts_of
 from lakecat.types import DatasetName, ExecutionType
@@ -68,8 +69,10 @@ class Working:
         from lakecat.lake.work import run_jobs
 
         scope = _scope(streams, refresh=refresh, start=start, end=end)
-        jobs = _in_scope(_awake(_jobs(self, self._project, select, exclude), select), select, scope)
-        return run_jobs(self.services, jobs, due=due, scope=scope, on_progress=on_progress, on_result=on_result)
+        found, broken = _jobs(self, self._project, select, exclude)
+        jobs = _in_scope(_awake(found, select), select, scope)
+        report = run_jobs(self.services, jobs, due=due, scope=scope, on_progress=on_progress, on_result=on_result)
+        return report + _unread("ingest", broken, on_result)
 
     def run(
         self: _Worked,
@@ -92,18 +95,18 @@ class Working:
 
         report = RunReport(())
         if due:
-            jobs = _awake(_jobs(self, self._project, select, exclude), select)
+            jobs, broken = _jobs(self, self._project, select, exclude)
+            jobs = _awake(jobs, select)
             report = run_jobs(self.services, jobs, due=True, on_progress=on_progress, on_result=on_result)
+            report += _unread("ingest", broken, on_result)
         try:
-            scripts, chosen = (
-                self._project.scripts(),
-                _select(self, self._project, select, exclude).scripts,
-            )
+            scripts = self._project.scripts()
+            chosen = _chosen(self, self._project.readable_jobs()[0], scripts, select, exclude).scripts
         except ScriptError as err:
             if not report.outcomes:
                 raise
             # What the jobs did is told nevertheless.
-            return report + _unread(err, on_result)
+            return report + _unread("transform", (err,), on_result)
         return report + run_scripts(
             self.services,
             self.engine,
@@ -140,7 +143,7 @@ class Working:
         if "transform" in kinds:
             chosen, scripts = _select(self, project, select, exclude), project.scripts()
         else:
-            chosen, scripts = Selection(_jobs(self, project, select, exclude), ()), ()
+            chosen, scripts = Selection(_jobs(self, project, select, exclude)[0], ()), ()
         return plan_work(
             self.services,
             self.engine,
@@ -168,15 +171,24 @@ def _select(lake: _Worked, project: Project, select: Selectors, exclude: Selecto
     return _chosen(lake, project.jobs(), project.scripts(), select, exclude)
 
 
-def _jobs(lake: _Worked, project: Project, select: Selectors, exclude: Selectors) -> tuple[IngestJob, ...]:
-    """The selected jobs; a script that is broken keeps none of them from landing."""
+def _jobs(
+    lake: _Worked, project: Project, select: Selectors, exclude: Selectors
+) -> tuple[tuple[IngestJob, ...], tuple[ConfigError, ...]]:
+    """The selected jobs, and what is wrong with others: what is broken keeps no job from landing."""
+    jobs, broken = project.readable_jobs()
+    texts = (*texts_of(select), *texts_of(exclude))
     try:
-        return _select(lake, project, select, exclude).jobs
+        scripts: Sequence[Script] = project.scripts()
     except ScriptError:
-        texts = (*texts_of(select), *texts_of(exclude))
         if any("+" in text for text in texts):
             raise
-        return _chosen(lake, project.jobs(), (), select, exclude).jobs
+        scripts = ()
+    try:
+        return _chosen(lake, jobs, scripts, select, exclude).jobs, () if texts_of(select) else broken
+    except NotFoundError:
+        if broken:  # it is one of those that are meant
+            raise broken[0] from None
+        raise
 
 
 def _chosen(
@@ -215,10 +227,14 @@ def _in_scope(jobs: tuple[IngestJob, ...], select: Selectors, scope: Scope) -> t
     return jobs
 
 
-def _unread(err: ScriptError, on_result: OnResult | None) -> RunReport:
-    outcome = Outcome(
-        name="transforms", kind="transform", dataset=None, state=OutcomeState.FAILED, reasons=(err.what,), error=err
-    )
-    if on_result is not None:
-        on_result(outcome)
-    return RunReport((outcome,))
+def _unread(kind: WorkKind, broken: Iterable[ConfigError | ScriptError], on_result: OnResult | None) -> RunReport:
+    """What could not be read, as failures among what could."""
+    outcomes = []
+    for err in broken:
+        name = Path(err.where.file).name if err.where else kind
+        outcomes.append(
+            Outcome(name=name, kind=kind, dataset=None, state=OutcomeState.FAILED, reasons=(err.what,), error=err)
+        )
+        if on_result is not None:
+            on_result(outcomes[-1])
+    return RunReport(tuple(outcomes))

@@ -134,7 +134,7 @@ def _variables(settings: Settings, scripts: Sequence[Script], given: Mapping[str
 
 
 def _ingested(settings: Settings) -> Mapping[DatasetName, str]:
-    return {target: job.name for job in load_jobs(settings) for target in job.targets}
+    return {target: job.name for job in load_jobs(settings, broken=[]) for target in job.targets}
 
 
 def situation_of(

@@ -182,3 +182,18 @@ def test_a_job_with_patterns_is_selected_by_what_it_fills(sold: Path, shell: She
     assert {one["name"] for one in shell("plan", "-x", "sales", "--json").json["work"]} == {
         "orders", "mart.names", "mart.revenue_by_day",
     }  # fmt: skip
+
+
+def test_a_job_that_cannot_be_read_keeps_no_other_from_landing(shop: Path, shell: Shell) -> None:
+    broken = shop / "ingest" / "broken.yaml"
+    broken.write_text("target: raw.broken\nmode: apend\n")
+    for command in (["ingest"], ["run", "--due"]):
+        result = shell(*command)
+        assert result.code == 1
+        assert "broken.yaml:2:1: key 'mode'" in result.err
+    assert [one["name"] for one in shell("ls", "--json").json["datasets"]] == ["mart.revenue_by_day", "raw.orders"]
+    assert shell("ingest", "-s", "orders").code == 0
+    for command in (["ingest", "-s", "broken"], ["plan"]):
+        refused = shell(*command)
+        assert refused.code == 2
+        assert "broken.yaml" in refused.err
