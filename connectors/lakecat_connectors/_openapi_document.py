@@ -1,4 +1,4 @@
-"""Finding one's way in an OpenAPI document (3.0 and 3.1): references, merged schemas, servers, operations."""
+"""Finding one's way in an OpenAPI document (or Swagger 2.0): references, merged schemas, servers, operations."""
 
 from __future__ import annotations
 
@@ -7,15 +7,36 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
+from urllib.parse import unquote
 
 import yaml
 
 from lakecat.errors import ConfigError, ParseError, Where
+from lakecat_connectors._openapi_swagger import from_swagger
 
 MAX_BYTES: Final = 32 << 20
-_LOADER: Final = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _MAX_HOPS: Final = 32
 _MAX_PROPERTIES: Final = 2_000
+_MAX_PARTS: Final = 100
+
+
+_Safe: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class _Loader(_Safe):  # type: ignore[misc]  # one of two classes
+    """YAML with what JSON has: keys are texts (``200`` and ``no``, too), and there are no dates (``2026-01-01``)."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[str, Any]:  # noqa: FBT001, FBT002
+        self.flatten_mapping(node)
+        return {self._key(key): self.construct_object(value, deep=deep) for key, value in node.value}
+
+    def _key(self, node: yaml.Node) -> str:
+        if not isinstance(node, yaml.ScalarNode):
+            raise yaml.constructor.ConstructorError(None, None, "a key that is no text", node.start_mark)
+        return str(node.value)
+
+
+_Loader.add_constructor("tag:yaml.org,2002:timestamp", lambda _loader, node: str(node.value))
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +68,7 @@ class Document:
 
     root: Mapping[str, Any]
     notes: list[str] = field(default_factory=list)
+    _parts: dict[int, list[Mapping[str, Any]]] = field(default_factory=dict)
 
     @property
     def title(self) -> str:
@@ -71,8 +93,11 @@ class Document:
             return {}
         value: Any = self.root
         for part in reference[2:].split("/"):
-            key = part.replace("~1", "/").replace("~0", "~")
-            value = value.get(key) if isinstance(value, Mapping) else None
+            key = unquote(part).replace("~1", "/").replace("~0", "~")
+            if isinstance(value, list):
+                value = value[int(key)] if key.isdecimal() and int(key) < len(value) else None
+            else:
+                value = value.get(key) if isinstance(value, Mapping) else None
         if value is None:
             self.note(f"the reference {reference!r} leads nowhere")
         return value
@@ -82,34 +107,49 @@ class Document:
         if text not in self.notes:
             self.notes.append(text)
 
-    def properties(self, schema: Any, depth: int = 0) -> dict[str, Any]:
-        """The properties of an object's schema, those of ``allOf`` and of the first alternative with it."""
+    def parts(self, schema: Any) -> list[Mapping[str, Any]]:
+        """A schema with all that ``allOf`` adds to it, and with the first alternative that is not null; each once."""
+        first = self.mapping(schema)
+        if id(first) in self._parts:
+            return self._parts[id(first)]
+        found: dict[int, Mapping[str, Any]] = {}
+        waiting = [first]
+        while waiting and len(found) < _MAX_PARTS:
+            one = waiting.pop()
+            if id(one) in found:
+                continue
+            found[id(one)] = one
+            added = [self.mapping(part) for part in _listed(one.get("allOf"))]
+            for choice in ("oneOf", "anyOf"):
+                choices = map(self.mapping, _listed(one.get(choice)))
+                added += [part for part in choices if part.get("type") != "null"][:1]
+            waiting += reversed(added)
+        parts = list(found.values())
+        if first:  # of the document's own, which lives as long as this
+            self._parts[id(first)] = parts
+        return parts
+
+    def properties(self, schema: Any) -> dict[str, Any]:
+        """The properties of an object's schema; its own come before what is added to it."""
         found: dict[str, Any] = {}
-        if depth > 8:
-            return found
-        one = self.mapping(schema)
-        for part in _listed(one.get("allOf")):
-            found.update(self.properties(part, depth + 1))
-        for choice in ("oneOf", "anyOf"):
-            alternatives = [part for part in _listed(one.get(choice)) if self.mapping(part).get("type") != "null"]
-            if alternatives:
-                found.update(self.properties(alternatives[0], depth + 1))
-        found.update(self.mapping(one.get("properties")))
+        for part in reversed(self.parts(schema)):
+            found.update((str(name), one) for name, one in self.mapping(part.get("properties")).items())
         return dict(list(found.items())[:_MAX_PROPERTIES])
 
     def kind(self, schema: Any) -> str:
         """A schema's type: the first that is not null; "object" for what only has properties."""
-        one = self.mapping(schema)
-        kinds = [kind for kind in _listed(one.get("type")) or [one.get("type")] if kind not in (None, "null")]
-        if kinds:
-            return str(kinds[0])
-        if "items" in one:
+        parts = self.parts(schema)
+        for part in parts:
+            kinds = [kind for kind in _listed(part.get("type")) or [part.get("type")] if kind not in (None, "null")]
+            if kinds:
+                return str(kinds[0])
+        if any("items" in part for part in parts):
             return "array"
-        return "object" if self.properties(one) else ""
+        return "object" if any(self.mapping(part.get("properties")) for part in parts) else ""
 
     def items(self, schema: Any) -> Mapping[str, Any]:
         """The schema of an array's items."""
-        return self.mapping(self.mapping(schema).get("items"))
+        return self.mapping(next((part["items"] for part in self.parts(schema) if "items" in part), None))
 
     def base_url(self) -> str | None:
         """The first server's URL with its variables' defaults; None where it is not absolute."""
@@ -153,22 +193,20 @@ class Document:
 
 
 def read_document(text: str | bytes | Mapping[str, Any], name: str) -> Document:
-    """Parse JSON or YAML. Raises ParseError for what is neither, ConfigError for what is no OpenAPI 3 document."""
+    """Parse JSON or YAML. Raises ParseError for what is neither, ConfigError for what is no OpenAPI document."""
     where = Where(name)
     root: Any = text
     if not isinstance(text, Mapping):
         if len(text) > MAX_BYTES:
             raise ParseError(f"is longer than {MAX_BYTES >> 20} MiB", where=where)
         root = _parsed(text, where)
-    if isinstance(root, Mapping) and "swagger" in root:
-        raise ConfigError(
-            f"is a Swagger {root['swagger']} document",
-            where=where,
-            hint="convert it to OpenAPI 3 first; many tools do that",
-        )
+    if isinstance(root, Mapping) and str(root.get("swagger")) in ("2.0", "2"):
+        root = from_swagger(root)
     version = root.get("openapi") if isinstance(root, Mapping) else None
-    if not isinstance(version, str) or not version.startswith("3."):
-        raise ConfigError("is no OpenAPI 3 document: it has no key 'openapi' with a version 3.x", where=where)
+    if not re.match(r"3(\.|$)", str(version)):
+        raise ConfigError(
+            "is no OpenAPI document: it has neither 'openapi' with a version 3.x nor 'swagger' with 2.0", where=where
+        )
     return Document(root)
 
 
@@ -177,7 +215,7 @@ def _parsed(text: str | bytes, where: Where) -> Any:
         decoded = text.decode("utf-8-sig") if isinstance(text, bytes) else text
         if decoded.lstrip().startswith("{"):
             return json.loads(decoded)
-        return yaml.load(decoded, _LOADER)  # noqa: S506 - a safe loader
+        return yaml.load(decoded, _Loader)  # noqa: S506 - a safe loader's child
     except (ValueError, yaml.YAMLError, RecursionError) as err:
         mark = getattr(err, "problem_mark", None)
         line = getattr(err, "lineno", None) or (None if mark is None else mark.line + 1)

@@ -10,7 +10,11 @@ from lakecat_connectors._openapi_document import Document, Operation, plain
 from lakecat_connectors._rest_paths import path_to
 
 _WRAPPERS: Final = ("data", "items", "results", "records", "value", "values", "rows", "entries", "elements", "list")
-_CONTAINERS: Final = ("links", "_links", "meta", "metadata", "paging", "pagination", "page_info", "pageInfo", "cursors")
+_OUTER: Final = ("_embedded", "data", "result", "results", "response", "payload", "body")
+_CONTAINERS: Final = (
+    "links", "_links", "meta", "metadata", "paging", "pagination", "page_info", "pageInfo", "cursors",
+    "response_metadata", "page", *_OUTER,
+)  # fmt: skip
 _LINKS: Final = ("next", "nexturl", "nextpageurl", "nextlink", "odatanextlink")
 _TOKENS: Final = (
     "nextcursor", "nextpagetoken", "nexttoken", "continuationtoken", "endcursor", "after", "cursor", "next",
@@ -48,17 +52,28 @@ def rows_of(document: Document, operation: Operation) -> tuple[str | None, Mappi
     properties = document.properties(schema)
     if operation.path.endswith("}") or {"id", "uuid"} & properties.keys():
         return None  # one thing, whose lists are parts of it
+    last = operation.path.rstrip("/").rsplit("/", 1)[-1]
+    if (chosen := _list_in(document, properties, last)) is not None:
+        return path_to(chosen[0]), chosen[1]
+    for outer in _OUTER:
+        inner = document.properties(properties[outer]) if outer in properties else {}
+        if not {"id", "uuid"} & inner.keys() and (chosen := _list_in(document, inner, last)) is not None:
+            return f"{path_to(outer)}.{path_to(chosen[0])}", chosen[1]
+    return None
+
+
+def _list_in(document: Document, properties: Mapping[str, Any], last: str) -> tuple[str, Mapping[str, Any]] | None:
+    """The property that is the list of rows: the path's last word, a well-known one, or the only one."""
     lists = {
         name: document.items(part)
         for name, part in properties.items()
         if document.kind(part) == "array" and document.kind(document.items(part)) == "object"
     }
     lists.pop("errors", None)
-    last = operation.path.rstrip("/").rsplit("/", 1)[-1]
     chosen = next((name for name in (last, *_WRAPPERS) if name in lists), None)
     if chosen is None and len(lists) == 1:
         chosen = next(iter(lists))
-    return None if chosen is None else (path_to(chosen), lists[chosen])
+    return None if chosen is None else (chosen, lists[chosen])
 
 
 def key_of(document: Document, row: Mapping[str, Any], name: str) -> str | None:

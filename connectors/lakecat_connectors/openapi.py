@@ -1,4 +1,4 @@
-"""A draft of an ingest job out of an OpenAPI document (3.0 or 3.1), to be checked and completed by a person.
+"""A draft of an ingest job out of an OpenAPI document (3.x, Swagger 2.0), to be checked and completed by a person.
 
 What the document does not say for sure is marked with ``check``; secrets are references to fill.
 """
@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
+from urllib.parse import urljoin
 
 from lakecat.errors import SourceError, Where
 from lakecat_connectors._openapi_document import Document, Operation, plain, read_document
@@ -17,6 +18,9 @@ from lakecat_connectors._openapi_guess import Found, key_of, paginator_of, rows_
 from lakecat_connectors._rest_paths import path_to
 
 _PLAIN: Final = re.compile(r"[A-Za-z_/$][A-Za-z0-9_./$@-]*")
+_TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_NOWHERE: Final = "https://example.com"
+_SAID_BY_US: Final = ("accept", "content-type", "authorization")
 _RESERVED: Final = frozenset({"yes", "no", "on", "off", "true", "false", "null", "y", "n"})
 _WIDTH: Final = 100
 
@@ -46,7 +50,7 @@ def draft(document: str | bytes | Mapping[str, Any], *, name: str = "openapi doc
 
     Raises:
         ParseError: the text is neither JSON nor YAML.
-        ConfigError: it is no OpenAPI 3 document.
+        ConfigError: it is no OpenAPI document.
         SourceError: no operation of it gives rows.
     """
     found = read_document(document, name)
@@ -81,6 +85,8 @@ def _collections(document: Document) -> tuple[list[_Resource], list[str]]:
     """The resources, parents before their children, and what was left out with the reason."""
     found: list[_Resource] = []
     left: list[str] = []
+    by_shape: dict[str, _Resource] = {}
+    taken: set[str] = set()
     for operation in sorted(document.operations(), key=lambda one: len(one.placeholders)):
         rows = rows_of(document, operation)
         if rows is None:
@@ -88,29 +94,34 @@ def _collections(document: Document) -> tuple[list[_Resource], list[str]]:
         path, row = rows
         last = _last_word(operation.path)
         resource = _Resource(operation, last, path, key_of(document, row, last), row)
-        if operation.placeholders and not _adopt(resource, found):
+        if "#" in operation.path:
+            left.append(f"{operation.path}: no address has a part behind #")
+            continue
+        if operation.placeholders and not _adopt(resource, by_shape):
             left.append(f"{operation.path}: nothing in the document fills its parameters")
             continue
-        resource.name = _free_name(resource, found)
+        resource.name = _free_name(resource, taken)
+        taken.add(resource.name)
+        by_shape.setdefault(_shape(operation.path), resource)
         found.append(resource)
     return found, left
 
 
-def _adopt(resource: _Resource, found: Sequence[_Resource]) -> bool:
+def _adopt(resource: _Resource, by_shape: Mapping[str, _Resource]) -> bool:
     """Find the parent whose rows fill the path's parameters: the longest collection that the path goes on from."""
     parts = resource.operation.path.split("{")
     if len(parts) < 2:
         return False
     above = resource.operation.path[: resource.operation.path.rindex("{")].rstrip("/")
     last = resource.operation.placeholders[-1]
-    for parent in found:
-        if _shape(parent.operation.path) == _shape(above) and parent.key is not None:
-            resource.parent = parent
-            resource.filled = {last: path_to(parent.key)}
-            for own, theirs in zip(resource.operation.placeholders, parent.operation.placeholders, strict=False):
-                resource.filled[own] = f"{_placeholder(theirs)}_of_parent"
-            return True
-    return False
+    parent = by_shape.get(_shape(above))
+    if parent is None or parent.key is None:
+        return False
+    resource.parent = parent
+    resource.filled = {last: path_to(parent.key)}
+    for own, theirs in zip(resource.operation.placeholders, parent.operation.placeholders, strict=False):
+        resource.filled[own] = f"{_placeholder(theirs)}_of_parent"
+    return True
 
 
 def _shape(path: str) -> str:
@@ -133,8 +144,7 @@ def _snake(text: str) -> str:
     return (word if word[0].isalpha() else f"r_{word}")[:60]
 
 
-def _free_name(resource: _Resource, found: Sequence[_Resource]) -> str:
-    taken = {other.name for other in found}
+def _free_name(resource: _Resource, taken: set[str]) -> str:
     words = [_snake(part) for part in resource.operation.path.split("/") if part and "{" not in part]
     for count in range(1, len(words) + 1):
         name = "_".join(words[-count:])
@@ -158,8 +168,10 @@ def _stream(document: Document, resource: _Resource) -> list[str]:
 def _base(document: Document) -> list[str]:
     url = document.base_url()
     if url is None:
-        return ["  base_url: https://example.com  # check: the document names no absolute server"]
+        return [f"  base_url: {_NOWHERE}  # check: the document names no absolute server"]
     note = "  # check: credentials need https://" if url.startswith("http://") else ""
+    if (left := re.search(r"\{[^{}]*\}", url)) is not None:
+        note += f"  # check: nothing says what {_said(left[0])} is"
     return [f"  base_url: {_scalar(url)}{note}"]
 
 
@@ -191,9 +203,10 @@ def _scheme(document: Document, scheme: Mapping[str, Any]) -> Found | None:
         return Found({"type": "bearer", "token": f"env:{prefix}_TOKEN"})
     if kind == "http" and way == "basic":
         return Found({"type": "basic", "username": f"env:{prefix}_USER", "password": f"env:{prefix}_PASSWORD"})
-    if kind == "apiKey" and scheme.get("in") in ("header", "query", "cookie"):
+    named = isinstance(scheme.get("name"), str) and _TOKEN.fullmatch(scheme["name"]) is not None
+    if kind == "apiKey" and named and scheme.get("in") in ("header", "query", "cookie"):
         value = f"env:{prefix}_KEY"
-        return Found({"type": "api_key", "in": scheme["in"], "name": str(scheme.get("name")), "value": value})
+        return Found({"type": "api_key", "in": scheme["in"], "name": scheme["name"], "value": value})
     if kind == "oauth2":
         return _oauth(document, document.mapping(scheme.get("flows")), prefix)
     return None
@@ -205,16 +218,23 @@ def _oauth(document: Document, flows: Mapping[str, Any], prefix: str) -> Found |
     if credentials.get("tokenUrl"):
         scopes = " ".join(map(str, document.mapping(credentials.get("scopes"))))
         scope = {"scope": scopes} if scopes else {}
-        found = {"type": "oauth2_client_credentials", "token_url": str(credentials["tokenUrl"]), **client, **scope}
+        address = _absolute(document, str(credentials["tokenUrl"]))
+        found = {"type": "oauth2_client_credentials", "token_url": address, **client, **scope}
         return Found(found, "which scopes are needed?" if scopes else None)
     code = document.mapping(flows.get("authorizationCode"))
     url = code.get("refreshUrl") or code.get("tokenUrl")
     if url:
         token = {"refresh_token": f"env:{prefix}_REFRESH_TOKEN"}
         return Found(
-            {"type": "oauth2_refresh", "token_url": str(url), **client, **token}, "log in once for a refresh token"
+            {"type": "oauth2_refresh", "token_url": _absolute(document, str(url)), **client, **token},
+            "log in once for a refresh token",
         )
     return None
+
+
+def _absolute(document: Document, url: str) -> str:
+    """An address of the token server's, which may be relative to that of the API."""
+    return urljoin(f"{document.base_url() or _NOWHERE}/", url)
 
 
 def _lines(document: Document, resource: _Resource) -> list[str]:
@@ -228,7 +248,8 @@ def _lines(document: Document, resource: _Resource) -> list[str]:
         lines.append(f"      data_path: {_scalar(resource.data_path)}")
     lines += _parent(resource)
     lines += _key(resource)
-    lines += _params(document, operation)
+    lines += _required(document, operation, "query", "params")
+    lines += _required(document, operation, "header", "headers")
     lines += _paginator(paginator_of(document, operation, resource.key))
     since = since_of(document, operation, resource.row)
     if since is not None:
@@ -255,20 +276,24 @@ def _parent(resource: _Resource) -> list[str]:
     return lines
 
 
-def _params(document: Document, operation: Operation) -> list[str]:
+def _required(document: Document, operation: Operation, place: str, option: str) -> list[str]:
     """Required parameters, with an example where the document has one."""
     lines = []
     paging = {plain(one) for one in ("page", "offset", "limit", "per_page", "page_size", "cursor")}
     for one in operation.parameters:
         name = str(one.get("name"))
-        if one.get("in") != "query" or not one.get("required") or plain(name) in paging:
+        if one.get("in") != place or not one.get("required") or plain(name) in paging:
+            continue
+        if place == "header" and (name.lower() in _SAID_BY_US or not _TOKEN.fullmatch(name)):
             continue
         schema = document.mapping(one.get("schema"))
         choices = schema.get("enum")
         known = [one.get("example"), schema.get("default"), schema.get("example"), *(choices or [])[:1]]
-        value = next((part for part in known if isinstance(part, str | int | bool)), "")
+        value = next((part for part in known if isinstance(part, str | int | float | bool)), "")
+        if place == "header":
+            value = str(value) if str(value).isascii() and str(value).isprintable() else ""
         lines.append(f"        {_scalar(name)}: {_scalar(value)}  # check: the API requires it")
-    return ["      params:", *lines] if lines else []
+    return [f"      {option}:", *lines] if lines else []
 
 
 def _paginator(found: Found | None) -> list[str]:

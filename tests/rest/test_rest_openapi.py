@@ -349,10 +349,13 @@ def test_the_drafted_job_is_read_as_one_and_loads_the_api(project, api):
 @pytest.mark.parametrize(
     ("document", "error", "message"),
     [
-        ('swagger: "2.0"', ConfigError, "is a Swagger 2.0 document"),
-        ("openapi: 4.0.0", ConfigError, "no OpenAPI 3 document"),
-        ("[1]", ConfigError, "no OpenAPI 3 document"),
-        ("", ConfigError, "no OpenAPI 3 document"),
+        ('swagger: "1.2"', ConfigError, "is no OpenAPI document"),
+        ("openapi: 4.0.0", ConfigError, "is no OpenAPI document"),
+        ("openapi: 33", ConfigError, "is no OpenAPI document"),
+        ("[1]", ConfigError, "is no OpenAPI document"),
+        ("", ConfigError, "is no OpenAPI document"),
+        ("openapi: 3.0.0\n? {a: b}\n: c", ParseError, "neither JSON nor YAML"),
+        ("swagger: 2.0", SourceError, "no GET of the document"),
         ("{", ParseError, "neither JSON nor YAML"),
         ("a: [", ParseError, "neither JSON nor YAML"),
         (b"\xff\xfe\x00", ParseError, "neither JSON nor YAML"),
