@@ -163,7 +163,7 @@ def _plan(target: Target, state: TableState | None, incoming: pa.Schema) -> _Pla
             where=Where(target.source or str(target.dataset), column=missing[0]),
             hint="deliver it, or say missing_columns: null among the job's options to fill it with NULL",
         )
-    evolved = evolve(state.schema, incoming, last_column_id=state.last_column_id)
+    evolved = _evolved(target, state, incoming)
     schema = evolved.schema if evolved else state.schema
     _check_partition(target, state, schema)
     if target.mode is WriteMode.REPLACE_PARTITIONS and state.spec.is_unpartitioned():
@@ -173,6 +173,14 @@ def _plan(target: Target, state: TableState | None, incoming: pa.Schema) -> _Pla
             hint="use mode: replace, or partition the table",
         )
     return _Plan(schema, state.spec, evolved, _properties(target, state, schema), None)
+
+
+def _evolved(target: Target, state: TableState, incoming: pa.Schema) -> SchemaChange | None:
+    try:
+        return evolve(state.schema, incoming, last_column_id=state.last_column_id)
+    except SchemaError as err:
+        err.where = err.where or _source(target)
+        raise
 
 
 def _properties(target: Target, state: TableState | None, schema: Schema) -> dict[str, str]:

@@ -197,7 +197,8 @@ class _Merge:
             return incoming
         raise SchemaError(
             f"column {path!r} has the type {current} in the table, and {incoming} does not fit in it",
-            hint="cast it, or load it under another name",
+            hint=f"cast it, or load it under another name; a job may say columns: {{{path}: {current}}} if each"
+            " value is one, or load everything from the start (--refresh) when the column was dropped",
         )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from project_lab import Project
 
-from lakecat.errors import SourceError, UsageError
+from lakecat.errors import SchemaError, SourceError, UsageError
 from lakecat.ingest import plan_job, run_job
 from lakecat.ingest.scope import Scope
 from lakecat.types import DatasetName
@@ -195,3 +195,20 @@ def test_a_job_with_another_target_starts_anew_beside_a_refreshed_one(shop: Proj
     other = job_of(shop, streams=["orders"], target="other.*")
     assert run(shop, other) == {"other.orders": 3}
     assert Path(shop.root / "lake").exists()
+
+
+def test_a_column_of_another_type_is_refused_with_its_source_and_the_ways_out(shop: Project) -> None:
+    job = job_of(shop, streams=["orders"])
+    run(shop, job)
+    change(
+        shop,
+        "ALTER TABLE orders RENAME TO former",
+        "CREATE TABLE orders (id INTEGER PRIMARY KEY, at INTEGER, total TEXT)",
+        "INSERT INTO orders SELECT id, at + 100, total FROM former",
+    )
+    with pytest.raises(SchemaError, match="'total' has the type long") as caught:
+        run(shop, job)
+    assert caught.value.where is not None
+    assert "shop.db/orders" in caught.value.where.file
+    assert "columns: {total: long}" in str(caught.value.hint)
+    assert run(shop, job_of(shop, streams=["orders"], columns={"total": "long"})) == {"raw.orders": 3}
