@@ -46,6 +46,10 @@ def _opened(file: JobFile, buffer: int = 0) -> pq.ParquetFile:
 
 def _damaged(file: JobFile, err: Exception) -> ParseError:
     reason = str(err).splitlines()[0][:200] if str(err) else type(err).__name__
+    if "crypt" in reason.lower():
+        return ParseError(
+            "is encrypted", where=Where(file.shown), hint="deliver it without encryption: there are no keys here"
+        )
     return ParseError(
         f"is not a sound Parquet file ({reason})", where=Where(file.shown), hint="get the file again: it may be cut off"
     )

@@ -120,3 +120,26 @@ def test_text_that_is_not_utf8_is_refused(tmp_path: Path, load) -> None:
         with pytest.raises(ParseError, match="not UTF-8") as error:
             load(f"{name}.parquet")
         assert error.value.where == Where(str(tmp_path / f"{name}.parquet"), column="text")
+
+
+@pytest.mark.parametrize("plain_footer", [False, True])
+def test_encrypted_files_are_told_from_damaged_ones(tmp_path: Path, load, *, plain_footer: bool) -> None:
+    encryption = pytest.importorskip("pyarrow.parquet.encryption", reason="pyarrow without encryption")
+
+    class Keys(encryption.KmsClient):
+        def __init__(self, _config: object) -> None:
+            encryption.KmsClient.__init__(self)
+
+        def wrap_key(self, key: bytes, _name: str) -> bytes:
+            return key.hex().encode()
+
+    settings = encryption.EncryptionConfiguration(
+        footer_key="f", column_keys={"k": ["a"]}, plaintext_footer=plain_footer
+    )
+    factory = encryption.CryptoFactory(Keys)
+    properties = factory.file_encryption_properties(encryption.KmsConnectionConfig(), settings)
+    table = pa.table({"a": [1], "b": [2]})
+    with pq.ParquetWriter(tmp_path / "a.parquet", table.schema, encryption_properties=properties) as writer:
+        writer.write_table(table)
+    with pytest.raises(ParseError, match="is encrypted"):
+        load("a.parquet")
