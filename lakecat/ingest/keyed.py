@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from lakecat.config import EngineSettings
 from lakecat.errors import SchemaError, StoreError, TableError
+from lakecat.ingest.shaping import plain
 
 _OPTIONS: Final = pa.ipc.IpcWriteOptions(compression="lz4")
 _ORDINAL: Final = "lakecat_ordinal"
@@ -50,6 +51,7 @@ def rows_by_key(
     for name in key:
         if batches.schema.get_field_index(name) < 0:
             raise SchemaError(f"the key column {name!r} is missing in the input")
+    batches = plain(batches)
     folder = temporary_folder(settings)
     try:
         path = folder / "rows.arrow"

@@ -16,7 +16,7 @@ from lakecat.config import FILE_COLUMN, KEYED, HistoryKeys
 from lakecat.errors import ConfigError, NotFoundError, SchemaError, SourceError, Where
 from lakecat.ingest.keyed import rows_by_key
 from lakecat.ingest.naming import names_property
-from lakecat.ingest.shaping import EXECUTION_COLUMN
+from lakecat.ingest.shaping import EXECUTION_COLUMN, plain
 from lakecat.landing import Services, Work
 from lakecat.tables import (
     ALL,
@@ -102,7 +102,7 @@ def load(
     """
     if state is None and target.mode is WriteMode.DELETE:
         raise NotFoundError(f"there is no table {target.dataset} to delete from", where=target.where("target"))
-    counted = _Counted(rows)
+    counted = _Counted(rows := plain(rows))
     plan = _plan(target, state, _with_validity(rows.schema, target.validity))
     if target.mode in KEYED:
         return _load_by_key(services, work, target, state, plan, counted, _Keys(present, gone))
@@ -128,7 +128,7 @@ def validity_of(history: HistoryKeys, now: datetime) -> Validity:
         valid_to=history.valid_to,
         now=now,
         at=history.at,
-        ignored=frozenset((*history.ignore, EXECUTION_COLUMN)),
+        ignored=frozenset((*history.ignore, EXECUTION_COLUMN, FILE_COLUMN)),
     )
 
 

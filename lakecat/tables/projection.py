@@ -75,18 +75,18 @@ def _list(array: pa.Array, have: ListType, want: ListType, target: pa.DataType) 
     large = isinstance(array, pa.LargeListArray)
     values = _child(array.values, have.element_field, want.element_field, target.value_field)
     kind = pa.large_list(target.value_field) if large else pa.list_(target.value_field)
-    return _with_children(array, kind, values).cast(target)
+    return with_children(array, kind, values).cast(target)
 
 
 def _map(array: pa.Array, have: MapType, want: MapType, target: pa.DataType) -> pa.Array:
     keys = _child(array.keys, have.key_field, want.key_field, target.key_field)
     items = _child(array.items, have.value_field, want.value_field, target.item_field)
     entries = pa.StructArray.from_arrays([keys, items], fields=[target.key_field, target.item_field])
-    return _with_children(array, target, entries)
+    return with_children(array, target, entries)
 
 
-def _with_children(array: pa.Array, kind: pa.DataType, children: pa.Array) -> pa.Array:
-    """The same lists or maps, NULL and empty where they were so, of other elements."""
+def with_children(array: pa.Array, kind: pa.DataType, children: pa.Array) -> pa.Array:
+    """The same lists or maps (``kind``, with offsets as wide), NULL and empty where they were so, of other elements."""
     return pa.Array.from_buffers(kind, len(array), array.buffers()[:2], offset=array.offset, children=[children])
 
 

@@ -16,7 +16,7 @@ from lakecat.config import EngineSettings
 from lakecat.errors import SchemaError
 from lakecat.store import LakeStore
 from lakecat.tables.relation import quoted
-from lakecat.tables.rewriting import Rewrite, Rewriting, key_field, only, rewriting
+from lakecat.tables.rewriting import GONE, SOURCE, TABLE, Rewrite, Rewriting, key_field, only, rewriting
 from lakecat.tables.scan import Scan
 
 
@@ -97,8 +97,8 @@ def insert_new(
         work.check_unique()
         work.open_files()
         known = work.rows_sql(work.concerned())
-        rows = f"SELECT {work.columns} FROM source AS t"
-        yield Rewrite((), work.stream(f"{rows} ANTI JOIN ({known}) AS s ON {work.on('s')}"), work.matched)
+        rows = f"SELECT {work.columns} FROM source AS {TABLE}"
+        yield Rewrite((), work.stream(f"{rows} ANTI JOIN ({known}) AS {SOURCE} ON {work.on(SOURCE)}"), work.matched)
 
 
 @contextmanager
@@ -122,7 +122,7 @@ def replace_keys(
             _load_gone(work, gone)
         work.open_files()
         removed = work.concerned()
-        new = f"SELECT {work.columns} FROM source" + (" WHERE NOT lakecat_gone" if gone is not None else "")
+        new = f"SELECT {work.columns} FROM source" + (f" WHERE NOT {GONE}" if gone is not None else "")
         rows = work.stream(f"{work.kept_sql(removed)} UNION ALL {new}" if removed else new)
         yield Rewrite(removed, rows, work.matched)
 
@@ -141,9 +141,9 @@ def is_deleted(schema: Schema, column: str) -> str:
 
 def _load_gone(work: Rewriting, gone: pa.RecordBatchReader) -> None:
     """Take in keys whose rows go as rows of the source that are marked."""
-    work.execute("ALTER TABLE source ADD COLUMN lakecat_gone BOOLEAN DEFAULT false")
+    work.execute(f"ALTER TABLE source ADD COLUMN {GONE} BOOLEAN DEFAULT false")
     work.load_present(gone)
-    work.execute(f"INSERT INTO source BY NAME SELECT {', '.join(work.keys)}, true AS lakecat_gone FROM present")
+    work.execute(f"INSERT INTO source BY NAME SELECT {', '.join(work.keys)}, true AS {GONE} FROM present")
 
 
 def _schema(scan: Scan | None, schema: Schema | None) -> Schema:

@@ -43,7 +43,14 @@ from lakecat.tables.snapshot_files import SnapshotFiles, engine_path
 _Connection: TypeAlias = Any
 
 _BATCH_ROWS: Final = 65_536
-_FILE: Final = "__lakecat_file"
+# Names of ours in statements: a column that was called as a table is in them would be taken for it, and searched for
+# the key where it is a struct.
+_OURS: Final = "__lakecat_"
+_FILE: Final = f"{_OURS}file"
+TABLE: Final = f"{_OURS}table"
+SOURCE: Final = f"{_OURS}source"
+PRESENT: Final = f"{_OURS}present"
+GONE: Final = f"{_OURS}gone"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +80,8 @@ def rewriting(
 
     Raises SchemaError for keys that are NULL or no columns, and values that do not fit; TableError when it fails.
     """
+    if taken := [field.name for field in schema.fields if field.name.casefold().startswith(_OURS)]:
+        raise SchemaError(f"column {taken[0]!r} has a name that lakecat uses itself", hint="rename it on the way in")
     fields = [key_field(schema, name) for name in key]
     if not fields:
         raise SchemaError("a merge or delete by key needs at least one key column")
@@ -184,20 +193,22 @@ class Rewriting:
             self._load_rest(self._rest)
 
     def touched(self, *, absent: bool = False) -> str:
-        """The condition for rows ``t`` that have a key of the source, or (``absent``) one that is not ``present``."""
-        found = f"EXISTS (SELECT 1 FROM source AS s WHERE {self.on('s')})"
+        """The condition for rows that have a key of the source, or (``absent``) one that is not ``present``."""
+        found = f"EXISTS (SELECT 1 FROM source AS {SOURCE} WHERE {self.on(SOURCE)})"
         if not absent:
             return found
-        whole = " AND ".join(f"t.{key} IS NOT NULL" for key in self.keys)
-        return f"({found} OR ({whole} AND NOT EXISTS (SELECT 1 FROM present AS p WHERE {self.on('p')})))"
+        whole = " AND ".join(f"{TABLE}.{key} IS NOT NULL" for key in self.keys)
+        here = f"EXISTS (SELECT 1 FROM present AS {PRESENT} WHERE {self.on(PRESENT)})"
+        return f"({found} OR ({whole} AND NOT {here}))"
 
     def concerned(self, *, absent: bool = False) -> tuple[PlannedFile, ...]:
         """The opened files with a touched row, and those that only PyIceberg can read; counts ``matched``."""
-        counted = f"SELECT t.{quoted(_FILE)}, count(*) FROM ({self._files_sql(self._direct, filename=True)}) AS t"
+        files = self._files_sql(self._direct, filename=True)
+        counted = f"SELECT {TABLE}.{_FILE}, count(*) FROM ({files}) AS {TABLE}"
         if absent:
             counted += f" WHERE {self.touched(absent=True)} GROUP BY 1"
         else:
-            counted += f" SEMI JOIN source AS s ON {self.on('s')} GROUP BY 1"
+            counted += f" SEMI JOIN source AS {SOURCE} ON {self.on(SOURCE)} GROUP BY 1"
         found = dict(self._con.execute(counted).fetchall()) if self._direct else {}
         self.matched = sum(found.values())
         return (*(file for file in self._direct if engine_path(self._store, file.location) in found), *self._rest)
@@ -209,14 +220,14 @@ class Rewriting:
 
     def kept_sql(self, files: Sequence[PlannedFile], *, absent: bool = False) -> str:
         """A query for the rows of these files that are not touched, as they are written."""
-        rows = f"SELECT {self.columns} FROM ({self.rows_sql(files)}) AS t"
+        rows = f"SELECT {self.columns} FROM ({self.rows_sql(files)}) AS {TABLE}"
         if absent:
             return f"{rows} WHERE NOT {self.touched(absent=True)}"
-        return f"{rows} ANTI JOIN source AS s ON {self.on('s')}"
+        return f"{rows} ANTI JOIN source AS {SOURCE} ON {self.on(SOURCE)}"
 
     def on(self, other: str) -> str:
-        """The condition that a row of the table, ``t``, has the key of the other."""
-        return " AND ".join(f"t.{key} = {other}.{key}" for key in self.keys)
+        """The condition that a row of the table, named ``TABLE``, has the key of the other."""
+        return " AND ".join(f"{TABLE}.{key} = {other}.{key}" for key in self.keys)
 
     def stream(self, sql: str) -> pa.RecordBatchReader:
         """The query's rows, in batches, with lakecat's errors."""

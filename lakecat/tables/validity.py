@@ -23,9 +23,12 @@ from lakecat.errors import SchemaError
 from lakecat.store import LakeStore
 from lakecat.tables.relation import duckdb_type, quoted, text
 from lakecat.tables.rewrite import is_deleted
-from lakecat.tables.rewriting import Rewrite, Rewriting, rewriting
+from lakecat.tables.rewriting import GONE, PRESENT, SOURCE, TABLE, Rewrite, Rewriting, rewriting
 from lakecat.tables.scan import Scan
 
+_AT: Final = "__lakecat_at"
+_RANK: Final = "__lakecat_rank"
+_NEWS: Final = "__lakecat_news"
 _TICK: Final = "INTERVAL 1 MICROSECOND"
 
 
@@ -124,8 +127,8 @@ class _Chain:
     def take_events(self, deleted: str | None) -> None:
         """Say of each row of the source from when on it holds, and whether the thing was gone then."""
         gone = is_deleted(self._work.schema, deleted) if deleted else "false"
-        self._work.execute("ALTER TABLE source ADD COLUMN lakecat_gone BOOLEAN")
-        self._work.execute(f"UPDATE source SET {self._from} = {self._instant()}, lakecat_gone = {gone}")
+        self._work.execute(f"ALTER TABLE source ADD COLUMN {GONE} BOOLEAN")
+        self._work.execute(f"UPDATE source SET {self._from} = {self._instant()}, {GONE} = {gone}")
         if self._validity.at is not None:
             self._work.check_unique(also=self._validity.valid_from)
 
@@ -133,66 +136,68 @@ class _Chain:
         """Keep the table's rows for the source's keys as a table ``old``."""
         rows = self._work.rows_sql(self._work.concerned())
         self._work.execute(
-            f"CREATE TABLE old AS SELECT t.* FROM ({rows}) AS t SEMI JOIN source AS s ON {self._work.on('s')}"
+            f"CREATE TABLE old AS SELECT {TABLE}.* FROM ({rows}) AS {TABLE}"
+            f" SEMI JOIN source AS {SOURCE} ON {self._work.on(SOURCE)}"
         )
 
     def go_on(self) -> None:
         """Without times of its own, what is told holds after what is known already, whatever the clock says."""
         if self._validity.at is None:
-            last = f"SELECT {self._key}, max(greatest({self._from}, {self._to})) AS lakecat_at FROM old GROUP BY ALL"
+            last = f"SELECT {self._key}, max(greatest({self._from}, {self._to})) AS {_AT} FROM old GROUP BY ALL"
             self._work.execute(
-                f"UPDATE source AS s SET {self._from} = greatest(s.{self._from}, t.lakecat_at + {_TICK})"
-                f" FROM ({last}) AS t WHERE {self._work.on('s')}"
+                f"UPDATE source AS {SOURCE} SET {self._from} = greatest({SOURCE}.{self._from}, {TABLE}.{_AT} + {_TICK})"
+                f" FROM ({last}) AS {TABLE} WHERE {self._work.on(SOURCE)}"
             )
 
     def end_absent(self) -> None:
         """What holds now and is not present any more is gone from now on."""
         rows, key = self._work.rows_sql(self._work.opened), self._work.keys
-        whole = " AND ".join(f"t.{name} IS NOT NULL" for name in key)
+        whole = " AND ".join(f"{TABLE}.{name} IS NOT NULL" for name in key)
+        names = ", ".join(f"{TABLE}.{name}" for name in key)
         lost = (
-            f"SELECT {', '.join(f't.{name}' for name in key)}, max(t.{self._from}) AS lakecat_at FROM ({rows}) AS t"
-            f" WHERE t.{self._to} IS NULL AND {whole}"
-            f" AND NOT EXISTS (SELECT 1 FROM present AS p WHERE {self._work.on('p')}) GROUP BY ALL"
+            f"SELECT {names}, max({TABLE}.{self._from}) AS {_AT} FROM ({rows}) AS {TABLE}"
+            f" WHERE {TABLE}.{self._to} IS NULL AND {whole}"
+            f" AND NOT EXISTS (SELECT 1 FROM present AS {PRESENT} WHERE {self._work.on(PRESENT)}) GROUP BY ALL"
         )
-        now = f"greatest({self._now()}, lakecat_at + {_TICK}) AS {self._from}, true AS lakecat_gone"
+        now = f"greatest({self._now()}, {_AT} + {_TICK}) AS {self._from}, true AS {GONE}"
         before = self._work.count("SELECT count(*) FROM source")
-        self._work.execute(f"INSERT INTO source BY NAME SELECT * EXCLUDE (lakecat_at), {now} FROM ({lost})")
+        self._work.execute(f"INSERT INTO source BY NAME SELECT * EXCLUDE ({_AT}), {now} FROM ({lost})")
         self._work.refuse_emptying(self._work.count("SELECT count(*) FROM source") - before)
 
     def leave_out_known(self) -> None:
         """Forget the events of keys for which nothing new is said, and the old rows of these keys."""
-        same = " AND ".join(f"t.{name} IS NOT DISTINCT FROM s.{name}" for name in self._compared) or "true"
-        holds = f"t.{self._from} <= s.{self._from} AND (t.{self._to} IS NULL OR s.{self._from} < t.{self._to})"
-        held = f"EXISTS (SELECT 1 FROM old AS t WHERE {self._work.on('s')} AND {holds}"
-        news = f"CASE WHEN s.lakecat_gone THEN {held}) ELSE NOT {held} AND {same}) END"
-        self._work.execute(f"CREATE TABLE news AS SELECT DISTINCT {self._key} FROM source AS s WHERE {news}")
+        same = " AND ".join(f"{TABLE}.{name} IS NOT DISTINCT FROM {SOURCE}.{name}" for name in self._compared) or "true"
+        begun, ended = f"{TABLE}.{self._from} <= {SOURCE}.{self._from}", f"{TABLE}.{self._to} <= {SOURCE}.{self._from}"
+        holds = f"{begun} AND coalesce(NOT {ended}, true)"
+        held = f"EXISTS (SELECT 1 FROM old AS {TABLE} WHERE {self._work.on(SOURCE)} AND {holds}"
+        news = f"CASE WHEN {SOURCE}.{GONE} THEN {held}) ELSE NOT {held} AND {same}) END"
+        self._work.execute(f"CREATE TABLE news AS SELECT DISTINCT {self._key} FROM source AS {SOURCE} WHERE {news}")
         for name in ("source", "old"):
-            self._work.execute(
-                f"DELETE FROM {name} AS t WHERE NOT EXISTS (SELECT 1 FROM news AS n WHERE {self._work.on('n')})"
-            )
+            told = f"SELECT 1 FROM news AS {_NEWS} WHERE {self._work.on(_NEWS)}"
+            self._work.execute(f"DELETE FROM {name} AS {TABLE} WHERE NOT EXISTS ({told})")
 
     def rows_sql(self) -> str:
         """The rows of the keys with news, as they are written."""
         columns = ", ".join((self._key, *self._values))
         empty = ", ".join((self._key, *(f"NULL AS {name}" for name in self._values)))
         before = " AND ".join(f"lag({name}) OVER w IS NOT DISTINCT FROM {name}" for name in self._compared) or "true"
-        unchanged = f"lag(lakecat_gone) OVER w = lakecat_gone AND (lakecat_gone OR ({before}))"
-        over = f"OVER (PARTITION BY {self._key} ORDER BY lakecat_at)"
+        unchanged = f"lag({GONE}) OVER w = {GONE} AND ({GONE} OR ({before}))"
+        over = f"OVER (PARTITION BY {self._key} ORDER BY {_AT})"
         events = " UNION ALL BY NAME ".join(
             (
-                f"SELECT {columns}, {self._from} AS lakecat_at, false AS lakecat_gone, 1 AS lakecat_rank FROM old",
-                f"SELECT {empty}, {self._to} AS lakecat_at, true AS lakecat_gone, 0 AS lakecat_rank FROM ended",
-                f"SELECT {columns}, {self._from} AS lakecat_at, lakecat_gone, 2 AS lakecat_rank FROM source",
+                f"SELECT {columns}, {self._from} AS {_AT}, false AS {GONE}, 1 AS {_RANK} FROM old",
+                f"SELECT {empty}, {self._to} AS {_AT}, true AS {GONE}, 0 AS {_RANK} FROM ended",
+                f"SELECT {columns}, {self._from} AS {_AT}, {GONE}, 2 AS {_RANK} FROM source",
             )
         )
         return (
             f"SELECT {self._work.columns} FROM (WITH ended AS (SELECT * FROM old WHERE {self._to} IS NOT NULL)"
             f", events AS ({events}), one AS (SELECT * FROM events"
-            f" QUALIFY row_number() OVER (PARTITION BY {self._key}, lakecat_at ORDER BY lakecat_rank DESC) = 1"
-            f"), changes AS (SELECT * FROM one WINDOW w AS (PARTITION BY {self._key} ORDER BY lakecat_at)"
+            f" QUALIFY row_number() OVER (PARTITION BY {self._key}, {_AT} ORDER BY {_RANK} DESC) = 1"
+            f"), changes AS (SELECT * FROM one WINDOW w AS (PARTITION BY {self._key} ORDER BY {_AT})"
             f" QUALIFY coalesce(NOT ({unchanged}), true)"
-            f") SELECT {columns}, lakecat_gone, lakecat_at AS {self._from}, lead(lakecat_at) {over} AS {self._to}"
-            f" FROM changes) WHERE NOT lakecat_gone"
+            f") SELECT {columns}, {GONE}, {_AT} AS {self._from}, lead({_AT}) {over} AS {self._to}"
+            f" FROM changes) WHERE NOT {GONE}"
         )
 
     def _instant(self) -> str:
