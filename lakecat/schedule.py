@@ -117,7 +117,8 @@ def claim(
     before = stamps(catalog.database, map(_resource, jobs))
     with catalog.database.reading() as connection:
         floor = high_water_mark(connection)
-    candidates = due(jobs, _last_starts(catalog, jobs, before), clock(catalog.database))
+    now = clock(catalog.database)
+    candidates = due(jobs, _last_starts(catalog, jobs, before, now), now)
     with ExitStack() as claims:
         claimed = set()
         for entry in candidates:
@@ -137,7 +138,10 @@ def _resource(job: str) -> str:
     return f"schedule:{job}"
 
 
-def _last_starts(catalog: Catalog, jobs: Iterable[str], before: Mapping[str, Stamp]) -> Mapping[str, datetime]:
+def _last_starts(
+    catalog: Catalog, jobs: Iterable[str], before: Mapping[str, Stamp], now: datetime
+) -> Mapping[str, datetime]:
+    """When each job started last. A start that is still to come is of a clock that was wrong, and counts for nothing."""
     found: dict[str, datetime] = {}
     for job in jobs:
         newest = (catalog.latest_execution(job, state) for state in ExecutionState if state in _COUNTS)
@@ -145,6 +149,6 @@ def _last_starts(catalog: Catalog, jobs: Iterable[str], before: Mapping[str, Sta
         stamp = before.get(_resource(job))
         if stamp is not None and stamp.returned:
             started.append(stamp.acquired)
-        if started:
-            found[job] = max(started)
+        if past := [moment for moment in started if moment <= now]:
+            found[job] = max(past)
     return found

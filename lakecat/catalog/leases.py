@@ -38,7 +38,7 @@ def acquire(database: Database, resource: str, holder: Holder, ttl: timedelta, *
         if row is not None and tried and all(getattr(row, name) == value for name, value in tried.items()):
             # An attempt whose COMMIT was not answered had been applied: the lease is ours.
             return _lease(resource, holder, ttl, tried)
-        if row is not None and row.held and row.expires_ms > now:
+        if row is not None and _runs(row, now):
             raise _held(resource, row, now)
         values: dict[str, Any] = {
             "fence": (floor if row is None else max(row.fence, floor)) + 1,
@@ -60,6 +60,19 @@ def acquire(database: Database, resource: str, holder: Holder, ttl: timedelta, *
         return _lease(resource, holder, ttl, values)
 
     return database.write(work)
+
+
+def _runs(row: Row, now: int) -> bool:
+    """Whether the lease is held and has not run out.
+
+    One whose heartbeat is further ahead than a lease lasts was taken while the clock was wrong, and would keep everyone
+    out for as long as it was wrong. Whoever holds it and lives renews it before it is that old, or loses it.
+    """
+    return bool(row.held and row.expires_ms > now and 2 * row.heartbeat_ms - row.expires_ms <= now)
+
+
+def _of_another_time() -> sa.ColumnElement[bool]:
+    return 2 * s.lease.c.heartbeat_ms - s.lease.c.expires_ms > now_ms()
 
 
 def _lease(resource: str, holder: Holder, ttl: timedelta, values: Mapping[str, Any]) -> Lease:
@@ -109,7 +122,7 @@ def cancel_expired(database: Database) -> tuple[int, ...]:
     def work(connection: sa.Connection) -> tuple[int, ...]:
         expired = connection.execute(
             sa.select(s.lease.c.resource)
-            .where(sa.or_(sa.and_(s.lease.c.held, s.lease.c.expires_ms <= now_ms()), sa.not_(s.lease.c.held)))
+            .where(sa.or_(s.lease.c.expires_ms <= now_ms(), _of_another_time(), sa.not_(s.lease.c.held)))
             .where(
                 sa.exists().where(
                     s.lake_execution.c.lease_resource == s.lease.c.resource,
@@ -121,7 +134,7 @@ def cancel_expired(database: Database) -> tuple[int, ...]:
         canceled: list[int] = []
         for resource in expired.all():
             row, now = lock(connection, resource)
-            if row is None or (row.held and row.expires_ms > now):
+            if row is None or _runs(row, now):
                 continue
             connection.execute(
                 sa.update(s.lease).where(s.lease.c.resource == resource).values(held=False, fence=row.fence + 1)

@@ -8,9 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
+import sqlalchemy as sa
 from sqlalchemy.engine import URL
 
-from lakecat.catalog import Catalog, Holder, Lease
+from lakecat.catalog import Catalog, Holder, Lease, schema
 from lakecat.errors import LeaseHeldError, LeaseLostError
 from lakecat.types import ExecutionState
 
@@ -117,3 +118,25 @@ def test_of_two_acquirers_at_once_one_wins(catalog_url: URL):
             outcome.result(60)
     assert sorted(lease.resource for lease in won) == [f"raw.t{turn}" for turn in range(5)]
     assert len(held) == 15
+
+
+def test_a_lease_that_a_wrong_clock_gave_keeps_nobody_out_when_the_clock_is_right_again(bench):
+    lease, begun = bench.begin("raw.a")
+    table, day = schema.lease, 86_400_000
+    with bench.catalog.database.engine.begin() as connection:
+        moved = {name: table.c[name] + 100 * day for name in ("acquired_ms", "heartbeat_ms", "expires_ms")}
+        connection.execute(sa.update(table).values(**moved))
+    assert bench.catalog.cancel_expired() == (begun.execution_id,)
+    bench.catalog.acquire("raw.a", TWO)
+    with pytest.raises(LeaseLostError):
+        bench.catalog.renew(lease)
+
+
+def test_a_clock_that_goes_back_by_less_than_a_lease_lasts_takes_it_from_nobody(bench):
+    bench.catalog.acquire("raw.a", ONE, timedelta(seconds=60))
+    table = schema.lease
+    with bench.catalog.database.engine.begin() as connection:
+        moved = {name: table.c[name] + 50_000 for name in ("acquired_ms", "heartbeat_ms", "expires_ms")}
+        connection.execute(sa.update(table).values(**moved))
+    with pytest.raises(LeaseHeldError):
+        bench.catalog.acquire("raw.a", TWO)

@@ -163,3 +163,19 @@ def test_a_claim_that_died_leaves_its_job_due(jobs: Jobs, tmp_path: Path) -> Non
     assert jobs.claimed("a") == frozenset()
     jobs.pass_time(hours=1)
     assert jobs.claimed("a") == {"a"}
+
+
+@pytest.mark.parametrize("how", ["executed", "claimed"])
+def test_a_start_that_is_still_to_come_is_one_of_a_wrong_clock_and_keeps_no_job_from_its_turn(
+    jobs: Jobs, how: str
+) -> None:
+    if how == "executed":
+        lease, begun = jobs.execute("flights")
+        jobs.catalog.fail(begun, "no")
+        jobs.catalog.release(lease)
+    else:
+        assert jobs.claimed("flights") == {"flights"}
+    assert jobs.claimed("flights") == frozenset()
+    jobs.pass_time(-2400)  # the clock was a hundred days ahead then
+    assert jobs.claimed("flights") == {"flights"}
+    assert jobs.claimed("flights") == frozenset()
