@@ -141,7 +141,7 @@ def _resource(job: str) -> str:
 def _last_starts(
     catalog: Catalog, jobs: Iterable[str], before: Mapping[str, Stamp], now: datetime
 ) -> Mapping[str, datetime]:
-    """When each job started last. A start that is still to come is of a clock that was wrong, and counts for nothing."""
+    """When each job started last. A start that is still to come is one of a wrong clock, and counts for nothing."""
     found: dict[str, datetime] = {}
     for job in jobs:
         newest = (catalog.latest_execution(job, state) for state in ExecutionState if state in _COUNTS)
