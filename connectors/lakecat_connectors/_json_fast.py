@@ -8,7 +8,7 @@ refuses itself (keys that come twice, lone surrogates, broken syntax) needs no l
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -20,15 +20,20 @@ from pyarrow import json as pajson
 
 from lakecat.connector.columns import fold
 from lakecat.connector.shapes import MAX_FIELDS
-from lakecat_connectors._typed import leaf_count, wider
+from lakecat_connectors._typed import leaf_count
 
 MAX_DEPTH: Final = 64
 _LONG_LINE: Final = 512
 _STEPS: Final = np.array([(chr(c) in "[{") - (chr(c) in "]}") for c in range(256)], dtype=np.int8)
 _MAX_LINE: Final = 32 << 20
-# Numbers that a double may not hold; what pyarrow takes for a number and JSON does not; a whole -0, which pyarrow reads
-# as -0.0 among fractions. One pass of an automaton over the bytes: texts that look the same only cost time.
-_DOUBTFUL: Final = r"[:,\[]\s*(?:-?(?:[0-9.eE+\-]{16,}|[0-9.]+[eE][-+]?[0-9]{3,})|[-+]?[NnIi][aAnN]|-0\s*[,}\]])"
+# Fractions that a double may not hold; what pyarrow takes for a number and JSON does not; a whole -0, which pyarrow
+# reads as -0.0 among fractions. One pass of an automaton: texts that look the same only cost time.
+_LONG_FRACTION: Final = "|".join(
+    (*(f"[0-9]{{{n}}}[.eE][0-9.eE+\\-]{{{15 - n},}}" for n in range(1, 16)), "[0-9]{16,}[.eE]")
+)
+_DOUBTFUL: Final = rf"[:,\[]\s*(?:-?(?:{_LONG_FRACTION}|[0-9.]+[eE][-+]?[0-9]{{3,}})|[-+]?[NnIi][aAnN]|-0\s*[,}}\]])"
+_LONG_WHOLE: Final = r"[:,\[]\s*-?[0-9]{16,}\s*[,}\]]"
+_EXACT: Final = 2**53
 _CONTROL: Final = re.compile(r"[\x00-\x1f]")
 
 
@@ -147,8 +152,12 @@ def parse(block: Lines, known: pa.Schema | None, *, strict: bool = False) -> pa.
     return table
 
 
-def observed(block: Lines, natural: pa.Schema | None) -> tuple[pa.Schema, pa.Table]:
-    """The schema of all blocks so far, and this block's rows. Raises DoubtError."""
+def observed(block: Lines, natural: pa.Schema | None, large: set[str] | None = None) -> tuple[pa.Schema, pa.Table]:
+    """The schema of all blocks so far, and this block's rows. Raises DoubtError.
+
+    ``large`` holds the places of integers that a double may not hold, and gets those of this block; all other integers
+    may become doubles in later blocks. None: no integers may.
+    """
     known = None if natural is None else _explicit(natural)
     try:
         table = parse(block, known)
@@ -165,10 +174,64 @@ def observed(block: Lines, natural: pa.Schema | None) -> tuple[pa.Schema, pa.Tab
     check(pa.schema(list(found)))
     if natural is not None:
         _refuse_spellings(pa.struct(list(natural)), found)
-    both = found if natural is None else wider(pa.struct(list(natural)), found)
+    if any(_reaches(values, pa.float64()) for _, values in _scalars(table)) and matches(block.data, _LONG_WHOLE):
+        raise DoubtError  # an integer among fractions that lost digits
+    if large is not None:
+        large |= large_places(table)
+    both = found if natural is None else _united(pa.struct(list(natural)), found, large)
     if both is None:
         raise DoubtError
     return pa.schema(list(both)), table
+
+
+def large_places(table: pa.Table) -> set[str]:
+    """Where integers are that a double may not hold."""
+    return {place for place, values in _scalars(table) if _reaches(values, pa.int64())}
+
+
+def _reaches(values: pa.Array, kind: pa.DataType) -> bool:
+    if values.type != kind or values.null_count == len(values):
+        return False
+    bounds = pc.min_max(values)
+    return bool(max(-bounds["min"].as_py(), bounds["max"].as_py()) >= _EXACT)
+
+
+def _scalars(table: pa.Table) -> Iterator[tuple[str, pa.Array]]:
+    """All values that are neither structs nor lists, with their place."""
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        for chunk in column.chunks:
+            yield from _inner(f".{name}", chunk)
+
+
+def _inner(place: str, values: pa.Array) -> Iterator[tuple[str, pa.Array]]:
+    if pa.types.is_struct(values.type):
+        for part, inner in zip(values.type, values.flatten(), strict=True):
+            yield from _inner(f"{place}.{part.name}", inner)
+    elif pa.types.is_list(values.type):
+        yield from _inner(f"{place}[]", values.flatten())
+    else:
+        yield place, values
+
+
+def _united(one: pa.DataType, other: pa.DataType, large: Collection[str] | None, place: str = "") -> pa.DataType | None:
+    """The type that holds both; None where there is none."""
+    if one == other or pa.types.is_null(other):
+        return one
+    if pa.types.is_null(one):
+        return other
+    if pa.types.is_list(one) and pa.types.is_list(other):
+        item = _united(one.value_type, other.value_type, large, f"{place}[]")
+        return None if item is None else pa.list_(item)
+    if pa.types.is_struct(one) and pa.types.is_struct(other):
+        parts = {part.name: part.type for part in one}
+        for part in other:
+            both = _united(parts.get(part.name, pa.null()), part.type, large, f"{place}.{part.name}")
+            if both is None:
+                return None
+            parts[part.name] = both
+        return pa.struct(list(parts.items()))
+    alike = large is not None and place not in large and {one, other} == {pa.int64(), pa.float64()}
+    return pa.float64() if alike else None
 
 
 def _refuse_spellings(one: pa.DataType, other: pa.DataType) -> None:

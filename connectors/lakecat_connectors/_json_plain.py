@@ -34,8 +34,9 @@ _MEMORY: Final = "512MB"
 
 _BLANK: Final = r"[ \t]*"
 _COMMA: Final = f"{_BLANK},{_BLANK}"
-# Fifteen digits survive a double, an exponent of two digits stays within its range, and a whole -0 is none of them.
-_WHOLE: Final = r"-?[1-9][0-9]{0,14}|0"
+# Whole numbers of 64 bits; fractions of fifteen digits, which survive a double, and exponents of two, which stay within
+# its range. A whole -0 is neither.
+_WHOLE: Final = r"-?(?:[1-9][0-9]{0,17}|[1-8][0-9]{18})|0"
 _FRACTION: Final = r"(?:-?[1-9][0-9.]{0,14}|-?0\.[0-9]{1,14}|0)(?:[eE][-+]?[0-9]{1,2})?"
 _ESCAPE: Final = (
     r"\\(?:[\"\\/bfnrt]"

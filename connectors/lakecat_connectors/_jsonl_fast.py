@@ -13,7 +13,16 @@ from lakecat.connector.nested import cast, typed, without_null
 from lakecat.errors import Where
 from lakecat_connectors._bytes import text_chunks
 from lakecat_connectors._job import Job, ahead
-from lakecat_connectors._json_fast import DoubtError, Lines, blocks, check, look_over, observed, parse
+from lakecat_connectors._json_fast import (
+    DoubtError,
+    Lines,
+    blocks,
+    check,
+    large_places,
+    look_over,
+    observed,
+    parse,
+)
 from lakecat_connectors._json_kept import KeptTables, Place
 from lakecat_connectors._json_plain import BLOCK_BYTES, PlainLines
 from lakecat_connectors._jsonl import JsonLinesReader, LinesFile, parse_line
@@ -35,6 +44,7 @@ class FastJsonLinesReader(JsonLinesReader):
     def __init__(self, job: Job) -> None:
         super().__init__(job)
         self._natural: pa.Schema | None = None
+        self._large: set[str] = set()
         self._kept = KeptTables()
         self._plain = PlainLines(sum(file.size for file in job.files))
         self._done: list[_Done] = []
@@ -100,9 +110,10 @@ class FastJsonLinesReader(JsonLinesReader):
     def _seen(self, block: Lines, natural: pa.Schema | None) -> tuple[pa.Schema, pa.Table]:
         """The schema of all blocks so far, and this block's rows. Raises DoubtError."""
         if natural is not None and (plain := self._plain.table(block, natural)) is not None:
+            self._large |= large_places(plain)
             return natural, plain
         look_over(block)
-        both, table = observed(block, natural)
+        both, table = observed(block, natural, self._large)
         check(both)
         return natural if natural is not None and natural.equals(both) else both, table
 

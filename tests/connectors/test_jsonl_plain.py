@@ -38,7 +38,7 @@ TYPES = pa.schema(
     ]
 )
 ROW = st.fixed_dictionaries(
-    {"i": st.none() | st.integers(-(10**15), 10**15)},
+    {"i": st.none() | st.integers(-(2**63), 2**63 - 1)},
     optional={
         "f": st.none() | st.floats(-1e6, 1e6).map(lambda x: round(x, 4)) | st.integers(-9, 9),
         "s": st.none() | st.text(max_size=5) | st.sampled_from(['"', "\\", "\n\x7f\x01", "\u2028", "2024-01-01"]),
@@ -123,6 +123,7 @@ def test_what_is_not_plain_is_left_to_others(plain: PlainLines, at: int, cut: in
         '{"i":null,"l":[]}',
         '{ "i" : 0 ,\t"f" : 1e-5 } ',
         '{"i": 999999999999999, "f": -123456789012.25}\r',
+        '{"i": -8999999999999999999, "l": [1234567890123456789]}',
         '{"i": 1, "s": "\\"\\\\\\/\\b\\f\\n\\r\\t\\u0001\\u20ac"}',
     ],
 )
@@ -152,7 +153,9 @@ def test_lines_that_are_plain(plain: PlainLines, line: str) -> None:
         '{"i": 1, "f": NaN}',
         '{"i": 1, "f": 1e100}',
         '{"i": 1, "f": 0.1234567890123456}',
-        '{"i": 1234567890123456}',
+        '{"i": 9223372036854775808}',
+        '{"i": 9223372036854775807}',
+        '{"i": 1, "f": 1234567890123456}',
         '{"i": 1, "s": "\t"}',
         '{"i": 1, "s": "\\x41"}',
         '{"i": 1, "s": "\\u0000"}',
@@ -222,17 +225,18 @@ def outcome(reader: JsonLinesReader) -> Any:
     return str(schema), repr([row for batch in reader.batches(lambda _: None) for row in batch.to_pylist()])
 
 
-def both(path: Path, expected: pa.Schema | None = None) -> Any:
-    job = Job(
-        (JobFile(str(path), str(path), path.stat().st_size),),
-        "jsonl",
-        parse_options({"path": "x"}),
-        Wanted(expected, {}),
-        65_536,
-    )
-    found = outcome(FastJsonLinesReader(job))
-    assert found == outcome(JsonLinesReader(job))
-    return found
+def job_of(path: Path, expected: pa.Schema | None) -> Job:
+    file = JobFile(str(path), str(path), path.stat().st_size)
+    return Job((file,), "jsonl", parse_options({"path": "x"}), Wanted(expected, {}), 65_536)
+
+
+def fast(path: Path) -> Any:
+    return outcome(FastJsonLinesReader(job_of(path, None)))
+
+
+def both(path: Path, expected: pa.Schema | None = None) -> None:
+    job = job_of(path, expected)
+    assert outcome(FastJsonLinesReader(job)) == outcome(JsonLinesReader(job))
 
 
 @settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -241,6 +245,41 @@ def test_whole_files_are_read_as_the_exact_reader_does(tmp_path: Path, eager: li
     path = tmp_path / "a.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     both(path)
+
+
+NUMBER = (
+    st.none()
+    | st.integers(-9, 9)
+    | st.sampled_from([2**53, 2**53 + 1, -(2**53) - 1, 10**18, 2**63 - 1, 2**63, 0.5, 1e20, 1e16])
+    | st.floats(-1e6, 1e6).map(lambda x: round(x, 3))
+)
+NUMBERS = st.lists(st.tuples(st.sampled_from("ab"), NUMBER, st.lists(NUMBER, max_size=2)), min_size=1, max_size=12)
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(NUMBERS)
+@example([("a", 1, [])] * 6 + [("a", 0.5, [])] * 6)
+@example([("a", 2**53 + 1, [])] * 6 + [("a", 0.5, [])] * 6)
+@example([("a", 0.5, [])] * 6 + [("a", 2**53 + 1, [])] * 6)
+@example([("a", 1, [2**63 - 1])] * 6 + [("b", 2, [0.5])] * 6)
+def test_numbers_of_all_kinds(tmp_path: Path, eager: list[int], found: Any) -> None:
+    path = tmp_path / "a.jsonl"
+    lines = (json.dumps({"id": 1, name: number, "all": many, "pad": "x" * 70}) for name, number, many in found)
+    path.write_text("".join(line + "\n" for line in lines))
+    both(path)
+
+
+def test_whole_numbers_become_fractions_without_the_exact_reader(
+    tmp_path: Path, eager: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.jsonl"
+    rows = [{"id": 10**18 + n, "p": {"v": n if n < 50 else n / 4}} for n in range(100)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    wanted = [{"id": row["id"], "p": {"v": float(row["p"]["v"])}} for row in rows]
+    monkeypatch.setattr(JsonLinesReader, "open", None)
+    monkeypatch.setattr(JsonLinesReader, "batches", None)
+    monkeypatch.setattr(JsonLinesReader, "_batch", None)
+    assert fast(path)[1] == repr(wanted)
 
 
 @pytest.mark.parametrize("disk", [0, 1 << 20])
