@@ -40,7 +40,7 @@ def with_execution(rows: pa.RecordBatchReader, uuid: str) -> pa.RecordBatchReade
 
 
 def plain(rows: pa.RecordBatchReader) -> pa.RecordBatchReader:
-    """The same values in types that every function of Arrow takes: no dictionaries, run-lengths or views.
+    """The same values in types that every function of Arrow takes: no dictionaries, run-lengths, views or fixed lists.
 
     (Arrow's files cannot hold dictionaries that change, views have no ``take``, and list views no cast that holds.)
     """
@@ -66,7 +66,7 @@ def _plain_type(kind: pa.DataType) -> pa.DataType:
     if pa.types.is_map(kind):
         item = kind.item_field.with_type(_plain_type(kind.item_type))
         return pa.map_(kind.key_field.with_type(_plain_type(kind.key_type)), item)
-    if pa.types.is_list(kind):
+    if pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind):
         return pa.list_(kind.value_field.with_type(_plain_type(kind.value_type)))
     if pa.types.is_large_list(kind) or pa.types.is_list_view(kind) or pa.types.is_large_list_view(kind):
         return pa.large_list(kind.value_field.with_type(_plain_type(kind.value_type)))
@@ -79,6 +79,8 @@ def _plain_array(array: pa.Array, kind: pa.DataType) -> pa.Array:
         return _plain_array(array.dictionary_decode() if decoded else pc.run_end_decode(array), kind)
     if array.type == kind:
         return array
+    if isinstance(array, pa.FixedSizeListArray):
+        return _plain_array(array.cast(pa.list_(array.type.value_field)), kind)
     if isinstance(array, pa.ListViewArray | pa.LargeListViewArray):
         return _list_of_view(array, kind)
     if isinstance(array, pa.StructArray):

@@ -93,6 +93,9 @@ NESTED: dict[str, Callable[[list[str]], Any]] = {
     "list view in structs": lambda values: pa.array(
         [None if one == [] else {"x": one} for one in lists(values)], pa.struct([("x", pa.list_view(pa.string()))])
     ),
+    "fixed lists": lambda values: pa.array(
+        [None if one is None else [*one, None, None][:2] for one in lists(values)], pa.list_(pa.string_view(), 2)
+    ),
     "views in maps": lambda values: pa.array(
         [None if one is None else [(text, text) for text in one] for one in lists(values)],
         pa.map_(pa.string_view(), pa.string_view()),

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lakecat.errors import ConfigError, SourceError
+from lakecat.ingest.shaping import plain
+from lakecat.ingest.unnesting import exploded, unnested
 
 KEYS = {
     "connector": "files",
@@ -130,3 +135,44 @@ def test_elements_say_their_file_where_the_rows_do(project) -> None:
     put(project, "b", [order(2, [])])
     project.run(job)
     assert found(project, "raw.orders__items", "_root_id", "n") == Counter([("a", 1, 1), ("b", 2, 0)])
+
+
+@pytest.mark.parametrize(
+    ("name", "nth"), [("data.written", 3), ("audited", 1), ("commit.sidecar_written", 2), ("commit.after", 1)]
+)
+def test_killed_anywhere_and_run_again(project, expire_leases, name: str, nth: int) -> None:
+    job = project.job("t", **KEYS)
+    before = {"a": [order(1, [1, 2], [])], "b": [order(1, [3]), order(2)], "z": [order(1, [1])]}
+    for file, rows in before.items():
+        put(project, file, rows)
+    project.run(job)
+    after = {"a": [order(7, [8], [9])], "c": [order(1, [5])], "z": before["z"]}
+    put(project, "a", after["a"])
+    put(project, "c", after["c"])
+    (project.root / "in/b.jsonl").unlink()
+    assert project.process("job", "t", failpoint=f"{name}:{nth}:kill")[0] == -signal.SIGKILL
+    check(project, after if name == "commit.after" else before)
+    expire_leases(project)
+    project.run(job)
+    check(project, after)
+    assert project.run(job) == ()
+    project.clean()
+
+
+def test_lists_of_a_fixed_size_and_views_of_lists_are_lists(project) -> None:
+    """As Arrow's files have them; Parquet's say so in the schema that Arrow adds."""
+    rows = pa.table(
+        {
+            "id": [1, 2, 3],
+            "pair": pa.array([[1, 2], None, [None, 3]], pa.list_(pa.int64(), 2)),
+            "view": pa.array([["a"], [], None], pa.list_view(pa.string_view())),
+        }
+    )
+    pq.write_table(rows.select(["id", "pair"]), project.root / "pairs.parquet")
+    keys = {"mode": "merge", "key": "id", "unnest": "pair", "options": {"path": "pairs.parquet"}}
+    project.run(project.job("p", target="raw.p", **keys))
+    found = [tuple(row.values()) for row in project.table("raw.p__pair").to_pylist()]
+    assert sorted(found, key=repr) == [(1, 1, 1), (1, 2, 2), (3, 1, None), (3, 2, 3)]
+    views = exploded(plain(rows.to_reader()), ["id"], unnested(["view"])[0])
+    assert views is not None
+    assert views.read_all().to_pylist() == [{"_root_id": 1, "_index_1": 1, "_value": "a"}]
