@@ -151,6 +151,9 @@ class LandingKeys(Frozen):
         default="note",
         description="files that are no longer there are noted, or their rows are deleted too (mode replace_files)",
     )
+    may_be_empty: bool = Field(
+        default=False, description="true: a source without rows empties the table (mode replace); else it is an error"
+    )
     quarantine: Annotated[QuarantineKeys | None, BeforeValidator(_quarantine)] = Field(
         default=None, description="`true`, or the keys below: rows that cannot be read are set aside, not an error"
     )
@@ -186,6 +189,7 @@ BOUND: Final[Mapping[str, frozenset[WriteMode]]] = {
     "history": frozenset({WriteMode.HISTORY}),
     "gone": frozenset({WriteMode.REPLACE_FILES}),
     "unnest": UNNESTED,
+    "may_be_empty": frozenset({WriteMode.REPLACE}),
 }
 """Keys that mean something with some modes only."""
 

@@ -57,6 +57,7 @@ def target_of(
         where=stream.where_of,
         source=source,
         anew=stream.anew,
+        may_be_empty=stream.may_be_empty,
     )
 
 

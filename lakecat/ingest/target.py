@@ -108,7 +108,7 @@ def load(
         return _load_by_key(services, work, target, state, plan, counted, _Keys(present, gone))
     written = work.write(target.dataset, counted.reader, schema=plan.schema, spec=plan.spec)
     removed = _removed(target, state, written)
-    emptied = removed is ALL and not written.files and state is not None and state.current_snapshot_id is not None
+    emptied = removed is ALL and not written.files and _holds_files(state)
     changes = bool(written.files) or plan.change is not None or emptied
     return _loaded(work, target, plan, counted.rows, written, removed) if changes else unchanged(counted.rows)
 
@@ -216,6 +216,13 @@ def _check_partition(target: Target, state: TableState, schema: Schema) -> None:
         )
 
 
+def _holds_files(state: TableState | None) -> bool:
+    if state is None or state.current_snapshot_id is None:
+        return False
+    summary = state.snapshot(state.current_snapshot_id).get("summary") or {}
+    return int(summary.get("total-data-files", 1)) > 0
+
+
 def _removed(target: Target, state: TableState | None, written: WrittenFiles) -> tuple[DataFile, ...] | Removal:
     """The files that go, for modes that do not look at rows."""
     if state is None or (target.mode is WriteMode.APPEND and not target.anew):
@@ -226,7 +233,7 @@ def _removed(target: Target, state: TableState | None, written: WrittenFiles) ->
         raise SourceError(
             f"the source has no rows, and {target.dataset} would be emptied",
             where=_source(target),
-            hint="an empty delivery is most often a broken one; to empty the table, delete its rows by a script",
+            hint="an empty delivery is most often a broken one; where it may be, say may_be_empty: true (mode replace)",
         )
     return ALL
 

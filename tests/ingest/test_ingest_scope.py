@@ -120,6 +120,24 @@ def test_a_source_without_rows_does_not_empty_the_table(shop: Project) -> None:
     assert len(rows(shop, "raw.orders")) == 3
 
 
+def test_a_source_that_may_be_empty_empties_the_table_and_is_filled_again(shop: Project) -> None:
+    refused = job_of(shop, mode="replace", cursor=None, streams=["orders"])
+    run(shop, refused)
+    change(shop, "DELETE FROM orders")
+    with pytest.raises(SourceError, match="no rows") as caught:
+        run(shop, refused)
+    assert "may_be_empty" in str(caught.value.hint)
+    job = job_of(shop, mode="replace", cursor=None, streams=["orders"], may_be_empty=True)
+    run(shop, job)
+    assert rows(shop, "raw.orders") == []
+    run(shop, job)
+    assert [one.rows for one in shop.catalog.versions(DatasetName.parse("raw.orders"))] == [0, 3]
+    change(shop, "INSERT INTO orders VALUES (7, 70, 700)")
+    run(shop, job)
+    assert rows(shop, "raw.orders") == [(7, 70, 700)]
+    shop.clean()
+
+
 def test_files_are_loaded_again_by_a_refresh(project: Project) -> None:
     project.put("in/a.csv", "x\n1\n")
     project.put("in/b.csv", "x\n2\n")
