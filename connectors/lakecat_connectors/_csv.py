@@ -115,19 +115,19 @@ class CsvReader(Reader):
         chunks = text_chunks(raw, file_compression(options, item.file.shown), options.encoding, marking=tolerant)
         if not item.names:  # the header's pass
             chunks = _refusing_pages(chunks, self._header_place(item))
-        line = options.skip_lines + 1
-        cutter = (
-            SalvagingCutter(
-                item.dialect,
-                item.file.shown,
-                line=line,
-                set_aside=lambda text, error: self._take(item, text, error),
-                header=options.header,
-            )
-            if tolerant
-            else Cutter(item.dialect, item.file.shown, line=line)
+        return self._cutter(item, options.skip_lines + 1).blocks(without_lines(chunks, options.skip_lines))
+
+    def _cutter(self, item: CsvFile, line: int) -> Cutter:
+        """What finds the records; damaged ones are set aside where that is allowed."""
+        if not self._job.rejects.allowed:
+            return Cutter(item.dialect, item.file.shown, line=line)
+        return SalvagingCutter(
+            item.dialect,
+            item.file.shown,
+            line=line,
+            set_aside=lambda text, error: self._take(item, text, error),
+            header=self._options.header,
         )
-        return cutter.blocks(without_lines(chunks, options.skip_lines))
 
     def _take(self, item: CsvFile, text: bytes, error: ParseError) -> None:
         self._job.rejects.take(item.index, text, error, marked=self._options.encoding != "utf-8")

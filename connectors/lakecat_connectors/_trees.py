@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 
+from lakecat.connector import type_name
 from lakecat.connector.columns import fold
 from lakecat.connector.fit import MisfitError, Rule, first_misfit, fit, is_text_type
 from lakecat.connector.shapes import MAX_FIELDS, as_json
@@ -121,7 +122,7 @@ def build(values: Sequence[Any], kind: pa.DataType, conversion: Conversion) -> p
     if pa.types.is_struct(kind):
         return _struct(values, kind, conversion)
     if not is_text_type(kind):
-        raise TreeError(f"is {kind}, which XML cannot hold")
+        raise TreeError(f"is {type_name(kind)}, which XML cannot hold")
     return _texts(values, kind, conversion)
 
 
@@ -167,7 +168,7 @@ def _struct(values: Sequence[Any], kind: pa.StructType, conversion: Conversion) 
 def _texts(values: Sequence[Any], kind: pa.DataType, conversion: Conversion) -> pa.Array:
     if any(isinstance(value, dict | list) for value in values):
         if not (pa.types.is_string(kind) and conversion.rule.declared):
-            raise TreeError(f"has parts or repeats, and the column is {kind}")
+            raise TreeError(f"has parts or repeats, and the column is {type_name(kind)}")
         values = [as_json(value) if isinstance(value, dict | list) else value for value in values]
     texts = pa.array([None if value in conversion.nulls else value for value in values], pa.string())
     rule = replace(conversion.rule, type=kind)
@@ -175,4 +176,4 @@ def _texts(values: Sequence[Any], kind: pa.DataType, conversion: Conversion) -> 
         return fit(texts, rule)
     except MisfitError as err:
         value = texts[max(first_misfit(texts, rule), 0)].as_py()
-        raise TreeError(f"{excerpt(value)} is not {kind}") from err
+        raise TreeError(f"{excerpt(value)} is not {type_name(kind)}") from err

@@ -27,6 +27,7 @@ _MAX_ROW, _MAX_COLUMN = 1_048_576, 16_384
 _REFERENCE: Final = re.compile(r"([A-Z]{1,3})(\d{1,7})")
 _ESCAPED: Final = re.compile(r"_x([0-9A-Fa-f]{4})_")
 _WHOLE: Final = re.compile(r"-?\d{1,38}")
+_NUMBER: Final = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -324,6 +325,8 @@ class _SheetHandler(_TextHandler):
         style = _int(self._attributes.get("s"))
         kind = self._formats[style] if 0 <= style < len(self._formats) else "number"
         try:
+            if not _NUMBER.fullmatch(text):
+                raise ValueError(text)
             if kind != "number":
                 return serial(text, kind, since_1904=self._since_1904)
             return int(text) if _WHOLE.fullmatch(text) else _plain(_fraction(text))

@@ -292,3 +292,10 @@ def test_opendocument(tmp_path: Path, load) -> None:
     got = load("a.ods")
     assert got.types == {"n": "int64", "d": "date32[day]", "s": "string"}
     assert got.rows == [{"n": 2, "d": dt.date(2020, 1, 2), "s": "x"}]
+
+
+@pytest.mark.parametrize("number", ["NaN", "INF", "1_000", "\u0663", "0x10", "1e400", "--1", "1e", "."])
+def test_what_a_sheet_writes_for_a_number_is_one(tmp_path: Path, load, number: str) -> None:
+    workbook(tmp_path / "a.xlsx", column(num("A2", number)))
+    with pytest.raises(ParseError, match="which is no number"):
+        load("a.xlsx")

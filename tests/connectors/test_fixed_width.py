@@ -6,6 +6,7 @@ import datetime as dt
 import gzip
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from lakecat.errors import ConfigError, ParseError
@@ -75,3 +76,33 @@ def test_bad_lines_are_refused(tmp_path: Path, load, content: bytes, says: str, 
 def test_the_options_are_checked(load, options) -> None:
     with pytest.raises(ConfigError, match="files connector"):
         load("a.txt", format="fixed", **options)
+
+
+def test_lines_that_cannot_be_cut_are_set_aside(tmp_path: Path, load) -> None:
+    lines = [b"1 ab", b"2 abcd", b"3 \xff\xfe", b"4 c", b"5\x1fd", b"6\0e", b"x f", b"8 \xc3\xa9g", b""]
+    (tmp_path / "a.fwf").write_bytes(b"n t\n" + b"\n".join(lines))
+    got = load("a.fwf", widths=[2, 2], format="fixed", rejects=9, declared={"n": pa.int64()})
+    assert got.rows == [{"n": 1, "t": "ab"}, {"n": 4, "t": "c"}, {"n": 8, "t": "ég"}]
+    assert [(one["line"], one["text"], one["reason"].partition(":")[0]) for one in got.rejected] == [
+        (3, "2 abcd", "goes on after its last column, which ends at character 4"),
+        (4, "3 \ufffd\ufffd", "bytes ff are not UTF-8 text"),
+        (6, "5 d", "holds a control character (U+001F)"),
+        (7, "6\0 e", "holds a NUL byte"),
+        (8, "x f", "'x' is not long"),
+    ]
+
+
+def test_lines_of_one_column_that_cannot_be_cut_leave_no_row(tmp_path: Path, load) -> None:
+    (tmp_path / "a.fwf").write_bytes("1é\n\n22\n333\n".encode("cp1252") + b"\x81\n")
+    got = load("a.fwf", widths=[2], format="fixed", rejects=9, header=False, names=["a"], encoding="cp1252", null=[""])
+    assert got.rows == [{"a": "1é"}, {"a": None}, {"a": "22"}]
+    assert [(one["line"], one["reason"]) for one in got.rejected] == [
+        (4, "goes on after its last column, which ends at character 2"),
+        (5, "some bytes are not CP1252 text"),
+    ]
+
+
+def test_a_header_that_cannot_be_cut_is_an_error(tmp_path: Path, load) -> None:
+    (tmp_path / "a.fwf").write_bytes(b"n tttt\n1 a\n")
+    with pytest.raises(ParseError, match="goes on after its last column"):
+        load("a.fwf", widths=[2, 2], format="fixed", rejects=9)

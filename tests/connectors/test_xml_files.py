@@ -116,7 +116,7 @@ def test_declared_types_reach_into_the_tree(tmp_path: Path, load) -> None:
     kind = pa.struct([("n", pa.int64())])
     assert load("a.xml", declared={"p": kind}).rows == [{"p": {"n": 7}}]
     write(tmp_path / "b.xml", "<r>\n<o><p><n>1</n></p></o>\n<o><p><n>x</n></p></o></r>")
-    with pytest.raises(ParseError, match="'x' is not int64") as caught:
+    with pytest.raises(ParseError, match="'x' is not long") as caught:
         load("b.xml", expected=pa.schema([("p", kind)]))
     assert caught.value.where is not None
     assert (caught.value.where.line, caught.value.where.column) == (3, "p.n")
@@ -166,12 +166,12 @@ def test_a_record_that_does_not_fit_is_set_aside_with_its_number(tmp_path: Path,
     got = load("a.xml", rejects=10, declared={"n": pa.int64()})
     assert got.rows == [{"n": 1}, {"n": 3}, {"n": 5}]  # m stands in a record that is set aside, and is no column
     assert [(one["line"], one["column"], one["text"], one["reason"]) for one in got.rejected] == [
-        (2, "n", '{"n":"x"}', "'x' is not int64 (line 1)"),
-        (4, "n", '{"n":"y","m":"2"}', "'y' is not int64 (line 2)"),
+        (2, "n", '{"n":"x"}', "'x' is not long (line 1)"),
+        (4, "n", '{"n":"y","m":"2"}', "'y' is not long (line 2)"),
     ]
     with pytest.raises(ParseError, match="more than 1 lines"):
         load("a.xml", rejects=1, declared={"n": pa.int64()})
-    with pytest.raises(ParseError, match="'x' is not int64") as info:
+    with pytest.raises(ParseError, match="'x' is not long") as info:
         load("a.xml", declared={"n": pa.int64()})
     assert info.value.where is not None
     assert info.value.where.line == 1
