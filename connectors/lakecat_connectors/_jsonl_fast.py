@@ -37,6 +37,11 @@ class _Done:
     blocks: list[tuple[Place, int]] = field(default_factory=list)
     end: int = 1
 
+    @property
+    def complete(self) -> bool:
+        """Whether all of the file's blocks are kept."""
+        return bool(self.blocks) and self.blocks[-1][1] == self.end
+
 
 class FastJsonLinesReader(JsonLinesReader):
     """Reads one slice of JSON lines files."""
@@ -51,7 +56,8 @@ class FastJsonLinesReader(JsonLinesReader):
 
     def open(self) -> pa.Schema:
         """Read everything once to see every key and every kind of value."""
-        if not self._job.rejects.allowed and self._job.options.records is None:
+        marked = self._job.rejects.allowed and self._marked
+        if self._job.options.records is None and not marked:
             try:
                 return self._open_fast()
             except DoubtError:
@@ -105,7 +111,16 @@ class FastJsonLinesReader(JsonLinesReader):
         self._columns = tuple(_typed(column, own.get(fold(column.name))) for column in columns)
         for item in self._files:
             item.keys = {fold(name): name for name in natural.names}
+        if self._job.rejects.allowed and not self._all_fit():
+            raise DoubtError
         return self._schema()
+
+    def _all_fit(self) -> bool:
+        """Whether all values are known to be of their columns' types: a row that is set aside has no say in them."""
+        for item, done in zip(self._files, self._done, strict=True):
+            if not done.complete or any(self._fast_batch(item, self._kept.table(at)) is None for at, _ in done.blocks):
+                return False
+        return True
 
     def _seen(self, block: Lines, natural: pa.Schema | None) -> tuple[pa.Schema, pa.Table]:
         """The schema of all blocks so far, and this block's rows. Raises DoubtError."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,13 @@ from lakecat_connectors._json_fast import DoubtError
 from lakecat_connectors._jsonl import JsonLinesReader
 from lakecat_connectors._jsonl_fast import FastJsonLinesReader
 from lakecat_connectors._options import parse_options
+from lakecat_connectors._rejects import Rejects
 
 
-def job(*paths: Path, expected: pa.Schema | None = None, batch_rows: int = 65_536) -> Job:
+def job(*paths: Path, expected: pa.Schema | None = None, rejects: int | None = None) -> Job:
     files = tuple(JobFile(str(path), str(path), path.stat().st_size) for path in paths)
-    return Job(files, "jsonl", parse_options({"path": "x"}), Wanted(expected, {}), batch_rows)
+    options = parse_options({"path": "x"})
+    return Job(files, "jsonl", options, Wanted(expected, {}), 65_536, rejects=Rejects(rejects))
 
 
 def outcome(reader: JsonLinesReader) -> Any:
@@ -34,12 +37,14 @@ def outcome(reader: JsonLinesReader) -> Any:
     except ParseError as err:
         place = (None, None) if err.where is None else (err.where.file, err.where.line)
         return "refused", err.what, place
-    return str(schema), repr(rows), [(result.rows, result.sha256) for result in reader.results]
+    aside = list(reader._job.rejects.rows())
+    return str(schema), repr(rows), [(result.rows, result.sha256) for result in reader.results], aside
 
 
 def same(*paths: Path, expected: pa.Schema | None = None) -> Any:
-    exact = outcome(JsonLinesReader(job(*paths, expected=expected)))
-    assert outcome(FastJsonLinesReader(job(*paths, expected=expected))) == exact
+    for rejects in (3, None):
+        exact = outcome(JsonLinesReader(job(*paths, expected=expected, rejects=rejects)))
+        assert outcome(FastJsonLinesReader(job(*paths, expected=expected, rejects=rejects))) == exact
     return exact
 
 
@@ -217,17 +222,19 @@ def test_blocks_that_are_kept_on_disk_or_read_twice(tmp_path: Path, monkeypatch:
 
     parsed_again = FastJsonLinesReader._again
     monkeypatch.setattr(FastJsonLinesReader, "_again", seen)
-    schema, _, results = same(tmp_path / "a.jsonl", tmp_path / "b.jsonl")
+    schema, _, results, _ = same(tmp_path / "a.jsonl", tmp_path / "b.jsonl")
     assert "new: string" in schema
     assert [rows for rows, _ in results] == [200, 200]
     assert read == (set() if disk == 1 << 20 else {0, 1})
 
 
-def test_it_is_the_fast_one_that_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("rejects", [None, 3])
+def test_it_is_the_fast_one_that_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rejects: int | None) -> None:
     def never(*_: object) -> None:
         raise DoubtError
 
-    (tmp_path / "a.jsonl").write_text('{"a": 1, "b": {"c": ["2024-01-01"]}}\n')
+    (tmp_path / "a.jsonl").write_text('{"a": 1, "b": {"c": ["2024-01-01"]}, "t": "2024-01-01"}\n')
     monkeypatch.setattr(JsonLinesReader, "open", never)
     monkeypatch.setattr(JsonLinesReader, "batches", never)
-    assert outcome(FastJsonLinesReader(job(tmp_path / "a.jsonl")))[1] == repr([{"a": 1, "b": {"c": ["2024-01-01"]}}])
+    reader = FastJsonLinesReader(job(tmp_path / "a.jsonl", expected=pa.schema([("t", pa.date32())]), rejects=rejects))
+    assert outcome(reader)[1] == repr([{"a": 1, "b": {"c": ["2024-01-01"]}, "t": date(2024, 1, 1)}])
