@@ -114,14 +114,14 @@ def test_text_that_looks_like_infinity_is_a_cursor_like_any_other(pg, postgres_u
 
 
 @pytest.mark.parametrize("collation", ["without_case", "english"])
-def test_text_is_followed_in_its_own_collation(pg, postgres_url, make_landed, collation, missing) -> None:
+def test_text_is_followed_in_its_own_collation(pg, postgres_url, make_landed, collation) -> None:
     try:
         pg.execute(
             "CREATE COLLATION without_case (provider = icu, locale = 'und-u-ks-level2', deterministic = false);"
             "CREATE COLLATION english (provider = icu, locale = 'en')"
         )
     except psycopg.errors.FeatureNotSupported:
-        missing("this PostgreSQL was built without ICU")
+        pytest.skip("this PostgreSQL was built without ICU")
     pg.execute(f"CREATE TABLE t (id serial PRIMARY KEY, at text COLLATE {collation})")
     values = ["a", "A", "b", "B", "a", "c", "C", "é", "E", "f"]
     pg.execute("INSERT INTO t (at) SELECT unnest(%s::text[])", [values])
@@ -273,9 +273,9 @@ def test_columns_of_domains_ranges_and_arrays_of_them(pg, pg_project) -> None:
     assert table["c"] in ('{"bc "}', ["bc "])
 
 
-def test_rows_of_a_foreign_table_are_not_appended_by_an_edge_that_others_can_join(pg, pg_project, missing) -> None:
+def test_rows_of_a_foreign_table_are_not_appended_by_an_edge_that_others_can_join(pg, pg_project) -> None:
     if not pg.execute("SELECT 1 FROM pg_available_extensions WHERE name = 'postgres_fdw'").fetchone():
-        missing("this PostgreSQL has no postgres_fdw")
+        pytest.skip("this PostgreSQL has no postgres_fdw")
     pg.execute("CREATE TABLE far (id integer PRIMARY KEY, at integer); INSERT INTO far VALUES (1, 5), (2, 5)")
     pg.execute("CREATE EXTENSION postgres_fdw")
     pg.execute(
