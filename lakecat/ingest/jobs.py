@@ -110,12 +110,14 @@ def run_job(
     on_progress: OnProgress | None = None,
     *,
     on_result: Callable[[IngestResult], None] | None = None,
+    on_streams: Callable[[Sequence[StreamJob]], None] | None = None,
     ttl: timedelta = DEFAULT_TTL,
     scope: Scope = EVERYTHING,
 ) -> tuple[IngestResult, ...]:
     """Load what is new, one commit for each round of slices; no results and no execution when nothing is.
 
-    What was committed before an error stays; ``on_result`` is told of each stream's part of each commit as it comes.
+    What was committed before an error stays; ``on_result`` is told of each stream's part of each commit as it comes,
+    ``on_streams`` once of all the job's streams that the source has.
     ``ttl``: how long after its last heartbeat a dead run keeps others out. ``scope``: which part of the job is meant.
     Raises LeaseHeldError (the job runs already: the message says who),
     LeaseLostError, ConfigError, SourceError with file, line and column, TableError, StoreError, CatalogError;
@@ -125,6 +127,8 @@ def run_job(
         with _recorded(services, job, held):
             connector = stack.enter_context(closing(open_connector(services, job)))
             streams = streams_of(job, connector)
+        if on_streams is not None:
+            on_streams(streams)
         # A stream that nobody has is a slip of the one who asks, no failure of the job's.
         meant = scoped(services.catalog, job, streams, scope)
         with _recorded(services, job, held):

@@ -14,7 +14,7 @@ from lakecat.connector import Connector, Cursor, Nulls, Stream, StreamRequest
 from lakecat.errors import ConfigError
 from lakecat.ingest.children import datasets_of
 from lakecat.ingest.quarantine import quarantine_of
-from lakecat.types import DatasetName, FileVersion, Position, WriteMode
+from lakecat.types import DatasetName, ExecutionType, FileVersion, Position, WriteMode
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +62,21 @@ def streams_of(
     found = [_with_key(stream, source) for stream in found]
     _check_targets(found)
     return tuple(found)
+
+
+def unfilled(catalog: Catalog, job: IngestJob, streams: Iterable[StreamJob]) -> tuple[DatasetName, ...]:
+    """Datasets that the job filled last, and that none of its ``streams`` goes to any more, by name.
+
+    Only of jobs with patterns: a table that is dropped at the source is missing among what they find, and nothing else.
+    """
+    if not any(map(is_pattern, job.streams)):
+        return ()
+    filled: set[DatasetName] = set()
+    for stream in streams:
+        filled.update(datasets_of(stream), () if stream.quarantine is None else (quarantine_of(stream),))
+    runs = catalog.last_runs().items()
+    written = (name for name, run in runs if run.job == job.name and run.type is ExecutionType.INGEST)
+    return tuple(sorted(name for name in written if name not in filled))
 
 
 def stream_name(stream: StreamJob) -> str:

@@ -8,11 +8,12 @@ from contextlib import AbstractContextManager
 from typing import Protocol, TypeAlias
 
 from lakecat import transform
-from lakecat.config import IngestJob, Schedule, is_pattern
+from lakecat.config import IngestJob, Schedule, StreamJob, is_pattern
 from lakecat.engines import Engine
 from lakecat.errors import LakecatError, StreamsFailedError
 from lakecat.ingest import IngestResult, StreamPlan, plan_job, run_job
 from lakecat.ingest.scope import EVERYTHING, Scope
+from lakecat.ingest.streams import unfilled
 from lakecat.lake.answers import Outcome, OutcomeState, PlannedWork, RunReport, WorkPlan
 from lakecat.lake.selection import Selection
 from lakecat.landing import Services, hold
@@ -97,8 +98,14 @@ def _run_job(
             error=error,
         )
 
+    def found(streams: Sequence[StreamJob]) -> None:
+        for dataset in unfilled(services.catalog, job, streams):
+            keep(ended(OutcomeState.NOTHING, "the source has no stream for it any more", dataset=str(dataset)))
+
     try:
-        run_job(services, job, tell, on_result=lambda result: keep(_ingested(job, result)), scope=scope)
+        run_job(
+            services, job, tell, on_result=lambda result: keep(_ingested(job, result)), on_streams=found, scope=scope
+        )
     except StreamsFailedError as err:
         for dataset, failure in err.failures.items():
             keep(ended(OutcomeState.FAILED, failure.what, failure, dataset))

@@ -197,3 +197,12 @@ def test_a_job_that_cannot_be_read_keeps_no_other_from_landing(shop: Path, shell
         refused = shell(*command)
         assert refused.code == 2
         assert "broken.yaml" in refused.err
+
+
+def test_a_table_that_was_dropped_at_the_source_is_told(sold: Path, shell: Shell) -> None:
+    (sold / "ingest" / "sales.yaml").write_text(JOB.replace("streams: [customers, lines]", 'streams: ["*"]'))
+    change("DROP TABLE lines", "INSERT INTO customers VALUES (3, 30, 'c')")
+    outcomes = shell("ingest", "-s", "sales", "--json").json["outcomes"]
+    assert [(one["dataset"], one["state"]) for one in outcomes] == [("raw.lines", "nothing"), ("raw.customers", "done")]
+    assert outcomes[0]["reasons"] == ["the source has no stream for it any more"]
+    assert shell("query", "SELECT count(*) FROM raw.lines", "--json").json["rows"] == [[1]]
