@@ -14,7 +14,7 @@ from lakecat.ingest.parts import Part
 from lakecat.ingest.target import Loaded, Target, load, unchanged
 from lakecat.landing import Services, Work
 from lakecat.tables import TableState
-from lakecat.types import FileVersion, LoadedFile, WriteMode
+from lakecat.types import DatasetName, FileVersion, LoadedFile, WriteMode
 
 
 def ledger_entries(slice_: Slice, summary: ReadSummary) -> tuple[LoadedFile, ...]:
@@ -31,6 +31,7 @@ def without_gone(services: Services, work: Work, target: Target, state: TableSta
     """The table without the rows of files that are gone, where nothing else is to be done."""
     if part.stream.gone != "remove" or state is None:
         return unchanged(0)
+    _refuse_unknown(part.stream, target.dataset, state)
     none = pa.RecordBatchReader.from_batches(plain_columns(state), iter(()))
     # What the source calls its columns is not told anew, for nothing is read.
     return load(services, work, replace(target, names=None), state, none, gone=replaced_files(part))
@@ -54,10 +55,14 @@ def check_file_column(stream: StreamJob, state: TableState | None, columns: pa.S
             f"connector {stream.connector} does not read files, so no row has {FILE_COLUMN}",
             where=stream.where_of("file_column") or stream.where_of("mode"),
         )
+    _refuse_unknown(stream, stream.target, state)
+
+
+def _refuse_unknown(stream: StreamJob, dataset: DatasetName, state: TableState | None) -> None:
     known = state is None or state.current_snapshot_id is None or FILE_COLUMN in state.schema.column_names
     if stream.mode is WriteMode.REPLACE_FILES and not known:
         raise ConfigError(
-            f"the rows of {stream.target} do not say which file they are of",
+            f"the rows of {dataset} do not say which file they are of",
             where=stream.where_of("mode"),
             hint="load into a new target; a table can only be replaced by file if it was loaded so from the start",
         )

@@ -176,7 +176,7 @@ def _begun(rows: pa.RecordBatchReader) -> pa.RecordBatchReader | None:
 
 def without_gone_files(services: Services, work: Work, target: Target, part: Part) -> list[Outcome]:
     """The stream's tables without the rows of files that are gone, where nothing else is to be done."""
-    targets = [replace(target, dataset=dataset) for dataset in datasets_of(part.stream)]
+    targets = [replace(target, dataset=dataset, partition=()) for dataset in datasets_of(part.stream)]
     return [(without_gone(services, work, one, work.state(one.dataset), part), _NO_EDGES) for one in targets]
 
 

@@ -62,9 +62,9 @@ def check(project, files: dict[str, list[dict[str, Any]]]) -> None:
     assert found(project, "raw.orders__items__taxes", *names) == Counter(map(tuple, taxes))
 
 
-@pytest.mark.parametrize("batch", ["file", "all"])
-def test_the_elements_of_a_file_are_replaced_with_its_rows(project, batch: str) -> None:
-    job = project.job("t", **KEYS, batch=batch)
+@pytest.mark.parametrize("keys", [{"batch": "file"}, {"partition": "bucket(4, id)"}])
+def test_the_elements_of_a_file_are_replaced_with_its_rows(project, keys: dict[str, str]) -> None:
+    job = project.job("t", **KEYS, **keys)
     files = {"a": [order(1, [1, 2], []), order(1, [9])], "b": [order(1, [3]), order(2)], "z": [order(1, [1])]}
     for name, rows in files.items():
         put(project, name, rows)
@@ -124,8 +124,19 @@ def test_elements_that_do_not_say_their_file_cannot_be_replaced_by_it(project) -
     put(project, "a", [order(1, [1])])
     project.run(project.job("t", **{**KEYS, "mode": "merge", "gone": "note", "unnest": "items"}))
     put(project, "a", [order(1, [2])])
+    job = project.job("u", **{**KEYS, "unnest": "items"})
     with pytest.raises(ConfigError, match="do not say which file"):
-        project.run(project.job("u", **{**KEYS, "unnest": "items"}))
+        project.run(job)
+
+
+def test_nor_can_they_where_the_file_is_gone(project) -> None:
+    put(project, "a", [order(1, [1])])
+    put(project, "b", [order(2, [1])])
+    keys = {**KEYS, "unnest": "items"}
+    project.run(project.job("t", **{**keys, "mode": "merge", "gone": "note"}))
+    (project.root / "in/a.jsonl").unlink()
+    with pytest.raises(ConfigError, match=r"rows of raw\.orders do not say which file"):
+        project.run(project.job("t", **keys))
 
 
 def test_elements_say_their_file_where_the_rows_do(project) -> None:
