@@ -29,6 +29,7 @@ def main() -> int:
             ("csv_to_table", [*scale, "--folder", f"{folder}/csv", *dlt]),
             ("postgres_to_table", []),
             ("databases_to_table", []),
+            ("rest_to_table", dlt),
             ("many_files", []),
             ("tpch_transforms", [*scale, "--folder", f"{folder}/tpch"]),
         ):

@@ -15,12 +15,13 @@ from typing import Any, Final, Literal
 from lakecat.errors import ConfigError, SourceError
 from lakecat_connectors._faults import excerpt
 
-Kind = Literal["number", "date", "timestamp", "local", "text"]
-"""``timestamp`` has a zone, ``local`` has none."""
+Kind = Literal["number", "date", "timestamp", "epoch_seconds", "epoch_milliseconds", "local", "text"]
+"""``timestamp`` has a zone, ``local`` has none; the epochs are numbers that mean moments."""
 
 Key = Decimal | str
 
-_TIMES: Final = ("date", "timestamp", "local")
+_EPOCHS: Final = {"epoch_seconds": Decimal(1), "epoch_milliseconds": Decimal("0.001")}
+_TIMES: Final = ("date", "timestamp", "local", *_EPOCHS)
 _ISO: Final = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)(?:[Tt ](\d\d):(\d\d)(?::(\d\d)(?:[.,](\d{1,18}))?)?\s?(Z|z|[+-]\d\d(?::?\d\d)?)?)?"
 )
@@ -42,8 +43,8 @@ class Scale:
     @classmethod
     def of(cls, column: str, value: Any, declared: str, form: str | None) -> Scale:
         """By a first value, and what the job declares. Raises SourceError for values without an order."""
-        if declared == "text":
-            return cls(column, "text", form)
+        if declared == "text" or declared in _EPOCHS:
+            return cls(column, declared, form)  # type: ignore[arg-type]  # as the condition says
         if declared == "number" or (isinstance(value, int | float | Decimal) and not isinstance(value, bool)):
             return cls(column, "number", form)
         match = _ISO.fullmatch(value) if isinstance(value, str) else None
@@ -60,15 +61,25 @@ class Scale:
         """Whether the values are moments."""
         return self.kind in _TIMES
 
+    @property
+    def sure(self) -> bool:
+        """Whether the values are moments, whatever zone one lives in."""
+        return self.kind == "timestamp" or self.kind in _EPOCHS
+
+    @property
+    def _form(self) -> str:
+        """How the API is asked where the values are moments."""
+        return self.format or ("iso" if self.kind in ("timestamp", "local") else self.kind)
+
     def key(self, value: Any) -> Key:
         """A value's place. Raises SourceError for a value of another kind."""
         if self.kind == "text":
             if isinstance(value, str):
                 return value
-        elif self.kind == "number":
+        elif self.kind == "number" or self.kind in _EPOCHS:
             number = _number(value)
             if number is not None:
-                return number
+                return _EXACT.multiply(number, _EPOCHS.get(self.kind, Decimal(1)))
         elif isinstance(value, str) and (found := _moment(value)) is not None and found[0] == self.kind:
             return found[1]
         raise SourceError(
@@ -80,11 +91,11 @@ class Scale:
         """A bound that a person wrote; a date is a bound of times too. Raises ConfigError."""
         if self.kind == "text":
             return str(value)
-        if self.kind == "number":
+        if self.kind == "number" or self.kind in _EPOCHS:
             number = _number(value if not isinstance(value, str) else value.strip())
             if number is not None:
-                return number
-        elif isinstance(value, str) and (found := _moment(value.strip())) is not None:
+                return _EXACT.multiply(number, _EPOCHS.get(self.kind, Decimal(1)))
+        if self.kind != "number" and isinstance(value, str) and (found := _moment(value.strip())) is not None:
             return found[1]
         raise ConfigError(
             f"cursor: {what}: {value!r} does not go with {self.column!r}, whose values are {self._named()}"
@@ -106,7 +117,7 @@ class Scale:
     @property
     def unit(self) -> Decimal:
         """The finest step that the API is asked in."""
-        form = self.format or ("date" if self.kind == "date" else "iso")
+        form = self._form
         if not self.timely or form in ("iso", "epoch_seconds", "epoch_milliseconds"):
             return Decimal(1)
         if form == "date":
@@ -121,14 +132,14 @@ class Scale:
             if self.format is not None:
                 raise ConfigError(f"incremental: format is for times, and {self.column!r} holds numbers")
             return _plain(key)
-        if self.format == "epoch_milliseconds":
+        if self._form == "epoch_milliseconds":
             return _plain(
                 _EXACT.multiply(key, Decimal(1000)).to_integral_value(ROUND_CEILING if upwards else ROUND_FLOOR)
             )
         return self._time(_rounded(key, self.unit, upwards=upwards))
 
     def _time(self, key: Decimal) -> str:
-        form = self.format or ("date" if self.kind == "date" else "iso")
+        form = self._form
         if form == "epoch_seconds":
             return _plain(key)
         moment = _EPOCH + timedelta(seconds=int(key))
@@ -139,6 +150,8 @@ class Scale:
         return moment.replace(tzinfo=None).isoformat() + ("" if self.kind == "local" else "Z")
 
     def _named(self) -> str:
+        if self.kind in _EPOCHS:
+            return "numbers"
         names = {"date": "dates", "timestamp": "times with a zone", "local": "times without a zone", "text": "text"}
         return names.get(self.kind, "numbers")
 

@@ -186,7 +186,7 @@ class Tracker:
 
     def _cursor(self) -> Key | None:
         """Up to where everything was read: the newest value, or as far as there were no later ones yet."""
-        timed = self.scale is not None and self.scale.kind == "timestamp"
+        timed = self.scale is not None and self.scale.sure
         if self.until is None or not timed or not isinstance(self._newest, Decimal):
             return self._newest
         known = min(self._newest, self.until)

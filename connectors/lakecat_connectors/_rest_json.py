@@ -9,13 +9,14 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final
 
 import numpy as np
 
+from lakecat.connector.columns import fold
 from lakecat.connector.shapes import number
 from lakecat.errors import ParseError, Where
 from lakecat_connectors._faults import excerpt
@@ -262,3 +263,11 @@ def row_of(text: str) -> dict[str, Any]:
     """A row that ``row_text`` wrote."""
     row: dict[str, Any] = _ROWS.decode(text)
     return row
+
+
+def field_of(row: Mapping[str, Any], column: str) -> Any:
+    """A column's value, whatever the case of the key; None where there is none."""
+    if column in row:
+        return row[column]
+    folded = fold(column)
+    return next((value for name, value in row.items() if fold(name) == folded), None)

@@ -250,7 +250,7 @@ class Incremental(_Keys):
     place: Place = Field(default="query", alias="in")
     format: str | None = None
     path: JmesPath | None = None
-    type: Literal["auto", "number", "date", "timestamp", "text"] = "auto"
+    type: Literal["auto", "number", "date", "timestamp", "epoch_seconds", "epoch_milliseconds", "text"] = "auto"
     boundary: Literal["inclusive", "exclusive"] | None = None
     order: Literal["ascending", "descending"] | None = None
     went_back: Literal["error", "ignore"] = "error"

@@ -14,17 +14,16 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
 
-import jmespath
-
 from lakecat.connector import Cursor, Slice, StreamRequest, StreamState
 from lakecat.errors import ConfigError, SourceChangedError, SourceError, Where
 from lakecat.types import Position, WriteMode
 from lakecat_connectors._rest_cursor import Key, Scale
 from lakecat_connectors._rest_edge import Reached, Tracker
 from lakecat_connectors._rest_fetch import Fetcher, Rows, Window
-from lakecat_connectors._rest_json import Flaw, flaw_in, row_text, shown_row
+from lakecat_connectors._rest_json import Flaw, field_of, flaw_in, row_text, shown_row
 from lakecat_connectors._rest_options import Incremental as IncrementalOptions
 from lakecat_connectors._rest_options import Resource
+from lakecat_connectors._rest_paths import search
 from lakecat_connectors._rest_spool import Spool
 
 _WHOLE_ROWS: Final = (WriteMode.APPEND, WriteMode.REPLACE, WriteMode.REPLACE_PARTITIONS)
@@ -128,7 +127,7 @@ class Incremental:
         declared, form = self._options.type, self._options.format
         if self._reached is not None and self._reached.kind is not None:
             return Scale(self._cursor.column, self._reached.kind, form)  # type: ignore[arg-type]  # as it was written
-        if declared in ("number", "text", "date", "timestamp"):
+        if declared != "auto":
             return Scale(self._cursor.column, declared, form)
         bound = self._cursor.start if self._cursor.start is not None else self._cursor.end
         return None if bound is None else Scale.of(self._cursor.column, bound, "auto", form)
@@ -148,10 +147,10 @@ class Incremental:
     def _take_scale(self, scale: Scale) -> None:
         """Raises ConfigError where rows would be lost that come to one parent while those of another are read."""
         self._tracker.lag = scale.distance(self._cursor.lag, "lag")
-        if self._asked.resource.parent is not None and scale.kind != "timestamp" and not self._cursor.lag:
+        if self._asked.resource.parent is not None and not scale.sure and not self._cursor.lag:
             raise ConfigError(
-                f"cursor: {self._cursor.column!r} is no time with a zone, so it does not say which rows came to one "
-                "parent while those of another were read",
+                f"cursor: {self._cursor.column!r} is not known to be a moment, so it does not say which rows came to "
+                "one parent while those of another were read",
                 hint="say lag: under cursor:, for how far such rows may lie behind the greatest; or leave cursor: out",
             )
 
@@ -234,25 +233,25 @@ class Incremental:
     def _take(self, page: Rows, spool: Spool) -> None:
         spool.page(page.shown, page.bytes)
         for line, row in enumerate(page.rows, 1):
+            where = Where(page.shown, line)
             text, flaw = judged(row, plain=page.plain)
             key: Key | None = None
             if flaw is None:
                 try:
-                    key = self._key(row)
+                    key = self._key(row, where)
                 except SourceError as err:
                     flaw = (err.what, self._cursor.column)
             if flaw is not None:
                 if self._tracker.take_flawed(text):
                     spool.flaw(text, line, *flaw)
                 continue
-            where = Where(page.shown, line)
             self._check_order(key, where)
             if self._tracker.take(key, row, where):
                 spool.add(row, text, line)
 
-    def _key(self, row: dict[str, Any]) -> Key | None:
+    def _key(self, row: dict[str, Any], where: Where) -> Key | None:
         path = self._options.path
-        value = row.get(self._cursor.column) if path is None else jmespath.search(path, row)
+        value = field_of(row, self._cursor.column) if path is None else search(path, row, where)
         if value is None or value == "":
             return None
         scale = self._tracker.scale

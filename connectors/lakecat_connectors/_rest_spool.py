@@ -17,7 +17,7 @@ from lakecat.connector.nested import without_null
 from lakecat.connector.shapes import Budget, Shape, ShapeError
 from lakecat.errors import SourceChangedError, SourceError, Where
 from lakecat_connectors._json_fast import DoubtError, Lines, blocks, check, look_over, observed
-from lakecat_connectors._rest_json import row_of
+from lakecat_connectors._rest_json import field_of, row_of
 
 _KEY_BYTES: Final = 16
 _BLOCK: Final = 1 << 20
@@ -192,7 +192,7 @@ class Spool:
             coming = next(entries, None)
 
     def _key_digest(self, row: dict[str, Any]) -> bytes:
-        values = [row.get(name) for name in self._key]
+        values = [field_of(row, name) for name in self._key]
         if any(value is None for value in values):
             values = ["", self._number]  # rows without a key equal no others
         return hashlib.blake2b(json.dumps(values, default=str).encode(), digest_size=_KEY_BYTES).digest()
@@ -219,7 +219,7 @@ class Spool:
         return dropped
 
     def _refuse_two(self, row: SpooledRow) -> None:
-        values = ", ".join(f"{name} {row.value.get(name)!r}" for name in self._key)[:100]
+        values = ", ".join(f"{name} {field_of(row.value, name)!r}" for name in self._key)[:100]
         raise SourceChangedError(
             f"two different rows have {values}",
             where=Where(row.source, row.line),

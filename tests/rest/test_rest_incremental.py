@@ -410,3 +410,36 @@ def test_the_same_state_of_the_source_gives_the_same_slice(lab, api, new_state):
     Source(api).rows = [{"id": 1, "at": stamp(1)}]
     keys = [run(lab, new_state(), Cursor(column="at")).keys for _ in range(2)]
     assert keys[0] == keys[1] != []
+
+
+@pytest.mark.parametrize(("kind", "unit"), [("epoch_seconds", 1), ("epoch_milliseconds", 1000)])
+def test_numbers_that_mean_moments(lab, api, state, kind, unit):
+    """Asked for in the same numbers, or as ``format`` says; the lag and the start are those of times."""
+    start = int(moment("2026-01-01T00:00:00Z").timestamp())
+    rows = [{"id": 1, "at": start * unit}, {"id": 2, "at": (start + 100) * unit}]
+    api.on("/items", lambda r: [row for row in rows if row["at"] >= int(r.query.get("since", 0))])
+    cursor = Cursor(column="at", start="2026-01-01T00:01:00Z", lag=10)
+    resource = {"incremental": {"param": "since", "type": kind}, "paginator": "single"}
+    assert [row["id"] for row in lab.load(**APPEND, state=state, cursor=cursor, **resource).rows] == [2]
+    assert api.requests[-1].query["since"] == str((start + 59) * unit)
+    rows.append({"id": 3, "at": (start + 95) * unit})
+    assert [row["id"] for row in lab.load(**APPEND, state=state, cursor=cursor, **resource).rows] == [3]
+    assert api.requests[-1].query["since"] == str((start + 89) * unit)
+    resource["incremental"]["format"] = "iso"
+    api.on("/items", rows)
+    lab.load(**APPEND, state=state, cursor=cursor, **resource)
+    assert api.requests[-1].query["since"] == stamp(89)
+
+
+def test_a_key_and_a_cursor_are_found_whatever_their_case(lab, api, state):
+    pages = {"1": [{"ID": 1, "At": 5}], "2": [{"ID": 1, "At": 5, "x": None}, {"ID": 2, "At": 6}]}
+    api.on("/items", lambda r: pages.get(r.query["page"], []))
+    paged = {"paginator": {"type": "page"}}
+    with pytest.raises(SourceChangedError, match="two different rows have id 1"):
+        lab.load(key=("id",), **paged)
+    pages["2"][0] = pages["1"][0]
+    assert [row["ID"] for row in lab.load(key=("id",), **paged).rows] == [1, 2]
+    pages["2"][0] = {"ID": 3, "At": 7}
+    loaded = lab.load(**APPEND, state=state, cursor=Cursor(column="at"), **paged)
+    assert [row["ID"] for row in loaded.rows] == [1, 3, 2]
+    assert state.position.value["cursor"] == "7"
