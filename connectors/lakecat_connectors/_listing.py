@@ -79,7 +79,7 @@ class Listing:
         self._remotes = Remotes(credentials)
         self._since = since
         self._clock = clock
-        self._patterns: list[re.Pattern[str]] = []
+        self._meant: list[tuple[str, re.Pattern[str]]] = []
         self._base = credentials.root.absolute()
         for path in credentials.options.paths:
             _check_scheme(path)
@@ -108,12 +108,18 @@ class Listing:
 
     def names(self, uri: str) -> bool:
         """Whether some path means this file."""
-        if not self._patterns:
-            for path in map(without_times, self._paths):
-                plain = f"file://{self._local(path)}" if _is_local(path) else path
-                self._patterns.append(re.compile(re.escape(plain)))
-                self._patterns.append(matcher(f"file://{self._local_pattern(path)}" if _is_local(path) else path))
-        return any(pattern.fullmatch(uri) for pattern in self._patterns)
+        if not self._meant:
+            self._meant = [self._meaning(path) for path in map(without_times, self._paths)]
+        return any(
+            uri == plain or (pattern.match(uri) is not None and not _passed_over(plain, uri))
+            for plain, pattern in self._meant
+        )
+
+    def _meaning(self, path: str) -> tuple[str, re.Pattern[str]]:
+        """The URI of just that name, and the pattern of all that are meant."""
+        if not _is_local(path):
+            return path, matcher(path)
+        return f"file://{self._local(path)}", matcher(f"file://{self._local_pattern(path)}")
 
     def there(self, uris: Iterable[str]) -> tuple[list[FileVersion], list[FileVersion]]:
         """Those of the files that are there, as they are now, and those that are gone. Raises SourceError."""
@@ -153,7 +159,10 @@ class Listing:
             except MissingError as err:
                 raise gone from err
         with _explained(uri, gone):
-            return _remote(self._remotes.info(uri))
+            info = self._remotes.info(uri)
+            if info["type"] != "file":
+                raise gone
+            return _remote(info)
 
     def fetch(self, listed: Listed, folder: Path, number: int) -> Path:
         """A local copy of a remote file (or the local file itself). Raises SourceError."""
@@ -191,7 +200,7 @@ class Listing:
     def _remote_files(self, url: str) -> Iterator[FileVersion]:
         with _explained(url, _no_bucket(url) if has_magic(url) else missing(url)):
             for info in self._remotes.files(url):
-                if not _hidden(info["name"]):
+                if not _passed_over(url, info["name"]):
                     yield self._stamped(info).version
 
     def _stamped(self, info: Mapping[str, Any]) -> Listed:
@@ -263,8 +272,13 @@ def _no_bucket(url: str) -> SourceError:
     return SourceError("there is no such bucket", where=Where(bucket), hint="mend path: in the job")
 
 
-def _hidden(name: str) -> bool:
-    return name.rsplit("/", 1)[-1].startswith(".")
+def _passed_over(pattern: str, name: str) -> bool:
+    """Whether a name starts with a dot, and the pattern that it matches does not."""
+    return has_magic(pattern) and _name(name).startswith(".") and not _name(pattern).startswith(".")
+
+
+def _name(path: str) -> str:
+    return path.rsplit("/", 1)[-1]
 
 
 @contextlib.contextmanager

@@ -99,7 +99,7 @@ class Files:
 
     def _from_queue(self, queue: EventQueue, state: StreamState, *, together: bool) -> Iterator[Slice]:
         for uris in queue.batches():
-            there, gone = self._listing.there(uri for uri in uris if self._listing.names(uri))
+            there, gone = self._listing.there(uri for uri in uris if self._listing.names(uri) and not uri.endswith("/"))
             new, _ = news(iter(there), state, None)
             yield from self._slices(new, tuple(sorted(gone, key=lambda file: file.uri)), together=together)
 

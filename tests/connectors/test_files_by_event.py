@@ -126,6 +126,38 @@ def test_a_removed_file_is_gone(bucket: Bucket, connectors, ledger_type) -> None
     assert [file.uri for file in slice_.gone] == [f"s3://{bucket.name}/a.csv"]
 
 
+def test_events_may_come_twice_late_and_in_any_order(bucket: Bucket, connectors, ledger_type) -> None:
+    """What counts is what is there when the run looks."""
+    bucket.sqs.purge_queue(QueueUrl=bucket.url)
+    bucket.put("in/a.csv", "a\n1\n")
+    bucket.put("in/a.csv", "a\n2\n")
+    bucket.put("in/b.csv")
+    bucket.s3.delete_object(Bucket=bucket.name, Key="in/b.csv")
+    bucket.put("in/b.csv", "a\n3\n")
+    bucket.put("in/c.csv")
+    bucket.s3.delete_object(Bucket=bucket.name, Key="in/c.csv")
+    messages = []
+    while got := bucket.sqs.receive_message(QueueUrl=bucket.url, MaxNumberOfMessages=10).get("Messages", []):
+        messages += got
+    for message in messages:
+        bucket.sqs.delete_message(QueueUrl=bucket.url, ReceiptHandle=message["ReceiptHandle"])
+    for message in [*reversed(messages), *messages]:
+        bucket.sqs.send_message(QueueUrl=bucket.url, MessageBody=message["Body"])
+    connector = connectors(f"s3://{bucket.name}/in/*.csv", batch="all", **bucket.options)
+    (slice_,) = connector.plan(StreamRequest(), ledger_type())
+    assert names(slice_) == ["a.csv", "b.csv"]
+    assert [file.uri for file in slice_.gone] == [f"s3://{bucket.name}/in/c.csv"]
+    assert bucket.waiting() == (0, 0)
+
+
+def test_events_of_folders_and_hidden_files_are_none(bucket: Bucket, connectors, ledger_type) -> None:
+    for key in ("in/", "in/deep/", "in/.part.csv", "in/deep/a.csv"):
+        bucket.put(key, "" if key.endswith("/") else "a\n1\n")
+    connector = connectors(f"s3://{bucket.name}/in/**", format="csv", batch="all", **bucket.options)
+    (slice_,) = connector.plan(StreamRequest(), ledger_type())
+    assert (names(slice_), slice_.gone) == (["a.csv"], ())
+
+
 def test_what_is_no_event_is_refused_and_stays(bucket: Bucket, connectors, ledger_type) -> None:
     bucket.sqs.purge_queue(QueueUrl=bucket.url)
     bucket.sqs.send_message(QueueUrl=bucket.url, MessageBody="hello")

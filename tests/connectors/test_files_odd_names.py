@@ -137,3 +137,13 @@ def test_a_row_of_double_stars_is_one(tmp_path: Path, connectors: Open) -> None:
         yield from (version.uri for version in connectors("**/**/**/*.csv")._listing.walk())
 
     assert len(list(listed())) == 2
+
+
+def test_hidden_files_are_meant_by_their_name_or_a_dot(tmp_path: Path, connectors: Open, load) -> None:
+    put(tmp_path, ".a.csv", "b.csv", ".hidden/c.csv")
+    assert names(connectors("*.csv"), tmp_path) == ["b.csv"]
+    assert names(connectors("**/*.csv"), tmp_path) == ["b.csv"]
+    assert names(connectors(".*.csv"), tmp_path) == [".a.csv"]
+    assert names(connectors(".a.csv"), tmp_path) == [".a.csv"]
+    assert not connectors("*.csv")._listing.names(f"file://{tmp_path}/.a.csv")
+    assert connectors(".*.csv")._listing.names(f"file://{tmp_path}/.a.csv")

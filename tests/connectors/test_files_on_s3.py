@@ -84,3 +84,25 @@ def test_what_s3_refuses_is_said_without_secrets(
         connectors(f"s3://{name}/x.csv", storage=silent).plan(StreamRequest(), ledger_type())
     assert s3.secret_key not in str(error.value)
     assert s3.access_key not in str(error.value)
+
+
+def test_a_hidden_file_is_read_by_its_name_or_a_dot(s3: S3Server, bucket: tuple[str, Put], connectors) -> None:
+    name, put = bucket
+    put("in/.a.csv", b"a\n1\n")
+    put("in/b.csv", b"a\n1\n")
+    site = f"s3://{name}/in"
+    for path, found in ((".a.csv", [".a.csv"]), ("*.csv", ["b.csv"]), (".*.csv", [".a.csv"]), ("**", ["b.csv"])):
+        scanned = connectors(f"{site}/{path}", storage=storage_of(s3))._listing.scan()
+        assert [version.uri for version in scanned] == [f"{site}/{key}" for key in found], path
+
+
+def test_keys_as_odd_as_stores_allow(s3: S3Server, bucket: tuple[str, Put], connectors, ledger_type) -> None:
+    name, put = bucket
+    keys = ["in/ sp ace.csv", "in/d#e?f.csv", "in/g%2Fh.csv", "in/i+j.csv", "in/é.csv", "in/*.csv", "in/o[1].csv"]
+    for key in keys:
+        put(key, b"a\n1\n")
+    put("in/folder.csv/", b"")
+    connector = connectors(f"s3://{name}/in/*.csv", storage=storage_of(s3), batch="all")
+    (slice_,) = connector.plan(StreamRequest(), ledger_type())
+    assert sorted(file.uri for file in slice_.files) == sorted(f"s3://{name}/{key}" for key in keys)
+    assert sum(batch.num_rows for batch in connector.read(slice_, ReadOptions())) == len(keys)
