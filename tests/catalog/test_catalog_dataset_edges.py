@@ -8,6 +8,7 @@ import pytest
 import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from openlineage_lab import columns, dataset, edge, event, record
 
 from lakecat.catalog import LineageGraph
 from lakecat.catalog import schema as s
@@ -152,19 +153,33 @@ def test_an_edge_of_what_was_not_read_or_written_is_found(shop) -> None:
     assert [problem.code for problem in bench.catalog.integrity()] == ["edge.astray"]
 
 
-def test_columns_that_an_ingest_read_by_a_pattern_are_those_of_their_table(bench) -> None:
-    """Column edges name what the job reads, the events its files; other programs may have written some of these."""
+def test_columns_lead_to_the_files_of_their_own_table_that_other_programs_wrote(bench) -> None:
+    """Column edges name what a job was told to read (a pattern), the events its files."""
     made = commit(
         bench,
-        [read("a/1.csv", "raw.a"), read("c/1.csv", "raw.c")],
+        [read("s3://shop/a/1.csv", "raw.a"), read("s3://shop/c/1.csv", "raw.c")],
         ["raw.a", "raw.c"],
         edges=(
-            ColumnEdge("raw.a", "x", "a/*.csv", "x", EdgeKind.IDENTITY),
-            ColumnEdge("raw.c", "x", "c/*.csv", "x", EdgeKind.IDENTITY),
+            ColumnEdge("raw.a", "x", "s3://shop/a/*.csv", "x", EdgeKind.IDENTITY),
+            ColumnEdge("raw.c", "x", "s3://shop/c/*.csv", "x", EdgeKind.IDENTITY),
         ),
     )
-    found = bench.catalog.column_lineage(made["raw.a"].dataset)
-    assert [step.input.dataset for step in found if step.input] == ["a/*.csv"]
+    told = [
+        event(
+            number, "COMPLETE", "09:00", [dataset(f"pg://db|{table}")],
+            [dataset(f"s3://shop|{table}/1.csv", columnLineage=columns(x=[edge(f"pg://db|{table}", "n")]))],
+            job=f"export {table}",
+        )
+        for number, table in enumerate("ac", start=1)
+    ]  # fmt: skip
+    record(bench.catalog, *told)
+    up = {step.input.dataset for step in bench.catalog.column_lineage(made["raw.a"].dataset) if step.input}
+    assert up == {"s3://shop/a/*.csv", "s3://shop/a/1.csv", "pg://db/a"}
+    base = bench.load("db.c")
+    record(bench.catalog, event(7, "COMPLETE", "2999-01-01T00:00:00Z", [dataset("lakecat|db.c")], [
+        dataset("s3://shop|c/1.csv", columnLineage=columns(x=[edge("lakecat|db.c", "x")]))], job="copy"))  # fmt: skip
+    down = {step.output.dataset for step in bench.catalog.column_lineage(base.dataset, "x", direction="down")}
+    assert down == {"s3://shop/c/1.csv", "s3://shop/c/*.csv", "raw.c"}
 
 
 @pytest.mark.parametrize("catalog_url", ["sqlite"], indirect=True)

@@ -69,6 +69,28 @@ def test_versions_with_all_that_explains_them_stay_whatever_is_purged(bench: Any
             delete([key])
 
 
+def test_which_source_went_to_which_table_stays_too(bench: Any) -> None:
+    """``gone.csv`` went to none of the tables; without its edge it would have gone to both."""
+    lease, execution = bench.begin("raw.a", targets=(DatasetName("raw", "a"), DatasetName("raw", "b")))
+    went = {"a.csv": ("raw.a",), "b.csv": ("raw.b",), "gone.csv": ("raw.c",)}
+    bench.commit(
+        execution,
+        *(bench.change(execution, name) for name in ("raw.a", "raw.b")),
+        sources=tuple(SourceRead(uri=uri, rows=1, datasets=datasets) for uri, datasets in went.items()),
+    )
+    bench.catalog.release(lease)
+    bench.load("raw.a")
+    before = versions_and_lineage(bench, "raw.a"), versions_and_lineage(bench, "raw.b")
+    store = PurgeMethods(bench.catalog.database)
+    everything(store)
+    assert (versions_and_lineage(bench, "raw.a"), versions_and_lineage(bench, "raw.b")) == before
+    assert bench.catalog.source_uris(bench.catalog.versions(DatasetName("raw", "b"))[0]) == ("b.csv",)
+    assert not bench.catalog.integrity()
+    (load,) = bench.catalog.source_loads("gone.csv")
+    with pytest.raises(InUseError):
+        store.delete_artifacts([load.artifact_id])
+
+
 def test_what_other_programs_recorded_before_a_version_stays_too(bench: Any) -> None:
     """artifact 901 -> execution 900 -> artifact 902 -> the version; 903 -> 901's sibling goes."""
     version = bench.load("raw.a")

@@ -67,6 +67,30 @@ def test_what_an_execution_read_and_wrote(lake: Lake) -> None:
     assert read == [("orders-2026-11-01.csv", 3), ("orders-2026-11-02.csv", 2), ("orders-2026-11-03.csv", 1)]
 
 
+def test_what_each_version_was_made_of(lake: Lake) -> None:
+    came = "coalesce(input_dataset, split_part(input_uri, '/', -1))"
+    sql = f"SELECT output_dataset, output_version, {came}, input_version, current FROM dataset_lineage WHERE "
+    assert rows(lake, f"{sql} input_type <> 'lakecat.Script' ORDER BY ALL") == [
+        ("mart.revenue_by_day", 1, "raw.orders", 1, False),
+        ("mart.revenue_by_day", 2, "raw.orders", 2, True),
+        ("raw.orders", 1, "orders-2026-11-01.csv", None, True),
+        ("raw.orders", 1, "orders-2026-11-02.csv", None, True),
+        ("raw.orders", 2, "orders-2026-11-03.csv", None, True),
+    ]
+    assert rows(lake, f"{sql} input_dataset = 'raw.orders' AND current") == [
+        ("mart.revenue_by_day", 2, "raw.orders", 2, True)
+    ]
+    assert rows(lake, f"{sql} output_dataset = 'raw.orders' AND output_version = 2") == [
+        ("raw.orders", 2, "orders-2026-11-03.csv", None, True)
+    ]
+    ids = "SELECT output_artifact_id, input_artifact_id, execution_id FROM dataset_lineage WHERE input_version > 0"
+    both = (
+        "SELECT o.artifact_id, i.artifact_id, execution_id FROM execution_inputs i JOIN execution_outputs o "
+        "USING (execution_id) WHERE i.dataset IS NOT NULL"
+    )
+    assert sorted(rows(lake, ids)) == sorted(rows(lake, both))
+
+
 def test_what_people_said(lake: Lake) -> None:
     assert rows(lake, "SELECT dataset, tag, version FROM tags") == [("raw.orders", "prod", 1)]
     labels = rows(lake, 'SELECT dataset, "column", label FROM labels ORDER BY label')

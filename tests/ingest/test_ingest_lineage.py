@@ -75,6 +75,30 @@ def test_each_table_of_a_round_comes_from_its_own_file(project) -> None:
     project.clean()
 
 
+def test_sql_over_the_catalog_says_the_same(project) -> None:
+    for name in ("a", "b", "c"):
+        fill(project, name, "x")
+    project.run(shop(project))
+    fill(project, "a", "x", "y")
+    project.run(shop(project))
+    project.put("transforms/mart/both.sql", "SELECT a.id FROM raw.a AS a JOIN raw.b AS b USING (id)")
+    sql = (
+        "SELECT output_dataset, output_version, coalesce(input_dataset, regexp_extract(input_uri, '[^/]+$')) AS came,"
+        " input_version, current FROM dataset_lineage WHERE input_type <> 'lakecat.Script'"
+    )
+    with connect(project.root) as lake:
+        lake.run().raise_failures()
+        found = {tuple(row.values()) for row in lake.query(sql, catalog=True).to_pylist()}
+    assert found == {
+        ("raw.a", 1, "a.json", None, True),
+        ("raw.b", 1, "b.json", None, True),
+        ("raw.c", 1, "c.json", None, True),
+        ("raw.a", 2, "a.json", None, True),
+        ("mart.both", 1, "raw.a", 2, True),
+        ("mart.both", 1, "raw.b", 1, True),
+    }
+
+
 def test_the_execution_says_of_each_source_where_it_went(project) -> None:
     for name in ("a", "b"):
         fill(project, name, "x")
