@@ -162,6 +162,8 @@ class XmlReader(Reader):
                             self._refuse(item, record, record.error)
                         elif record.number not in left_out:
                             yield record
+                if options.empty == "error":
+                    handler.refuse_nothing()
             elif options.empty == "error":
                 raise empty_file(item.file.shown)
 
@@ -246,6 +248,8 @@ class _Records(Handler):
         self._tolerant = tolerant
         self.found: list[Record] = []
         self._count = 0
+        self._passed = False
+        self._reached = False
         self._error: ParseError | None = None
         self._above: list[str] = []
         self._open: list[_Element] = []
@@ -260,6 +264,8 @@ class _Records(Handler):
             self._open = [_Element(element, self.line, self._attributes(element))]
         else:
             self._above.append(element.name)
+            self._passed = self._passed or len(self._above) > 1
+            self._reached = self._reached or (self._anchored and tuple(self._above) == (self._path or ())[:-1])
 
     def text(self, data: str) -> None:
         if self._open:
@@ -267,7 +273,7 @@ class _Records(Handler):
             self._size += len(data)
             if self._size > _MAX_RECORD:
                 raise ParseError(f"a record is longer than {_MAX_RECORD >> 20} MiB", where=self._here())
-        elif self._path is None and data.strip() and len(self._above) > 1:
+        elif self._path is None and data.strip():
             raise ParseError(f"text stands outside the records: {excerpt(data.strip())}", where=self._here())
 
     def end(self, name: str) -> None:
@@ -287,6 +293,15 @@ class _Records(Handler):
         if not self._tolerant:
             raise error
         self._error = self._error or error
+
+    def refuse_nothing(self) -> None:
+        """Raises ParseError for a document that holds other things, and nothing that looks like a list of records."""
+        if self._path is not None and not self._count and not self._reached and (self._anchored or self._passed):
+            raise ParseError(
+                f"holds no element {'/'.join(self._path)!r}",
+                where=Where(self._shown),
+                hint="mend record: in the job; or say empty: skip, and files without records are no rows",
+            )
 
     def _here(self) -> Where:
         return Where(self._shown, self._open[-1].line if self._open else self.line)

@@ -230,3 +230,35 @@ def test_every_record_is_a_row_or_set_aside(tmp_path: Path, load, values: list[A
     assert [one["line"] for one in got.rejected] == [
         number for number, value in enumerate(values, start=2) if not isinstance(value, int)
     ]
+
+
+@pytest.mark.parametrize(
+    ("record", "text", "found"),
+    [
+        ("order", "<r><head/><item><a>1</a></item></r>", False),
+        ("/r/list/order", "<r><head/></r>", False),
+        ("/r/list/order", "<r/>", False),
+        ("/r/list/order", "<r><list/></r>", True),
+        ("/r/list/order", "<r><list><other/></list></r>", True),
+        ("order", "<r/>", True),
+        ("/order", "<r/>", False),
+    ],
+)
+def test_a_file_without_the_records_that_are_named_is_no_empty_one(
+    tmp_path: Path, load, record: str, text: str, *, found: bool
+) -> None:
+    write(tmp_path / "a.xml", text)
+    if found:
+        assert load("a.xml", record=record).rows == []
+    else:
+        with pytest.raises(ParseError, match="holds no element"):
+            load("a.xml", record=record)
+    assert load("a.xml", record=record, empty="skip").rows == []
+
+
+@pytest.mark.parametrize("text", ["<r>words<o><a>1</a></o></r>", "<r><o><a>1</a></o>words</r>", "<r>words</r>"])
+def test_text_beside_the_records_is_not_lost(tmp_path: Path, load, text: str) -> None:
+    write(tmp_path / "a.xml", text)
+    with pytest.raises(ParseError, match="text stands outside the records: 'words'"):
+        load("a.xml")
+    assert load("a.xml", record="o", empty="skip").rows == ([{"a": 1}] if "<a>" in text else [])
