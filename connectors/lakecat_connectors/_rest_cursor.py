@@ -192,12 +192,18 @@ def _moment(text: str) -> tuple[Kind, Decimal] | None:
         return None
     whole = Decimal(days * 86_400 + int(hour) * 3600 + int(minute) * 60 + int(second or 0))
     seconds = _EXACT.add(whole, Decimal(f"0.{fraction or 0}"))
-    return ("local", seconds) if zone is None else ("timestamp", seconds - _offset(zone))
+    if zone is None:
+        return "local", seconds
+    offset = _offset(zone)
+    return None if offset is None else ("timestamp", seconds - offset)
 
 
-def _offset(zone: str) -> int:
-    """Seconds east of UTC."""
+def _offset(zone: str) -> int | None:
+    """Seconds east of UTC; None for what is none (RFC 3339, section 5.6)."""
     if zone in "Zz":
         return 0
     digits = zone[1:].replace(":", "").ljust(4, "0")
-    return (-1 if zone[0] == "-" else 1) * (int(digits[:2]) * 3600 + int(digits[2:]) * 60)
+    hours, minutes = int(digits[:2]), int(digits[2:])
+    if hours > 23 or minutes > 59:
+        return None
+    return (-1 if zone[0] == "-" else 1) * (hours * 3600 + minutes * 60)

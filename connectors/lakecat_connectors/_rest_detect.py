@@ -98,13 +98,20 @@ def _by_token(document: Mapping[str, Any], page: Page) -> Pager | None:
                 return CursorPager(options_of.CursorToken(type="cursor", path=path, param=param))
         for key, value in part.items():
             unknown = key in _LINKS or ("next" in key.lower() and "token" in key.lower())
-            if unknown and isinstance(value, str) and value:
-                path = f"{prefix}{path_to(key)}"
+            if not unknown or not value or value is True:
+                continue
+            path = f"{prefix}{path_to(key)}"
+            if isinstance(value, dict | list):
                 raise SourceError(
-                    f"the answer has a token for the next page at {path}, but not which parameter takes it",
+                    f"the answer says at {path} how to get the next page, but not in a way that is known",
                     where=page.where,
-                    hint=f"say paginator: {{type: cursor, path: '{path}', param: …}}",
+                    hint=_HINT,
                 )
+            raise SourceError(
+                f"the answer has a token for the next page at {path}, but not which parameter takes it",
+                where=page.where,
+                hint=f"say paginator: {{type: cursor, path: '{path}', param: …}}",
+            )
     return None
 
 

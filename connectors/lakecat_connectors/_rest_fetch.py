@@ -308,7 +308,10 @@ def _error_in(document: Mapping[str, Any]) -> Any:
 def _told(document: Any, secrets: Secrets) -> str:
     """What an answer without rows says of an error, secrets taken out before it is cut."""
     if isinstance(document, dict):
-        for key in (*_ERRORS, "message", "detail", "title"):
+        if error := _error_in(document):
+            text = error if isinstance(error, str) else json.dumps(error, ensure_ascii=False, default=str)
+            return f" (error: {excerpt(secrets.hide(text))})"
+        for key in ("message", "detail", "title"):
             if isinstance(document.get(key), str) and document[key]:
                 return f" ({key}: {excerpt(secrets.hide(document[key]))})"
     return ""

@@ -84,8 +84,8 @@ def count_at(document: Any, path: str | None, where: Where, option: str) -> int 
     value = search(path, document, where)
     if isinstance(value, str) and re.fullmatch(r"\d{1,18}", value):
         return int(value)
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-        return value
+    if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0 and value == int(value):
+        return int(value)
     raise SourceError(f"the answer has no number at {option} {path!r}", where=where)
 
 

@@ -86,6 +86,8 @@ class RestReader:
         """The columns, each with the key under which rows have it."""
         fields = self._spool.columns
         where = Where(self._uri)
+        if not fields and self._spool.rows:
+            raise ParseError("none of its rows has a key", where=where, hint="check data_path:")
         check_names(list(fields), where)
         wanted = Wanted(self._options.expected, dict(self._options.declared))
         columns = unite([(where, list(fields))], wanted, "null")

@@ -7,7 +7,9 @@ import time
 import httpx2
 import pytest
 
+from lakecat.connector import Cursor
 from lakecat.errors import ConfigError, SourceAccessError, SourceChangedError, SourceError, SourceUnavailableError
+from lakecat.types import WriteMode
 from lakecat_connectors._rest_pace import retry_after
 from lakecat_connectors._rest_pages import link
 from lakecat_connectors._rest_url import with_params
@@ -262,3 +264,60 @@ def test_pages_through_a_form(lab, api):
 def test_site_local_addresses_are_private(lab, api):
     with pytest.raises(SourceAccessError, match="private network"):
         lab.run_with({"base_url": f"http://old.example:{api.port}", "allow_private": False}, lambda *_: ["fec0::1"])
+
+
+@pytest.mark.parametrize(
+    ("following", "message"),
+    [
+        (7, r"a token for the next page at (meta\.)?next"),
+        ("b64==", r"a token for the next page at (meta\.)?next"),
+        ({"url": "/items?p=2"}, r"says at (meta\.)?next how to get the next page"),
+        (["/items?p=2"], r"says at (meta\.)?next how to get the next page"),
+        (0.5, r"a token for the next page at (meta\.)?next"),
+    ],
+)
+@pytest.mark.parametrize("inside", [False, True])
+def test_a_next_page_that_is_not_understood_is_not_taken_for_the_end(lab, api, following, message, inside):
+    body = {"data": ROWS, **({"meta": {"next": following}} if inside else {"next": following})}
+    api.on("/items", body)
+    with pytest.raises(SourceError, match=message):
+        lab.load()
+
+
+@pytest.mark.parametrize("following", [None, False, "", 0, [], {}])
+def test_no_next_page_is_the_end(lab, api, following):
+    api.on("/items", {"data": ROWS, "next": following})
+    assert lab.load().rows == ROWS
+
+
+def test_errors_beside_no_data_are_told(lab, api):
+    api.on("/items", {"data": None, "errors": [{"message": "no such field"}]})
+    with pytest.raises(SourceError, match="no such field"):
+        lab.load(data_path="data.items")
+
+
+def test_rows_without_any_key_are_an_error_and_not_nothing(lab, api):
+    api.on("/items", [{}, {}])
+    with pytest.raises(SourceError, match="none of its rows has a key"):
+        lab.load()
+
+
+@pytest.mark.parametrize(
+    ("total", "fits"), [("2.0", True), ('"2"', True), ("2.5", False), ("-1", False), ("1e2", None)]
+)
+def test_totals_are_whole_numbers_however_they_are_written(lab, api, reply, total, fits):
+    api.on("/items", lambda r: reply(f'{{"data": [{{"id": {r.query["page"]}}}], "total": {total}}}'.encode()))
+    paginator = {"type": "page", "total_path": "total"}
+    if fits:
+        assert len(lab.load(paginator=paginator).rows) == 2
+    elif fits is None:
+        assert len(lab.load(paginator=paginator).rows) == 100
+    else:
+        with pytest.raises(SourceError, match="no number at total_path"):
+            lab.load(paginator=paginator)
+
+
+def test_a_zone_that_is_none_is_no_moment(lab, api, state):
+    api.on("/items", [{"id": 1, "at": "2026-01-01T00:00:00+99:00"}])
+    with pytest.raises(SourceError, match="the cursor 'at' holds"):
+        lab.load(state=state, cursor=Cursor(column="at"), mode=WriteMode.MERGE)
