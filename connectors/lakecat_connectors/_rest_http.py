@@ -268,9 +268,10 @@ class Http:
 
     def _not_by_proxy(self, said: str, shown: str) -> Exception:
         """``said``: the status with which the proxy answers CONNECT, and its reason."""
+        said = self._secrets.hide(said)
         if said.startswith(("403", "407")):
             return SourceAccessError(
-                f"the proxy refuses the connection: HTTP {self._secrets.hide(said)[:100]}",
+                f"the proxy refuses the connection: HTTP {said[:100]}",
                 where=Where(shown),
                 hint="check username and password under proxy:, and what the proxy lets through",
             )

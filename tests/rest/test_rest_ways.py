@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import datetime as dt
 import json
-import multiprocessing
 import os
 import select
 import signal
@@ -13,6 +12,8 @@ import socket
 import socketserver
 import ssl
 import stat
+import subprocess
+import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -118,6 +119,30 @@ def test_the_proxy_learns_who_asks_and_nothing_else_does(lab, api, certified, pr
         with pytest.raises(SourceAccessError, match="407") as caught:
             lab.load({**options, "proxy": proxy.url})
         assert "under proxy:" in caught.value.hint
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_the_proxy_may_speak_tls_itself(lab, api, certified, proxy, scheme):
+    """Both handshakes are checked: the proxy's, and through it the API's."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certified.folder / "server.pem")
+    proxy.socket = context.wrap_socket(proxy.socket, server_side=True, do_handshake_on_connect=False)
+    given = proxy.url.replace("http://127.0.0.1", "https://localhost")
+    api.on("/items", [{"client": None}])
+    bases = {"http": api.url, "https": f"https://localhost:{certified.open}"}
+    options = {"base_url": bases[scheme], "proxy": given, "retries": 1}
+    assert lab.load({**options, "ca_certificate": str(certified.authority)}).rows == [{"client": None}]
+    with pytest.raises(SourceAccessError, match="certificate"):
+        lab.load(options)
+
+
+def test_what_a_proxy_repeats_is_hidden_before_it_is_cut(lab, proxy):
+    lab.secrets = {"env:P": "pr0xy-password-9"}
+    proxy.status = f"502 {'x' * 88}pr0xy-password-9"
+    options = {"base_url": "https://api.example", "proxy": {"url": proxy.url, "username": "ann", "password": "env:P"}}
+    with pytest.raises(SourceUnavailableError, match="by the proxy") as caught:
+        lab.load({**options, "retries": 1})
+    assert "pr0xy" not in str(caught.value)
 
 
 @pytest.mark.parametrize("status", ["502 Bad Gateway", "504 Gateway Timeout"])
@@ -489,20 +514,20 @@ def test_a_link_to_the_token_stays_one(lab, api, reply, token):
     assert real.read_text() == "refresh-1"
 
 
-def _die_before_the_rename(path: str) -> None:
-    def killed(*_args: Any) -> None:
-        os.kill(os.getpid(), signal.SIGKILL)
+DIES_BEFORE_THE_RENAME = """
+import os, signal, sys
+from pathlib import Path
+from lakecat_connectors._rest_token_file import TokenFile
 
-    Path.rename = killed  # type: ignore[method-assign,assignment]
-    with TokenFile(Path(path)).turn() as place:
-        place.keep("refresh-1")
+Path.rename = lambda *_args: os.kill(os.getpid(), signal.SIGKILL)
+with TokenFile(Path(sys.argv[1])).turn() as place:
+    place.keep("refresh-1")
+"""
 
 
 def test_who_is_killed_between_answer_and_rename_leaves_the_token_to_the_next(token):
-    process = multiprocessing.get_context("fork").Process(target=_die_before_the_rename, args=(str(token),))
-    process.start()
-    process.join(30)
-    assert process.exitcode == -signal.SIGKILL
+    dead = subprocess.run([sys.executable, "-c", DIES_BEFORE_THE_RENAME, str(token)], check=False)
+    assert dead.returncode == -signal.SIGKILL
     assert token.read_text() == "refresh-0\n"
     with TokenFile(token).turn():
         assert token.read_text() == "refresh-1"
