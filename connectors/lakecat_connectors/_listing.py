@@ -28,6 +28,7 @@ from lakecat_connectors._remotes import Credentials, Remotes
 from lakecat_connectors._walking import LocalTree, MissingError, has_magic, local_file, matcher, matching, missing
 
 _PROTOCOLS: Final = ("file", "s3", "gs", "gcs", "az", "abfs", "abfss", "http", "https", "sftp", "memory")
+_BUCKETS: Final = ("s3://", "gs://", "az://")
 _COPY_BYTES: Final = 4 << 20
 _NOT_FOUND: Final = 404
 _NO_ACCESS: Final = frozenset(
@@ -246,6 +247,10 @@ def _check_scheme(path: str) -> None:
         raise ConfigError(
             "files connector: option 'path': credentials do not belong into a URL",
             hint=hint or "name them by reference, under storage: in lakecat.yaml, or in the job",
+        )
+    if canonical(path).startswith(_BUCKETS) and has_magic(rest.partition("/")[0]):
+        raise ConfigError(
+            "files connector: option 'path': a bucket has no wildcards", hint="list the buckets: path: [...]"
         )
     if scheme not in _PROTOCOLS or "::" in path:
         raise ConfigError(

@@ -13,10 +13,13 @@ from typing import Any
 
 import pytest
 from cloud_servers import Azurite, GoogleStorage, azurite, google
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lakecat.connector import ConnectorContext, ReadOptions, StreamRequest
 from lakecat.errors import ConfigError, SourceAccessError, SourceChangedError, SourceError
 from lakecat_connectors import _object_pages
+from lakecat_connectors._walking import matcher
 from lakecat_connectors.files import Files
 
 __all__ = ["azurite", "google"]
@@ -223,3 +226,50 @@ def test_one_store_has_one_scheme_in_the_ledger(tmp_path: Path) -> None:
     for written, uri in (("gcs", "gs"), ("abfs", "az"), ("abfss", "az")):
         connector = Files.open({"path": f"{written}://in/*.csv"}, ConnectorContext(root=tmp_path))
         assert connector._listing.names(f"{uri}://in/a.csv")
+
+
+@pytest.mark.parametrize("scheme", ["s3", "gs", "az"])
+def test_buckets_have_no_wildcards(tmp_path: Path, scheme: str) -> None:
+    with pytest.raises(ConfigError, match="a bucket has no wildcards"):
+        Files.open({"path": f"{scheme}://b*/in/a.csv"}, ConnectorContext(root=tmp_path))
+
+
+class Paged:
+    """Google's objects.list as its documentation has it, in pages of two; the emulator gives everything at once."""
+
+    def __init__(self, keys: list[str]) -> None:
+        self.keys = sorted(keys)
+        self.asked: list[str] = []
+
+    def call(self, *_: str, json_out: bool, prefix: str, delimiter: str = "", pageToken: str = "", **__: Any) -> Any:  # noqa: N803
+        assert json_out
+        self.asked.append(prefix)
+        found = [key for key in self.keys if key.startswith(prefix)]
+        entries = sorted(
+            {
+                key[: key.index(delimiter, len(prefix)) + 1] if delimiter and delimiter in key[len(prefix) :] else key
+                for key in found
+            }
+        )
+        start = int(pageToken or 0)
+        page = entries[start : start + 2]
+        answer: dict[str, Any] = {"kind": "storage#objects"}
+        if folders := [one for one in page if delimiter and one.endswith(delimiter)]:
+            answer["prefixes"] = folders
+        if items := [one for one in page if one not in folders]:
+            made = "2026-01-02T03:04:05.678Z"
+            answer["items"] = [{"name": one, "size": "5", "generation": "1", "timeCreated": made} for one in items]
+        if start + 2 < len(entries):
+            answer["nextPageToken"] = str(start + 2)
+        return answer
+
+
+@given(
+    keys=st.sets(st.from_regex(r"(in|x|dt=[0-9])/([a-c]/)?[a-e]\.(csv|txt)", fullmatch=True), max_size=25),
+    pattern=st.sampled_from(["in/*.csv", "**/*.csv", "*/*.csv", "dt=*/a/*.csv", "in/[ab].csv", "*/?/a.*"]),
+)
+def test_pages_of_google_hold_what_a_pattern_matches(keys: set[str], pattern: str) -> None:
+    pages = _object_pages.pages_of(Paged(list(keys)), "gs")
+    assert pages is not None
+    found = sorted(str(one["name"]) for one in _object_pages.objects(pages, f"b/{pattern}"))
+    assert found == sorted(f"b/{key}" for key in keys if matcher(pattern).match(key))
