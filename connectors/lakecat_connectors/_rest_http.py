@@ -283,7 +283,7 @@ class Http:
             return refusal
         if isinstance(cause, ssl.SSLCertVerificationError):
             return SourceAccessError(
-                f"the server's certificate is not to be trusted ({cause.reason or 'TLS failed'})",
+                f"the server's certificate is not to be trusted ({cause.verify_message or cause.reason})",
                 where=Where(shown),
                 hint="if the API has a certificate of its own, say ca_certificate: PATH",
             )

@@ -79,6 +79,10 @@ class _Proxy(socketserver.ThreadingTCPServer):
     daemon_threads = True
     allow_reuse_address = True
 
+    def handle_error(self, *args: Any) -> None:
+        """A client that hangs up is no news."""
+        del args
+
 
 @pytest.fixture
 def proxy() -> Any:
@@ -197,6 +201,20 @@ def test_proxies_that_cannot_be_meant(lab, given, message):
     assert "pw" not in caught.value.what
 
 
+def _usage(*, authority: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=True,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=authority,
+        crl_sign=authority,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
 def certificate(name: str, issuer: Any, *, authority: bool = False) -> SimpleNamespace:
     """A key, and a certificate for it signed by ``issuer`` (None: by itself)."""
     key = ec.generate_private_key(ec.SECP256R1())
@@ -214,6 +232,9 @@ def certificate(name: str, issuer: Any, *, authority: bool = False) -> SimpleNam
         .not_valid_after(now + dt.timedelta(days=1))
         .add_extension(alternatives, critical=False)
         .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.key.public_key()), critical=False)
+        .add_extension(_usage(authority=authority), critical=True)
         .sign(signer.key, hashes.SHA256())
     )
     return SimpleNamespace(key=key, name=subject, pem=built.public_bytes(PEM))
