@@ -9,8 +9,8 @@ import contextlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from decimal import InvalidOperation
+from dataclasses import dataclass, field, replace
+from decimal import Decimal, InvalidOperation
 from typing import Any, Final, TypeAlias, TypeVar
 
 import pyarrow as pa
@@ -47,13 +47,17 @@ _S = TypeVar("_S")
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A column as it leaves. ``without`` gives the cells with NULL in the place of values ``out_of_range``."""
+    """A column as it leaves. ``without`` gives the cells with NULL in the place of values ``out_of_range``.
+
+    ``number``: its texts are numbers, so that 1.50 is 1.5, and stays so when the column gets a precision.
+    """
 
     name: str
     type: pa.DataType
     native: str
     convert: Conversion
     without: Conversion | None = None
+    number: bool = False
 
 
 def targets_of(
@@ -64,10 +68,9 @@ def targets_of(
     Those of the identity have their own types: what is known of a row does not depend on the job.
     """
     declared = declared_of(options)
-    return [
-        make(column, declared.get(fold(column.name)) if number < len(scan.columns) else None)
-        for number, column in enumerate(columns)
-    ]
+    own = [make(column, declared.get(fold(column.name))) for column in columns[: len(scan.columns)]]
+    identity = columns[len(scan.columns) :]
+    return own + [replace(make(column, None), number=column.numeric) for column in identity]
 
 
 def declared_of(options: ReadOptions) -> dict[str, pa.DataType]:
@@ -116,7 +119,7 @@ class Converter:
 
     def converted(self, arrays: Sequence[pa.Array], rows: int) -> pa.RecordBatch:
         """A block whose columns have their types."""
-        return self._made(*self._sieved(arrays, rows, _hashes_of))
+        return self._made(*self._sieved(arrays, rows, self._hashes_of))
 
     def _made(self, arrays: Sequence[pa.Array], rows: int) -> pa.RecordBatch:
         self._rows += rows  # those set aside as well
@@ -137,15 +140,18 @@ class Converter:
 
     def _hashes(self, identity: Sequence[Cells]) -> Sequence[bytes]:
         try:
-            return _hashes_of([target.convert(cells) for target, cells in zip(self.identity, identity, strict=True)])
+            return self._hashes_of([own.convert(cells) for own, cells in zip(self.identity, identity, strict=True)])
         except MISFITS:
             return [self._hash([cells[row : row + 1] for cells in identity]) for row in range(len(identity[0]))]
 
     def _hash(self, row: Sequence[Cells]) -> bytes:
         try:
-            return _hashes_of([target.convert(cell) for target, cell in zip(self.identity, row, strict=True)])[0]
+            return self._hashes_of([own.convert(cell) for own, cell in zip(self.identity, row, strict=True)])[0]
         except MISFITS:
             return misfit_hash([shown(cell[0]) for cell in row])
+
+    def _hashes_of(self, arrays: Sequence[pa.Array]) -> list[bytes]:
+        return row_hashes([_values(own, array) for own, array in zip(self.identity, arrays, strict=True)])
 
     def rejected(self) -> pa.Table | None:
         """Rows set aside so far."""
@@ -268,14 +274,17 @@ def misfits(cells: Cells, convert: Conversion) -> Iterator[int]:
             waiting += [(middle, last), (first, middle)]
 
 
+def _values(target: Target, array: pa.Array) -> list[Any]:
+    values: list[Any] = array.to_pylist()
+    if target.number and pa.types.is_string(array.type):
+        return [None if text is None else Decimal(text) for text in values]
+    return values
+
+
 def _take(cells: Any, rows: Sequence[int]) -> Any:
     if isinstance(cells, pa.Array):
         return cells.take(pa.array(rows, pa.int64()))
     return [cells[row] for row in rows]
-
-
-def _hashes_of(arrays: Sequence[pa.Array]) -> list[bytes]:
-    return row_hashes([array.to_pylist() for array in arrays])
 
 
 def _hint(target: Target) -> str:

@@ -67,6 +67,7 @@ def column_of(name: str, type_: Any, policy: StreamOptions) -> DuckColumn:
         select=reading.select or _plain,
         convert=reading.convert,
         refused=refused,
+        numeric=type_.id in ("hugeint", "uhugeint", "bignum"),
     )
 
 

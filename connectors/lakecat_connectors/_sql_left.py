@@ -21,7 +21,7 @@ class Left:
         self._lock = threading.Lock()
         self._settled = False
         self._plans = 0
-        self._readers = 0
+        self._readers: set[object] = set()
         self._parts: dict[str, set[str]] = {}
 
     def settle(self) -> None:
@@ -35,15 +35,17 @@ class Left:
             self._plans += 1
         return self._given(slices)
 
-    def opened(self) -> None:
-        """A reader has been opened."""
+    def opened(self) -> object:
+        """A reader has been opened; what it is known by."""
+        reader = object()
         with self._lock:
-            self._readers += 1
+            self._readers.add(reader)
+        return reader
 
-    def closed(self, slice_: Slice, *, finished: bool) -> None:
-        """A reader has been closed; ``finished``: after the last row of its slice, or of its splits."""
+    def closed(self, reader: object, slice_: Slice, *, finished: bool) -> None:
+        """It has been closed, perhaps once more; ``finished``: after the last row of its slice, or of its splits."""
         with self._lock:
-            self._readers -= 1
+            self._readers.discard(reader)
             if finished:
                 parts = self._parts.get(slice_.key, set())
                 parts -= set(map(_named, slice_.splits)) if slice_.splits else set(parts)

@@ -26,6 +26,7 @@ from lakecat_connectors._sql_options import StreamOptions
 from lakecat_connectors._sql_source import XMIN, Bounds, Column, Scan, SqlSource, Table, Window
 
 _SHOWN: Final = 60
+_BARE: Final = StreamOptions()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -415,9 +416,17 @@ def refuse_grown(source: SqlSource, asked: Asked, slice_: Slice) -> None:
         )
 
 
+def identity_columns(source: SqlSource, asked: Asked, names: Sequence[str]) -> tuple[Column, ...]:
+    """Those of the columns that are there, as they are without the job's policy: it may change from run to run."""
+    own = asked.options
+    bare = own.model_copy(update={name: getattr(_BARE, name) for name in ("numeric", "interval", "uuid")})
+    table = asked.table if bare == own else source.describe(asked.table.relation, bare)
+    found = (table.column(name) or source.identity_type(name) for name in names)
+    return tuple(column for column in found if column is not None)
+
+
 def _read_edge(source: SqlSource, asked: Asked, window: Window, columns: Sequence[str]) -> Edge:
-    found = [asked.table.column(name) or source.identity_type(name) for name in columns]
-    there = [column for column in found if column is not None]
+    there = identity_columns(source, asked, columns)
     if len(there) < len(columns):
         raise SourceError(
             f"{asked.name} has lost a column by which the last rows read are known again",
@@ -425,7 +434,7 @@ def _read_edge(source: SqlSource, asked: Asked, window: Window, columns: Sequenc
             hint="use mode: merge with key:, or load into another target",
         )
     gathered = Gathered()
-    scan = replace(asked.scan(window, ()), identity=tuple(there), sieve=gathered)
+    scan = replace(asked.scan(window, ()), identity=there, sieve=gathered)
     with closing(source.rows(scan, ReadOptions())) as rows:
         deque(rows, maxlen=0)
     return gathered.edge(window.low, columns)

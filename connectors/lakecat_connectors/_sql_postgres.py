@@ -161,8 +161,8 @@ class PostgresSource:
         source = text("SELECT {} FROM {}").format(names, sql.Identifier(*_names(table.relation)))
         now = tuple((one.name, one.type) for one in catalogue.description(cursor, source))
         then = tuple((column.name, column.flat_oid) for column in columns)
-        view = table.kind == "v"
-        if now != then or (catalogue.are_rewritten(cursor) if view else catalogue.is_rewritten(cursor, table)):
+        is_another = now != then or catalogue.oid_now(cursor, table.relation) != table.oid
+        if is_another or catalogue.is_rewritten(cursor, table):
             raise self._changed(table.relation)
 
     def _refuse_attached(self, table: Table) -> None:

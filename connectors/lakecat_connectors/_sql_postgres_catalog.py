@@ -181,12 +181,24 @@ def description(cursor: psycopg.Cursor[Any], statement: sql.Composable) -> tuple
     )
 
 
+def oid_now(cursor: psycopg.Cursor[Any], relation: Relation) -> int | None:
+    """The relation that has this name now: another one where two were renamed since the snapshot."""
+    row = cursor.execute(
+        "SELECT pg_catalog.to_regclass(pg_catalog.quote_ident(%s) || '.' || pg_catalog.quote_ident(%s))"
+        "::pg_catalog.oid",
+        (relation.schema, relation.name),
+    ).fetchone()
+    return row[0] if row else None
+
+
 def is_rewritten(cursor: psycopg.Cursor[Any], table: PgTable) -> bool:
     """Whether the relation, or a part of it, got new storage since the snapshot (TRUNCATE, a rewriting ALTER TABLE).
 
     To the snapshot it then looks empty ("Caveats" of PostgreSQL's chapter on MVCC). The catalogue's table is read in
     the snapshot, the function answers for now.
     """
+    if table.kind == "v":
+        return are_rewritten(cursor)
     statement = _TREE + (
         "SELECT EXISTS (SELECT FROM t JOIN pg_catalog.pg_class AS c USING (oid) WHERE c.relfilenode <> 0 "
         "AND c.relfilenode IS DISTINCT FROM pg_catalog.pg_relation_filenode(c.oid))"

@@ -31,6 +31,12 @@ _FOLLOWER_LOCK_TIMEOUT: Final = 1  # seconds
 _SHOWN: Final = 300
 _CHANGED: Final = ("42P01", "42703", "42883", "3F000", "42704", "XX000")
 _SNAPSHOT_REFUSED: Final = ("0A000", "25006", "42501", "55000", "42883")
+_LOOK: Final = "look at the table, view or query that the stream names"
+_HINTS: Final = {
+    "53200": "is it short of memory, or of places for locks (max_locks_per_transaction)? Each table and partition of a "
+    "job is locked: split the job",
+    "42883": "does its type have what is asked of it? A cursor needs one with min() and max()",
+}
 _BEGIN: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 
 
@@ -165,7 +171,7 @@ def from_state(
             where=where,
             hint="read from the primary, or set hot_standby_feedback or a longer max_standby_streaming_delay there",
         )
-    return SourceError(f"failed: {shown}", where=where, hint="look at the table, view or query that the stream names")
+    return SourceError(f"failed: {shown}", where=where, hint=_HINTS.get(state, _LOOK))
 
 
 def _primary(err: psycopg.Error) -> str:

@@ -28,7 +28,7 @@ from lakecat.types import Json, SourceRead
 from lakecat_connectors._sql_edge import Known, unpacked
 from lakecat_connectors._sql_left import Left
 from lakecat_connectors._sql_options import SqlOptions, connection_options, parse_options, stream_options
-from lakecat_connectors._sql_plan import Asked, plan, refuse_grown
+from lakecat_connectors._sql_plan import Asked, identity_columns, plan, refuse_grown
 from lakecat_connectors._sql_registry import open_source
 from lakecat_connectors._sql_source import Column, Relation, Scan, SqlSource, Table, Window, cursor_kind
 
@@ -70,14 +70,14 @@ class Sql:
 
     def read(self, slice_: Slice, options: ReadOptions) -> SliceReader:
         """Fetch a slice, or one split of it. Raises SourceError."""
-        self._left.opened()
+        done = functools.partial(self._left.closed, self._left.opened(), slice_)
         try:
-            return self._reader(slice_, options)
+            return self._reader(slice_, options, done)
         except BaseException:
-            self._left.closed(slice_, finished=False)
+            done(finished=False)
             raise
 
-    def _reader(self, slice_: Slice, options: ReadOptions) -> SqlReader:
+    def _reader(self, slice_: Slice, options: ReadOptions, done: Callable[..., None]) -> SqlReader:
         name = str(slice_.payload["stream"])
         with self._lock:
             asked = self._asked.get(name)
@@ -85,7 +85,6 @@ class Sql:
             own = slice_.payload["options"]
             asked = self._ask(StreamRequest(name=name, options=own if isinstance(own, dict) else {}))
             refuse_grown(self._source, asked, slice_)
-        done = functools.partial(self._left.closed, slice_)
         return SqlReader(self._source, asked, slice_, options, done)
 
     def close(self) -> None:
@@ -143,7 +142,7 @@ class SqlReader:
         self, source: SqlSource, asked: Asked, slice_: Slice, options: ReadOptions, done: Callable[..., None]
     ) -> None:
         self._source = source
-        self._done: Callable[..., None] | None = done
+        self._done = done
         self._asked = asked
         self._options = options
         self._parts = _parts(slice_)
@@ -201,9 +200,7 @@ class SqlReader:
     def close(self) -> None:
         """End the connection, also in the midst."""
         self._current.close()
-        done, self._done = self._done, None
-        if done is not None:
-            done(finished=self._finished)
+        self._done(finished=self._finished)
 
     def _chosen(self, schema: pa.Schema) -> pa.Schema:
         return pa.schema([schema.field(column.name) for column in self._asked.columns])
@@ -213,8 +210,7 @@ class SqlReader:
         hashes, names = self._payload.get("known"), self._payload.get("identity")
         if not part.get("known") or not isinstance(hashes, str) or not isinstance(names, list):
             return (), None
-        found = (self._asked.table.column(name) or self._source.identity_type(name) for name in map(str, names))
-        return tuple(column for column in found if column is not None), Known(unpacked(hashes))
+        return identity_columns(self._source, self._asked, list(map(str, names))), Known(unpacked(hashes))
 
     def _account(self) -> None:
         if (rejected := self._current.rejected) is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from contextlib import closing, contextmanager
 from dataclasses import replace
+from uuid import UUID
 
 import psycopg
 import pytest
@@ -52,6 +53,26 @@ def test_rows_at_the_edge_are_known_whatever_type_the_job_declares_for_them(pg, 
     pg.execute("INSERT INTO t VALUES (3, 5)")
     pg_project.run(job)
     assert sorted(pg_project.table("raw.t")["id"].to_pylist()) == ["1", "2", "3"]
+
+
+def test_rows_at_the_edge_are_known_whatever_the_policy_was(pg, postgres_url, make_landed) -> None:
+    pg.execute("CREATE TABLE t (id uuid PRIMARY KEY, at numeric, span interval)")
+    landed = make_landed(postgres_url, uuid="uuid", numeric="string")
+    row = "INSERT INTO t VALUES (%s, 1.50, '1 day')"
+    policies = [
+        {"uuid": "string", "numeric": "decimal(38, 4)"},
+        {"uuid": "uuid", "interval": "struct"},
+        {"numeric": "string"},
+    ]
+    for number, policy in enumerate(policies):
+        landed.options |= policy
+        pg.execute(row, [UUID(int=number)])
+        assert landed.run(asked()) == 1
+        assert landed.run(asked()) == 0
+    pg.execute("ALTER TABLE t ALTER at TYPE numeric(9, 4)")
+    pg.execute(row, [UUID(int=9)])
+    assert landed.run(asked()) == 1
+    assert sorted(str(row["id"])[-1] for row in landed.rows) == ["0", "1", "2", "9"]
 
 
 @pytest.mark.parametrize("key", ["PRIMARY KEY", ""])
@@ -184,6 +205,19 @@ def test_what_a_view_or_query_is_made_of_was_changed_after_the_snapshot(pg, pg_p
             list(connector.plan(request, Nothing()))
         assert isinstance(caught.value, SourceChangedError) or "DROP" in change
         whole(connector, "public.first")
+
+
+def test_a_table_that_took_anothers_name_after_the_snapshot(pg, pg_project) -> None:
+    """As tools do that copy a table to change it: the snapshot may see the copy half filled."""
+    pg.execute("CREATE TABLE t AS SELECT generate_series(1, 9) AS id; CREATE TABLE copy AS SELECT 1 AS id")
+    pg.execute("CREATE TABLE first (id integer)")
+    with opened(pg_project) as connector:
+        whole(connector, "public.first")
+        pg.execute("ALTER TABLE t RENAME TO old; ALTER TABLE copy RENAME TO t")
+        with pytest.raises(SourceChangedError):
+            whole(connector)
+    with opened(pg_project) as connector:
+        assert count(connector, whole(connector)) == 1
 
 
 @pytest.mark.parametrize("splits", [1, 2])
