@@ -171,6 +171,7 @@ class Incremental:
 
     def _check(self) -> None:
         mode = self._asked.request.mode
+        _refuse_unknown_key(self._asked.table, self._asked.request.key)
         if self._column.name == XMIN and mode is WriteMode.APPEND:
             raise ConfigError(
                 "cursor: xmin finds rows that were inserted or changed, some of them again: it needs mode: merge",
@@ -414,6 +415,14 @@ def refuse_grown(source: SqlSource, asked: Asked, slice_: Slice) -> None:
             where=Where(asked.table.uri),
             hint="plan it again",
         )
+
+
+def _refuse_unknown_key(table: Table, key: Sequence[str]) -> None:
+    """Raises ConfigError for a key's column that the source does not have under this very name."""
+    for name in key:
+        if table.column(name) is None:
+            names = ", ".join(column.name for column in table.columns)[:_SHOWN]
+            raise ConfigError(f"key: {table.relation.shown} has no column {name!r}", hint=f"it has {names}")
 
 
 def identity_columns(source: SqlSource, asked: Asked, names: Sequence[str]) -> tuple[Column, ...]:

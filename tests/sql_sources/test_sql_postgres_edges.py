@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -10,7 +11,7 @@ from uuid import UUID
 import psycopg
 import pytest
 
-from lakecat.connector import ConnectorContext, Cursor, ReadOptions, StreamRequest
+from lakecat.connector import ConnectorContext, Cursor, Nulls, ReadOptions, StreamRequest
 from lakecat.errors import ConfigError, SourceChangedError, SourceError
 from lakecat.types import WriteMode
 from lakecat_connectors.sql import Sql
@@ -339,3 +340,39 @@ def test_row_level_security_shows_what_the_user_may_see(pg, pg_project) -> None:
         assert result.rows == 1
     finally:
         pg.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
+
+
+def test_a_key_is_named_as_the_source_spells_it(pg, pg_project) -> None:
+    pg.execute('CREATE TABLE t ("Id" integer PRIMARY KEY); INSERT INTO t VALUES (1), (2)')
+    keys = {"mode": "merge", "target": "raw.t", "stream": "public.t", "deletes": "absent"}
+    with pytest.raises(ConfigError, match=r"key: public\.t has no column 'id'"):
+        pg_project.run(pg_project.job(key="id", cursor="Id", **keys))
+    job = pg_project.job(key="Id", cursor="Id", options={"went_back": "ignore"}, **keys)
+    pg_project.run(job)
+    pg.execute('DELETE FROM t WHERE "Id" = 2')
+    pg_project.run(job)
+    assert pg_project.table("raw.t")["Id"].to_pylist() == [1]
+
+
+def test_rows_that_are_written_while_runs_go_on_come_once(pg, pg_connect, postgres_url, make_landed) -> None:
+    """Transactions that are committed late, within the lag, NULLs among them; runs in the midst, in small slices."""
+    pg.execute("CREATE TABLE t (id serial PRIMARY KEY, at integer)")
+    chance = random.Random(5)
+    landed = make_landed(postgres_url)
+    request = asked(Cursor(column="at", lag=10, nulls=Nulls.INCLUDE), checkpoint=7)
+    writers = [pg_connect(autocommit=False) for _ in range(4)]
+    since: dict[int, int] = {}
+    for tick in range(40):
+        number = chance.randrange(4)
+        for _ in range(chance.randrange(1, 4)):
+            writers[number].execute("INSERT INTO t (at) VALUES (%s)", [chance.choice([tick, tick, None])])
+        since.setdefault(number, tick)
+        for late in [one for one, then in since.items() if tick - then >= chance.randrange(10)]:
+            writers[late].commit()
+            del since[late]
+        if chance.random() < 0.3:
+            landed.run(request)
+    for writer in writers:
+        writer.commit()
+    landed.run(request)
+    assert sorted(row["id"] for row in landed.rows) == [row[0] for row in pg.execute("SELECT id FROM t ORDER BY 1")]
