@@ -119,7 +119,7 @@ class Fetcher:
         url = httpx2.URL(f"{base}/{path.lstrip('/')}" if path else base)
         params = {**self._options.params, **resource.params}
         is_form = resource.form is not None
-        body = _filled(resource.form if is_form else resource.body, filling, self._secrets if is_form else None)
+        body = _filled(resource.form if is_form else resource.body, filling, self._secrets)
         ask = Ask(url=url, params=_filled(params, filling, self._secrets), body=body, is_form=is_form)
         for param, value in window.params.items():
             ask = ask.having(param, value, window.place)
@@ -330,13 +330,13 @@ def _joined(row: Any, added: Mapping[str, Any], where: Where) -> Any:
     return {**row, **added}
 
 
-def _filled(value: Any, filling: Mapping[str, str], secrets: Secrets | None) -> Any:
+def _filled(value: Any, filling: Mapping[str, str], secrets: Secrets) -> Any:
     """A JSON value with its references resolved and its placeholders filled.
 
     In this order: what an API gives must not be taken for a reference, which would send it our files.
     """
     if isinstance(value, str):
-        known = value if secrets is None else secrets.maybe(value)
+        known = secrets.maybe(value)
         return PLACEHOLDER.sub(lambda match: filling.get(match[1], match[0]), value) if known == value else known
     if isinstance(value, Mapping):
         return {key: _filled(part, filling, secrets) for key, part in value.items()}

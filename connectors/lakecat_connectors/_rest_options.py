@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Final, Literal, Self, TypeVar
 
 import jmespath
@@ -400,11 +400,10 @@ class RestOptions(_Keys):
     @property
     def holds_secrets(self) -> bool:
         """Whether requests carry what nobody on the way may see."""
-        bags = [self.headers, self.params]
+        said: list[object] = [self.headers, self.params]
         for one in self.resources.values():
-            bags += [one.headers, one.params, one.form or {}]
-        texts = [text for bag in bags for text in bag.values() if isinstance(text, str)]
-        return self.auth is not None or any(map(REFERENCE.fullmatch, texts))
+            said += [one.headers, one.params, one.form, one.body]
+        return self.auth is not None or any(map(REFERENCE.fullmatch, texts_in(said)))
 
     @model_validator(mode="after")
     def _parents_are_there(self) -> Self:
@@ -423,13 +422,16 @@ class RestOptions(_Keys):
 
 def placeholders(value: object) -> set[str]:
     """The names in braces in all texts of a JSON value; a text that is nothing else, or a part of one."""
+    return {name for text in texts_in(value) for name in PLACEHOLDER.findall(text)}
+
+
+def texts_in(value: object) -> Iterator[str]:
+    """All texts of a JSON value but its keys."""
     if isinstance(value, str):
-        return set(PLACEHOLDER.findall(value))
-    if isinstance(value, Mapping):
-        return set().union(*map(placeholders, value.values()))
-    if isinstance(value, list):
-        return set().union(*map(placeholders, value))
-    return set()
+        yield value
+    elif isinstance(value, Mapping | list):
+        for part in value.values() if isinstance(value, Mapping) else value:
+            yield from texts_in(part)
 
 
 def parse_options(options: Mapping[str, Json]) -> RestOptions:

@@ -23,17 +23,19 @@ def child(**posts):
     return {"users": {"path": "/users", "primary_key": "id"}, "posts": {"path": "/posts", "parent": parent, **posts}}
 
 
-@pytest.mark.parametrize("place", ["params", "form"])
+@pytest.mark.parametrize("place", ["params", "form", "json"])
 @pytest.mark.parametrize("reference", ["file:secret.txt", "env:S"])
 def test_a_value_that_looks_like_a_reference_stays_a_value(lab, api, place, reference):
     """Else an API could have any file of ours, by giving its path as an id."""
     lab.secrets = {"file:secret.txt": "our-own-file", "env:S": "our-own-file"}
     api.on("/users", [{"id": reference}])
     api.on("/posts", ROWS)
-    more = {"method": "POST"} if place == "form" else {}
+    more = {} if place == "params" else {"method": "POST"}
     lab.load({"resources": child(**{place: {"user": "{user}"}}, **more)}, stream="posts")
     (request,) = api.asked("/posts")
-    assert (request.form if place == "form" else request.query) == {"user": reference}
+    assert {"params": lambda r: r.query, "form": lambda r: r.form, "json": lambda r: r.json}[place](request) == {
+        "user": reference
+    }
 
 
 def test_a_header_made_to_be_hard_to_read_costs_no_time():
@@ -205,6 +207,8 @@ def test_a_token_answer_that_cannot_be_meant_is_a_source_error(lab, api, reply, 
         {"params": {"key": "env:S"}},
         {"resources": {"items": {"path": "/items", "headers": {"X-Key": "env:S"}}}},
         {"resources": {"items": {"path": "/items", "params": {"key": "env:S"}}}},
+        {"resources": {"items": {"path": "/items", "method": "POST", "form": {"keys": ["env:S"]}}}},
+        {"resources": {"items": {"path": "/items", "method": "POST", "json": {"auth": {"key": "env:S"}}}}},
     ],
 )
 def test_secrets_outside_of_auth_do_not_go_over_plain_http_either(lab, options):
@@ -242,6 +246,16 @@ def test_parameters_are_scalars_or_lists_of_them(lab, api):
         lab.open(params={"filter": {"a": 1}})
     lab.load(params={"n": 1.5, "none": None, "no": False})
     assert api.requests[0].query == {"n": "1.5", "none": "", "no": "false"}
+
+
+@pytest.mark.parametrize("kind", ["form", "json"])
+def test_bodies_may_hold_secrets_that_no_error_shows(lab, api, reply, kind):
+    lab.secrets = {"env:S": "body-key-1"}
+    api.on("/items", lambda r: reply({"message": r.body.decode()}, 403))
+    with pytest.raises(SourceAccessError) as caught:
+        lab.load(method="POST", **{kind: {"key": "env:S", "n": 1}})
+    assert b"body-key-1" in api.requests[0].body
+    assert "body-key-1" not in str(caught.value)
 
 
 def test_pages_through_a_form(lab, api):
