@@ -159,6 +159,12 @@ def _url(options: SqlOptions, context: ConnectorContext) -> tuple[URL, str | Non
             "sql connector: option 'connection' is no database URL",
             hint="write it like postgresql://user@host:5432/database",
         ) from None
+    if any("@" in part for part in (url.host or "", url.database or "")) and url.password is not None:
+        # What SQLAlchemy takes for the host or database is the password's end: messages would show it.
+        raise ConfigError(
+            "sql connector: option 'connection' holds an @ that ends the password too early",
+            hint="write @ as %40 and / as %2F in the user and password, or say password: env:NAME beside the URL",
+        )
     if (url.password is not None or any("password" in name for name in url.query)) and not by_reference:
         raise ConfigError(
             "sql connector: option 'connection' holds a password",

@@ -101,6 +101,14 @@ def test_options_that_are_wrong_are_named_and_nothing_secret_is(pg_project, opti
     assert "geheim" not in str(caught.value)
 
 
+@pytest.mark.parametrize("password", ["pa@geheim", "p@/geheim", "a@b@geheim"])
+def test_a_password_that_is_cut_at_its_own_sign_is_not_shown(pg_project, monkeypatch, password) -> None:
+    monkeypatch.setenv("LAKECAT_TEST_URL", f"postgresql://u:{password}@127.0.0.1:1/d")
+    with pytest.raises(ConfigError, match=r"%40|no database URL") as caught:
+        pg_project.run(pg_project.job(**WHOLE, options={"connection": "env:LAKECAT_TEST_URL"}))
+    assert "geheim" not in str(caught.value)
+
+
 def test_nobody_listens_there(pg_project) -> None:
     pg_project.connection = "postgresql://postgres@127.0.0.1:1/x"
     with pytest.raises(SourceUnavailableError, match="does not answer"):
