@@ -64,7 +64,8 @@ def draft(document: str | bytes | Mapping[str, Any], *, name: str = "openapi doc
     lines = [*_head(found), "connector: rest", f"target: {_scalar(target)}", "streams:"]
     for resource in resources:
         lines += _stream(found, resource)
-    lines += ["options:", *_base(found), *_auth(found, resources)]
+    auth = _auth(found, resources)
+    lines += ["options:", *_base(found, secret="  auth:" in auth), *auth]
     lines.append("  resources:")
     for resource in resources:
         lines += _lines(found, resource)
@@ -165,11 +166,15 @@ def _stream(document: Document, resource: _Resource) -> list[str]:
     return lines
 
 
-def _base(document: Document) -> list[str]:
+def _base(document: Document, *, secret: bool) -> list[str]:
+    """``secret``: credentials are sent, which plain http would show."""
     url = document.base_url()
     if url is None:
         return [f"  base_url: {_NOWHERE}  # check: the document names no absolute server"]
-    note = "  # check: credentials need https://" if url.startswith("http://") else ""
+    note = ""
+    if secret and url.startswith("http://"):
+        url = _secure(url)
+        note = "  # check: the document says http://, over which no credentials are sent"
     if (left := re.search(r"\{[^{}]*\}", url)) is not None:
         note += f"  # check: nothing says what {_said(left[0])} is"
     return [f"  base_url: {_scalar(url)}{note}"]
@@ -234,7 +239,11 @@ def _oauth(document: Document, flows: Mapping[str, Any], prefix: str) -> Found |
 
 def _absolute(document: Document, url: str) -> str:
     """An address of the token server's, which may be relative to that of the API."""
-    return urljoin(f"{document.base_url() or _NOWHERE}/", url)
+    return urljoin(f"{_secure(document.base_url() or _NOWHERE)}/", url)
+
+
+def _secure(url: str) -> str:
+    return re.sub(r"^http://", "https://", url)
 
 
 def _lines(document: Document, resource: _Resource) -> list[str]:

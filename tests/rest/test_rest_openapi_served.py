@@ -301,6 +301,18 @@ def test_what_a_document_demands_is_in_its_draft():
     }
 
 
+@pytest.mark.parametrize("secret", [True, False])
+def test_credentials_are_drafted_with_https(secret):
+    schemes = {"securitySchemes": {"key": {"type": "http", "scheme": "bearer"}}}
+    row = {"type": "array", "items": {"type": "object", "properties": {"id": {"type": "string"}}}}
+    document = {"openapi": "3.0.0", "servers": [{"url": "http://api.example/v1"}], "paths": {"/a": listing(row)}}
+    if secret:
+        document |= {"security": [{"key": []}], "components": schemes}
+    text = draft(document)
+    assert yaml.safe_load(text)["options"]["base_url"] == f"http{'s' if secret else ''}://api.example/v1"
+    assert ("# check: the document says http://" in text) is secret
+
+
 def test_keys_that_yaml_takes_for_something_else_stay_names():
     text = """
 openapi: 3.1
