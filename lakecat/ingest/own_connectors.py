@@ -68,8 +68,9 @@ class ProjectConnectors:
         self, err: BaseException, module: str, connector: str, file: Path | None, where: Where
     ) -> ConfigError:
         if isinstance(err, ModuleNotFoundError) and file is None and _is_part(err.name, module):
+            file_name = f"{FOLDER}/{module.replace('.', '/')}.py"
             return ConfigError(
-                f"the connector {connector!r} is not there: no {FOLDER}/{module.replace('.', '/')}.py in the project, "
+                f"the connector {connector!r} cannot be imported: there is no {file_name} in the project, "
                 f"and no installed module {module!r}",
                 where=where,
                 hint=f"write the file, or install the package that has it{self._nearest(module)}",
