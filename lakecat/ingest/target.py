@@ -315,7 +315,17 @@ def _rewrite(
     deleted = target.deleted
     present = keys.present() if target.absent and keys.present else None
     if target.validity is None:
-        return merge_upsert(store, scan, rows, key, settings=engine, schema=schema, deleted=deleted, present=present)
+        return merge_upsert(
+            store,
+            scan,
+            rows,
+            key,
+            settings=engine,
+            schema=schema,
+            deleted=deleted,
+            present=present,
+            ignored=(EXECUTION_COLUMN,),
+        )
     return rewrite_history(
         store, scan, rows, key, target.validity, settings=engine, schema=schema, deleted=deleted, present=present
     )

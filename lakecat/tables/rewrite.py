@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 
 import pyarrow as pa
@@ -31,8 +31,11 @@ def merge_upsert(
     schema: Schema | None = None,
     deleted: str | None = None,
     present: pa.RecordBatchReader | None = None,
+    ignored: Collection[str] = (),
 ) -> Iterator[Rewrite]:
     """Rows of ``source`` take the place of the table's rows with their key; others are added.
+
+    Where every row stands in the table as it comes, nothing is rewritten.
 
     Args:
         store: the lake.
@@ -44,6 +47,7 @@ def merge_upsert(
         deleted: a column that says that its row is deleted: true, or not NULL where it is no boolean. Such rows are not
             written, and the table's rows with their key go.
         present: every key that the source has now; the table's rows with other keys go.
+        ignored: columns that make no difference when they alone differ.
 
     Raises:
         SchemaError: a key that is NULL, comes twice in the source, or is no column; a value that does not fit.
@@ -60,7 +64,11 @@ def merge_upsert(
         removed = work.concerned(absent=absent)
         if absent:
             work.refuse_emptying(sum(file.rows for file in removed))
-        new = f"SELECT {work.columns} FROM source" + (f" WHERE NOT {is_deleted(target, deleted)}" if deleted else "")
+        living = f" WHERE NOT {is_deleted(target, deleted)}" if deleted else ""
+        new = f"SELECT {work.columns} FROM source{living}"
+        if removed and work.holds_all(removed, f"SELECT * FROM source{living}", ignored):
+            yield Rewrite((), work.stream(f"{new} LIMIT 0"), work.matched)
+            return
         rows = work.stream(f"{work.kept_sql(removed, absent=absent)} UNION ALL {new}" if removed else new)
         yield Rewrite(removed, rows, work.matched)
 

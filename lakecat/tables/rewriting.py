@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +18,7 @@ import duckdb
 import pyarrow as pa
 from pyiceberg.expressions import AlwaysTrue, And, BooleanExpression
 from pyiceberg.schema import Schema
-from pyiceberg.types import NestedField, UUIDType
+from pyiceberg.types import DoubleType, FloatType, NestedField, UUIDType
 
 from lakecat.config import EngineSettings
 from lakecat.errors import SchemaError, SourceError, TableError
@@ -213,6 +213,18 @@ class Rewriting:
         self.matched = sum(found.values())
         return (*(file for file in self._direct if engine_path(self._store, file.location) in found), *self._rest)
 
+    def holds_all(self, files: Sequence[PlannedFile], rows: str, ignored: Collection[str]) -> bool:
+        """Whether these files hold each row of a query over the source as it is, and no other row that is touched.
+
+        ``ignored`` columns are not compared; ``concerned`` must have counted before.
+        """
+        if self._rest or self.count(f"SELECT count(*) FROM ({rows})") != self.matched:
+            return False
+        compared = [field for field in self._schema.fields if field.name not in ignored]
+        same = " AND ".join((self.on(SOURCE), *(_same(field) for field in compared)))
+        other = f"({rows}) AS {SOURCE} ANTI JOIN ({self.rows_sql(files)}) AS {TABLE} ON {same}"
+        return not self.count(f"SELECT count(*) FROM {other}")
+
     def rows_sql(self, files: Sequence[PlannedFile]) -> str:
         """A query for the rows of opened files, with the table's columns and types."""
         direct = self._files_sql([file for file in files if file not in self._rest])
@@ -320,6 +332,15 @@ def _written(field: NestedField) -> str:
     """A column as the result gives it to the writer."""
     name = quoted(field.name)
     return f"{uuid_bytes_sql(name)} AS {name}" if isinstance(field.field_type, UUIDType) else name
+
+
+def _same(field: NestedField) -> str:
+    """The condition that a row of the table and one of the source have the same value; 0 and -0 are not."""
+    mine, theirs = f"{TABLE}.{quoted(field.name)}", f"{SOURCE}.{quoted(field.name)}"
+    same = f"{mine} IS NOT DISTINCT FROM {theirs}"
+    if isinstance(field.field_type, FloatType | DoubleType):
+        same += f" AND signbit({mine}) IS NOT DISTINCT FROM signbit({theirs})"
+    return same
 
 
 def _loaded(field: NestedField) -> str:
