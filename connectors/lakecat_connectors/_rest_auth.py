@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 from urllib.parse import quote, urlencode
 
-from lakecat.errors import SourceAccessError, SourceError, Where
+from lakecat.errors import ConfigError, SourceAccessError, SourceError, Where
 from lakecat_connectors._rest_options import ApiKey, Basic, Bearer, ClientCredentials, Refresh
 from lakecat_connectors._rest_secrets import Secrets, sound
 from lakecat_connectors._rest_token_file import TokenFile, TokenPlace
@@ -198,6 +198,8 @@ def _fixed(auth: Basic | Bearer | ApiKey, secrets: Secrets) -> Proof:
     value = auth.prefix + secrets.get(auth.value)
     if auth.place == "query":
         return Proof(params={auth.name: value})
+    if auth.place == "cookie" and ";" in value:
+        raise ConfigError(f"rest connector: the secret for the cookie {auth.name!r} holds ;, which ends a cookie")
     if auth.place == "cookie":
         return Proof({"cookie": f"{auth.name}={value}"})
     return Proof({auth.name.lower(): value})

@@ -27,6 +27,7 @@ from lakecat_connectors._rest_paths import path_to
 PLACEHOLDER: Final = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 REFERENCE: Final = re.compile(r"(env|file):(?!//).+")
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_FRAMING: Final = ("content-length", "transfer-encoding")
 _M = TypeVar("_M", bound=BaseModel)
 
 
@@ -72,6 +73,8 @@ def _sound_headers(value: dict[str, str]) -> dict[str, str]:
     for name, text in value.items():
         if not _TOKEN.fullmatch(name) or not text.isascii() or any(ord(character) < 32 for character in text):
             raise ValueError(f"{name!r} is no sound HTTP header")
+        if name.lower() in _FRAMING:
+            raise ValueError(f"{name!r} follows from the request, and cannot be set")
     return value
 
 
@@ -117,6 +120,14 @@ class ApiKey(_Keys):
     value: SecretText
     place: Literal["header", "query", "cookie"] = Field(default="header", alias="in")
     prefix: str = ""
+
+    @model_validator(mode="after")
+    def _sound(self) -> Self:
+        if self.place == "header":
+            _sound_headers({self.name: self.prefix})
+        if self.place == "cookie" and not _TOKEN.fullmatch(self.name):
+            raise ValueError(f"{self.name!r} is no name of a cookie")
+        return self
 
 
 class ClientCredentials(_Keys):

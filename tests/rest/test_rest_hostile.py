@@ -240,6 +240,27 @@ def test_a_resources_headers_are_checked_like_the_jobs(lab, headers):
             lab.open(options)
 
 
+@pytest.mark.parametrize("name", ["Content-Length", "transfer-encoding"])
+def test_headers_that_frame_the_request_cannot_be_set(lab, name):
+    auth = {"type": "api_key", "name": name, "value": "env:S"}
+    for options in ({"headers": {name: "5"}}, {"auth": auth}):
+        with pytest.raises(ConfigError, match="follows from the request"):
+            lab.open(options)
+
+
+@pytest.mark.parametrize(("place", "name"), [("header", "bad name"), ("header", "a\r\nb"), ("cookie", "a;b")])
+def test_names_of_keys_are_those_of_headers_and_cookies(lab, place, name):
+    with pytest.raises(ConfigError, match=r"is no (sound HTTP header|name of a cookie)"):
+        lab.open({"auth": {"type": "api_key", "in": place, "name": name, "value": "env:S"}})
+
+
+def test_a_secret_that_would_be_two_cookies_is_refused_without_being_repeated(lab):
+    lab.secrets = {"env:S": "half-one;half-two"}
+    with pytest.raises(ConfigError, match="which ends a cookie") as caught:
+        lab.open({"auth": {"type": "api_key", "in": "cookie", "name": "session", "value": "env:S"}})
+    assert "half" not in str(caught.value)
+
+
 def test_parameters_are_scalars_or_lists_of_them(lab, api):
     api.on("/items", ROWS)
     with pytest.raises(ConfigError, match="'filter' must be a text, a number"):
