@@ -178,7 +178,7 @@ streams:
 
 def test_a_stream_may_say_how_rows_are_deleted_in_the_mode_that_the_job_says(tmp_path: Path) -> None:
     (job,) = jobs(tmp_path, shop=MERGED)
-    orders, lines, prices, countries = map(job.stream_job, job.streams)
+    orders, lines, prices, _countries = map(job.stream_job, job.streams)
     assert (orders.mode, orders.deletes.absent) == (WriteMode.MERGE, True)
     assert (lines.mode, lines.deletes.flag) == (WriteMode.MERGE, "gone_at")
     assert (prices.mode, prices.deletes.absent, prices.history.at) == (WriteMode.HISTORY, True, "since")
