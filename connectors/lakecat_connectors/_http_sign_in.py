@@ -9,7 +9,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from lakecat.errors import ConfigError
 from lakecat_connectors._options import HttpSignIn
-from lakecat_connectors._rest_auth import _fixed as fixed_proof
+from lakecat_connectors._rest_auth import fixed_proof
 from lakecat_connectors._rest_options import ApiKey, Basic, Bearer, Headers
 from lakecat_connectors._rest_secrets import Secrets, sound
 

@@ -179,7 +179,7 @@ def prover(
     """The way of authentication that a job declares, its secrets fetched. Raises ConfigError."""
     if isinstance(auth, ClientCredentials | Refresh):
         return OAuth2(auth, secrets, send, clock, root)
-    proof = Proof() if auth is None else _fixed(auth, secrets)
+    proof = Proof() if auth is None else fixed_proof(auth, secrets)
     return Fixed(Proof(sound(dict(proof.headers)), proof.params))
 
 
@@ -188,7 +188,8 @@ def _basic(pair: str) -> str:
     return f"Basic {base64.b64encode(pair.encode()).decode()}"
 
 
-def _fixed(auth: Basic | Bearer | ApiKey, secrets: Secrets) -> Proof:
+def fixed_proof(auth: Basic | Bearer | ApiKey, secrets: Secrets) -> Proof:
+    """What shows who asks: headers, and parameters of the query. Raises ConfigError for a secret that is not there."""
     if isinstance(auth, Bearer):
         return Proof({"authorization": f"Bearer {secrets.get(auth.token)}"})
     if isinstance(auth, Basic):
