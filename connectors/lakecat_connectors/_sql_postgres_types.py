@@ -173,10 +173,11 @@ class _Rules:
 
 
 _INTERVAL_PARTS: Final = (
-    "((extract(year from {0})*12+extract(month from {0}))::pg_catalog.int8||' '||"
+    "(CASE WHEN pg_catalog.isfinite({0}) THEN "
+    "(extract(year from {0})*12+extract(month from {0}))::pg_catalog.int8||' '||"
     "extract(day from {0})::pg_catalog.int8||' '||"
     "((extract(hour from {0})::pg_catalog.int8*60+extract(minute from {0})::pg_catalog.int8)*60000000"
-    "+extract(microseconds from {0})::pg_catalog.int8))"
+    "+extract(microseconds from {0})::pg_catalog.int8) ELSE {0}::pg_catalog.text END)"
 )
 
 

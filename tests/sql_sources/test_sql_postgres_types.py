@@ -282,3 +282,17 @@ def test_policies_choose_other_types(pg, pg_project) -> None:
     pg.execute("INSERT INTO t VALUES (0.0001, NULL, NULL, NULL)")
     with pytest.raises(ParseError, match=r"0\.0001"):
         pg_project.run(job)
+
+
+def test_an_interval_without_end_has_no_parts(pg, pg_project) -> None:
+    if pg.info.server_version < 170000:
+        pytest.skip("this version has no infinite intervals")
+    pg.execute(
+        "CREATE TABLE t (id integer PRIMARY KEY, i interval); INSERT INTO t VALUES (1, '1 day'), (2, 'infinity')"
+    )
+    keys = {"mode": "replace", "target": "raw.t", "stream": "public.t"}
+    pg_project.run(pg_project.job(**keys))
+    assert pg_project.rows("raw.t") == {(1, "P1D"): 1, (2, "infinity"): 1}
+    job = pg_project.job(**{**keys, "target": "raw.u"}, options={"interval": "struct"}, quarantine=True)
+    (result,) = pg_project.run(job)
+    assert (result.rows, result.rejected) == (1, 1)
