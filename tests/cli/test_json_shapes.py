@@ -32,6 +32,7 @@ def at(document: Any, path: str) -> Any:
         ("ingest", {"outcomes.0": "outcome"}),
         ("run --full-refresh", {"outcomes.0": "outcome", "outcomes.0.version": "version"}),
         ("streams orders", {"streams.0": "stream"}),
+        ("reset orders", {"streams.0": "reset"}),
         ("ls", {"datasets.0": "dataset", "datasets.0.latest": "version"}),
         (
             "show raw.orders",

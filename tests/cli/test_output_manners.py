@@ -25,6 +25,7 @@ OPENAPI = Path(__file__).with_name("openapi") / "shop.yaml"
 EVERY_COMMAND = [
     ["ingest"],
     ["ingest", "--dry-run"],
+    ["ingest", "--select", "orders", "--refresh"],
     ["run"],
     ["run", "--dry-run"],
     ["plan"],
@@ -46,6 +47,7 @@ EVERY_COMMAND = [
     ["history", "mart.revenue_by_day.revenue"],
     ["impact", "raw.orders.amount"],
     ["streams", "orders", "--columns"],
+    ["reset", "orders"],
     ["draft", "openapi", str(OPENAPI)],
     ["where", "landing/orders-2026-11-01.csv"],
     ["executions"],
