@@ -130,7 +130,7 @@ def test_what_a_merge_left_that_lost_the_race_and_could_not_remove(lab, monkeypa
         raise StoreUnavailableError("not now")
 
     monkeypatch.setattr(lab.store, "open_output", meanwhile)
-    rows = pa.table({"id": pa.array([1], pa.int64())})
+    rows = pa.table({"id": pa.array([1, 3], pa.int64())})
     ingest.merge(lab.services, T, rows, key=["id"])
     monkeypatch.undo()
     assert mine[0] in lab.files()
@@ -138,7 +138,7 @@ def test_what_a_merge_left_that_lost_the_race_and_could_not_remove(lab, monkeypa
     item = lab.collect()
     assert (item.abandoned.files, item.unknown.files) == (1, 0)
     assert mine[0] not in lab.files()
-    assert lab.rows() == [1, 2]
+    assert lab.rows() == [1, 2, 3]
 
 
 def test_what_another_attempts_metadata_names_goes_with_it(lab):
