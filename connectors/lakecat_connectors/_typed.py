@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import pyarrow as pa
 
 from lakecat.connector import type_name
 from lakecat.connector.columns import MAX_COLUMNS, Column, check_names, fold, unite
-from lakecat.connector.nested import cast, grown, is_any_list, without_null
+from lakecat.connector.nested import cast, grown, is_any_list, promoted, typed, without_null
 from lakecat.errors import ParseError, SchemaError, Where
 from lakecat_connectors._bytes import RawFile
 from lakecat_connectors._job import FileResult, Job, JobFile
-from lakecat_connectors._reader import Reader, settled
+from lakecat_connectors._reader import Reader
 
 _MAX_DEPTH: Final = 64
 
@@ -54,7 +54,7 @@ class TypedReader(Reader):
         self._files = [self.columns(file) for file in self._job.files]
         headers = [(Where(item.file.shown), item.schema.names) for item in self._files]
         columns = unite(headers, self._job.wanted, self._job.options.missing_columns)
-        self._columns = settled(columns, self._unified)
+        self._columns = tuple(self._settled(column) for column in columns)
         return self._schema()
 
     def batches(self, at_file: Callable[[int], None]) -> Iterator[pa.RecordBatch]:
@@ -78,6 +78,15 @@ class TypedReader(Reader):
                 self._results.append(FileResult(rows, raw.finish()))
             finally:
                 raw.close()
+
+    def _settled(self, column: Column) -> Column:
+        """The column with its type: that of the table, or a wider one of the files' that the table's may become."""
+        if column.declared:
+            return column
+        found = self._unified(column)
+        if column.type is None or found is None:
+            return typed(column, found)
+        return replace(column, type=grown(column.type, found, promoted))
 
     def _unified(self, column: Column) -> pa.DataType | None:
         """The type that holds the column's values of all files; None when no file has it."""

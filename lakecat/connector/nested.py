@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import TypeAlias
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -27,23 +29,50 @@ def is_any_list(kind: pa.DataType) -> bool:
     return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
 
 
-def grown(known: pa.DataType, found: pa.DataType) -> pa.DataType:
-    """The known type with the fields that structs in it have in ``found`` alone; what is known stays as it is."""
+Leaf: TypeAlias = Callable[[pa.DataType, pa.DataType], pa.DataType]
+"""Of a known type and the one that was found, neither of them nested: the type to read with."""
+
+
+def known_first(known: pa.DataType, _found: pa.DataType) -> pa.DataType:
+    """The known type, which the values have to fit."""
+    return known
+
+
+def promoted(known: pa.DataType, found: pa.DataType) -> pa.DataType:
+    """The type found where a column of the known one may become it, else the known one.
+
+    These are int to long, float to double, and more digits of a decimal (Iceberg table specification, "Schema
+    Evolution").
+    """
+    integers = pa.types.is_integer(known) and pa.types.is_integer(found)
+    if integers and known.bit_width <= 32 and (found.bit_width == 64 or found == pa.uint32()):
+        return known if found == pa.uint64() else pa.int64()
+    if pa.types.is_float32(known) and pa.types.is_float64(found):
+        return found
+    decimals = pa.types.is_decimal(known) and pa.types.is_decimal(found)
+    return found if decimals and known.scale == found.scale and known.precision < found.precision <= 38 else known
+
+
+def grown(known: pa.DataType, found: pa.DataType, leaf: Leaf = known_first) -> pa.DataType:
+    """The known type with the fields that structs in it have in ``found`` alone.
+
+    ``leaf`` decides where both have one.
+    """
     if is_any_list(known):
         inner = known.value_type
-        item = grown(inner, found.value_type if is_any_list(found) else found)
+        item = grown(inner, found.value_type if is_any_list(found) else found, leaf)
         return known if item == inner else pa.list_(known.value_field.with_type(item))
     if pa.types.is_map(known):
         item = known.item_type
         for value in _map_values(found):
-            item = grown(item, value)
+            item = grown(item, value, leaf)
         return known if item == known.item_type else pa.map_(known.key_field, known.item_field.with_type(item))
     if not (pa.types.is_struct(known) and pa.types.is_struct(found)):
-        return known
+        return leaf(known, found)
     parts = {fold(part.name): part for part in known}
     for part in found:
         own = parts.get(fold(part.name))
-        kind = without_null(part.type) if own is None else grown(own.type, part.type)
+        kind = without_null(part.type) if own is None else grown(own.type, part.type, leaf)
         parts[fold(part.name)] = pa.field(part.name, kind) if own is None else own.with_type(kind)
     return pa.struct(list(parts.values()))
 

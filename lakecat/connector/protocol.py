@@ -194,7 +194,8 @@ class ReadOptions:
     """What lakecat knows when it asks for a slice.
 
     ``expected`` holds the columns that the target table has already, with their types: a slice whose text fits
-    them is read with them; a value that does not fit raises ParseError with file, line and column. ``declared``
+    them is read with them; a value that does not fit raises ParseError with file, line and column; a source that says
+    its types may hand out a wider one, as :func:`lakecat.connector.nested.promoted` has it. ``declared``
     (column name to Arrow type) comes from the job's ``columns:`` and binds even on the first load. ``rejects`` is how
     many rows may be set aside (``ReadSummary.rejected``) instead of raising; None: not one, the first bad row raises.
     ``file_column`` asks a connector that reads files for one more column, the last: the URI of the row's file.
