@@ -31,6 +31,7 @@ from lakecat.catalog import schema as s
 from lakecat.catalog.database import Database
 from lakecat.catalog.finding import Finding
 from lakecat.catalog.lineage import Direction
+from lakecat.catalog.progress import StreamProgress, progress, streams_beginning
 from lakecat.catalog.values import (
     ColumnInfo,
     ColumnPath,
@@ -238,6 +239,16 @@ class Catalog(Finding):
         """How far a stream has been committed."""
         with self.database.reading() as connection:
             return queries.position(connection, stream)
+
+    def progress(self, stream: str) -> StreamProgress:
+        """How far a stream has been committed, with its files and when it moved last."""
+        with self.database.reading() as connection:
+            return progress(connection, stream)
+
+    def streams_beginning(self, prefix: str) -> tuple[str, ...]:
+        """The streams whose names begin so and of which a position or a file is known, in order."""
+        with self.database.reading() as connection:
+            return streams_beginning(connection, prefix)
 
     def loaded(self, stream: str, files: Iterable[FileVersion], *, newest: bool = False) -> frozenset[FileVersion]:
         """Those of the file versions that a commit of this stream holds already.

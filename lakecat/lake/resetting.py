@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import Final
 
-import sqlalchemy as sa
-
 from lakecat.catalog import Catalog, ExecutionStart
-from lakecat.catalog import schema as s
 from lakecat.config import IngestJob, StreamJob, is_pattern
 from lakecat.errors import ConfigError, NotFoundError, UsageError
 from lakecat.ingest.scope import Scope, begun_anew, chosen, current, generation_name, generation_position
@@ -62,12 +59,7 @@ def reset(
 def _read(catalog: Catalog, job: IngestJob) -> Iterator[StreamJob]:
     """The job's streams of which the catalog remembers something, with their current generation."""
     prefix = f"ingest/{job.name}/"
-    with catalog.database.reading() as connection:
-        names = set()
-        for table in (s.position, s.loaded_file):
-            found = sa.select(table.c.stream).where(table.c.stream.startswith(prefix, autoescape=True)).distinct()
-            names |= set(connection.execute(found).scalars())
-    for name in sorted(names):
+    for name in catalog.streams_beginning(prefix):
         within, _, _target = name.removeprefix(prefix).rpartition("/")
         stream = _stream_of(job, within or None)
         if stream is not None and stream_name(stream := current(catalog, stream)) == name:
@@ -89,19 +81,13 @@ def _stream_of(job: IngestJob, name: str | None) -> StreamJob | None:
 
 
 def _told(catalog: Catalog, stream: StreamJob, *, forgotten: bool) -> StreamReset:
-    name, file, position = stream_name(stream), s.loaded_file, s.position
-    with catalog.database.reading() as connection:
-        files = connection.execute(
-            sa.select(sa.func.count(file.c.uri_hash.distinct())).where(file.c.stream == name)
-        ).scalar_one()
-        moved = connection.execute(sa.select(position.c.updated_ms).where(position.c.stream == name)).scalar()
-    known = catalog.position(name)
+    known = catalog.progress(stream_name(stream))
     return StreamReset(
         stream=stream.stream,
         dataset=str(stream.target),
-        position=None if known is None else known.value,  # type: ignore[arg-type]  # a mapping of JSON values
-        files=files,
-        moved_at=None if moved is None else datetime.fromtimestamp(moved / 1000, UTC),
+        position=None if known.position is None else known.position.value,  # type: ignore[arg-type]  # JSON values
+        files=known.files,
+        moved_at=known.moved_at,
         forgotten=forgotten,
     )
 
@@ -118,7 +104,6 @@ def _refuse_appends(job: IngestJob, streams: Sequence[StreamJob]) -> None:
 
 
 def _forget(services: Services, job: IngestJob, streams: Sequence[StreamJob]) -> None:
-    anew = [begun_anew(services.catalog, stream) for stream in streams]
     start = ExecutionStart(
         type=ExecutionType.MAINTENANCE,
         job=EXECUTIONS,
@@ -129,6 +114,7 @@ def _forget(services: Services, job: IngestJob, streams: Sequence[StreamJob]) ->
     )
 
     def produce(_work: Work) -> Harvest:
+        anew = [begun_anew(services.catalog, stream) for stream in streams]  # under the lease: a refresh counts, too
         return Harvest(positions={generation_name(stream): generation_position(stream) for stream in anew})
 
     with hold(services, f"ingest/{job.name}") as held:
