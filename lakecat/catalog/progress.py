@@ -20,6 +20,11 @@ class StreamProgress:
     moved_at: datetime | None
     files: int
 
+    @property
+    def known(self) -> bool:
+        """Whether anything of the stream was ever committed."""
+        return self.position is not None or self.files > 0
+
 
 def streams_beginning(connection: sa.Connection, prefix: str) -> tuple[str, ...]:
     """The streams whose names begin so and of which a position or a file is known, in order. Reads the whole ledger."""

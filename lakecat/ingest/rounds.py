@@ -99,7 +99,7 @@ class _Gathered:
             self.positions[stream] = position
         if (entries := ledger_entries(part.slice, summary)) and part.stream.remembers:
             self.files[stream] = entries
-        if part.stream.anew:
+        if part.stream.generation and part.stream.remembers:  # in each receipt: a rebuilt catalog has to know it
             self.positions[generation_name(part.stream)] = generation_position(part.stream)
         uris = tuple(source.uri for source in summary.sources)
         self.loads[part.stream.target] = _Made(made[0][0], uris, rejected)

@@ -70,7 +70,10 @@ def generation_position(stream: StreamJob) -> Position:
 
 def begun_anew(catalog: Catalog, stream: StreamJob) -> StreamJob:
     """The stream with nothing read yet; what the catalog remembers stays under the former generation's name."""
-    return stream.model_copy(update={"generation": _generation(catalog, stream) + 1})
+    anew = stream.model_copy(update={"generation": _generation(catalog, stream) + 1})
+    while catalog.progress(stream_name(anew)).known:  # of a catalog that was rebuilt, a generation may be lost
+        anew = stream.model_copy(update={"generation": anew.generation + 1})
+    return anew
 
 
 def _generation(catalog: Catalog, stream: StreamJob) -> int:

@@ -49,7 +49,7 @@ def reset(
     read = list(_read(services.catalog, job))
     streams = chosen(job, read, scope.streams) if scope.streams else read
     if apply and streams:
-        _refuse_appends(job, streams)
+        _refuse_unforgettable(job, streams)
     known_now = tuple(_told(services.catalog, stream, forgotten=apply) for stream in streams)
     if apply and streams:
         _forget(services, job, streams)
@@ -92,12 +92,16 @@ def _told(catalog: Catalog, stream: StreamJob, *, forgotten: bool) -> StreamRese
     )
 
 
-def _refuse_appends(job: IngestJob, streams: Sequence[StreamJob]) -> None:
+def _refuse_unforgettable(job: IngestJob, streams: Sequence[StreamJob]) -> None:
+    """What a table holds has to be known where rows are added to it, or where rows of files that are gone go."""
     for stream in streams:
-        if stream.mode is WriteMode.APPEND:
+        appended = stream.mode is WriteMode.APPEND
+        if appended or stream.gone == "remove":
             named = "" if stream.stream is None else f" --stream '{stream.stream}'"
             raise UsageError(
-                f"the rows of {stream.target} would come twice: it is appended to",
+                f"the rows of {stream.target} would come twice: it is appended to"
+                if appended
+                else f"rows of files that go meanwhile would stay in {stream.target} for ever",
                 hint="a refresh replaces them in the commit that forgets what was read",
                 next_command=f"lakecat ingest --select {job.name}{named} --refresh",
             )

@@ -211,16 +211,16 @@ def plan_work(
     full_refresh: bool,
     variables: Variables,
     scope: Scope = EVERYTHING,
-    paused: bool = False,
+    resting: Collection[str] = (),
 ) -> WorkPlan:
     """What the chosen jobs and scripts would do, and why; scripts as they will be after the jobs.
 
-    ``paused``: jobs that are paused stay so.
+    ``resting``: names of jobs that are paused and stay so.
     """
     work = [
         item
         for job in chosen.jobs
-        for item in (_paused_job(job) if paused and job.paused else _planned_job(services, job, scope))
+        for item in (_paused_job(job) if job.name in resting else _planned_job(services, job, scope))
     ]
     names = [script.name for script in chosen.scripts]
     if names:

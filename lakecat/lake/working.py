@@ -70,7 +70,7 @@ class Working:
 
         scope = _scope(streams, refresh=refresh, start=start, end=end)
         found, broken = _jobs(self, self._project, select, exclude)
-        jobs = _in_scope(_awake(found, select), select, scope)
+        jobs = _in_scope(_awake(found, select, due=due), select, scope)
         report = run_jobs(self.services, jobs, due=due, scope=scope, on_progress=on_progress, on_result=on_result)
         return report + _unread("ingest", broken, on_result)
 
@@ -96,7 +96,7 @@ class Working:
         report = RunReport(())
         if due:
             jobs, broken = _jobs(self, self._project, select, exclude)
-            jobs = _awake(jobs, select)
+            jobs = _awake(jobs, select, due=True)
             report = run_jobs(self.services, jobs, due=True, on_progress=on_progress, on_result=on_result)
             report += _unread("ingest", broken, on_result)
         try:
@@ -152,7 +152,7 @@ class Working:
             full_refresh=full_refresh,
             variables=variables or {},
             scope=scope,
-            paused=not texts_of(select),
+            resting=_resting(chosen.jobs, select),
         )
 
     def reset(self: _Worked, job: str, streams: Selectors = None, *, apply: bool = False) -> tuple[StreamReset, ...]:
@@ -204,9 +204,18 @@ def _chosen(
     return select_work(jobs, scripts, texts_of(select), texts_of(exclude), lake.selection_attributes, filled)
 
 
-def _awake(jobs: tuple[IngestJob, ...], select: Selectors) -> tuple[IngestJob, ...]:
-    """The jobs without paused ones that nobody named."""
-    return jobs if texts_of(select) else tuple(job for job in jobs if not job.paused)
+def _resting(jobs: Iterable[IngestJob], select: Selectors, *, due: bool = False) -> frozenset[str]:
+    """The names of paused jobs, but for those that are named, or whose tables are: no pattern and no tag names a job.
+
+    A paused job is never ``due``.
+    """
+    named = frozenset() if due else frozenset(texts_of(select))
+    return frozenset(job.name for job in jobs if job.paused and named.isdisjoint((job.name, *map(str, job.targets))))
+
+
+def _awake(jobs: tuple[IngestJob, ...], select: Selectors, *, due: bool) -> tuple[IngestJob, ...]:
+    resting = _resting(jobs, select, due=due)
+    return tuple(job for job in jobs if job.name not in resting)
 
 
 def _scope(streams: Selectors, *, refresh: bool = False, start: Bound | None = None, end: Bound | None = None) -> Scope:

@@ -7,13 +7,14 @@ from pathlib import Path
 import pytest
 from shell_lab import Shell
 
-JOB = """\
+STREAMS = "[customers, lines]"
+JOB = f"""\
 connector: sql
 target: raw.*
 mode: merge
 cursor: at
-options: {connection: "sqlite:///shop.db"}
-streams: [customers, lines]
+options: {{connection: "sqlite:///shop.db"}}
+streams: {STREAMS}
 """
 
 
@@ -124,8 +125,65 @@ def test_a_paused_job_runs_only_when_it_is_named(shop: Path, shell: Shell) -> No
     (work, _script) = shell("plan", "--json").json["work"]
     assert (work["runs"], work["reasons"]) == (False, ["paused"])
     assert {one["dataset"]: one["next_due"] for one in shell("status", "--json").json["status"]}["raw.orders"] is None
+    for pattern in ("raw.*", "+raw.orders", "*"):
+        assert "nothing to do" in shell("ingest", "-s", pattern).out
+        assert shell("plan", "-s", pattern, "--json").json["work"][0]["reasons"] == ["paused"]
+    assert "nothing to do" in shell("ingest", "--due", "-s", "orders").out
+    assert shell("ls", "--json").json["datasets"] == []
+    assert shell("plan", "-s", "raw.orders", "--json").json["work"][0]["runs"] is True
     assert shell("ingest", "-s", "orders").code == 0
     assert [one["name"] for one in shell("ls", "--json").json["datasets"]] == ["raw.orders"]
+
+
+def rebuilt(project: Path, shell: Shell) -> None:
+    for file in project.glob("catalog.db*"):
+        file.unlink()
+    assert shell("catalog", "rebuild", "--yes").code == 0
+
+
+def test_a_catalog_that_was_rebuilt_knows_what_was_forgotten(sold: Path, shell: Shell) -> None:
+    assert shell("reset", "sales", "--yes").code == 0
+    change("INSERT INTO customers VALUES (3, 30, 'c')")
+    assert shell("ingest", "-s", "sales").code == 0
+    rebuilt(sold, shell)
+    assert "nothing to do" in shell("ingest", "-s", "sales", "--stream", "customers").out
+    change("INSERT INTO customers VALUES (4, 40, 'd')")
+    assert shell("ingest", "-s", "sales", "--stream", "customers", "--refresh", "--yes").code == 0
+    assert names(shell) == ["a", "b", "c", "d"]
+
+
+def test_a_refresh_reads_everything_where_the_catalog_lost_count(sold: Path, shell: Shell) -> None:
+    assert shell("ingest", "-s", "sales", "--stream", "customers", "--refresh", "--yes").code == 0
+    with closing(sqlite3.connect(sold / "catalog.db")) as catalog, catalog:
+        lost = catalog.execute("DELETE FROM lakecat_position WHERE stream LIKE 'generation/%'")
+        assert lost.rowcount == 1
+    change("INSERT INTO customers VALUES (3, 30, 'c')")
+    assert shell("ingest", "-s", "sales", "--stream", "customers", "--refresh", "--yes").code == 0
+    assert names(shell) == ["a", "b", "c"]
+
+
+def test_what_removes_files_that_are_gone_is_not_forgotten(shop: Path, shell: Shell) -> None:
+    file = shop / "ingest" / "orders.yaml"
+    text = "".join(line for line in file.read_text().splitlines(keepends=True) if not line.startswith("mode:"))
+    file.write_text(text + "mode: replace_files\ngone: remove\n")
+    assert shell("ingest", "-s", "orders").code == 0
+    refused = shell("reset", "orders", "--yes")
+    assert refused.code == 2
+    assert "rows of files that go meanwhile would stay in raw.orders for ever" in refused.err
+    assert "lakecat ingest --select orders --refresh" in refused.err
+
+
+def test_a_bound_keeps_the_zeros_it_begins_with(shop: Path, shell: Shell) -> None:
+    change(
+        "CREATE TABLE parts (id INTEGER PRIMARY KEY, code TEXT, name TEXT)",
+        "INSERT INTO parts VALUES (1, '005', 'a'), (2, '012', 'b'), (3, '020', 'c')",
+    )
+    (shop / "ingest" / "parts.yaml").write_text(JOB.replace("cursor: at", "cursor: code").replace(STREAMS, "[parts]"))
+    assert shell("ingest", "-s", "parts").code == 0
+    change("UPDATE parts SET name = name || '!'")
+    assert shell("ingest", "-s", "parts", "--from", "010", "--to", "020").code == 0
+    rows = shell("query", "SELECT name FROM raw.parts ORDER BY id", "--json").json["rows"]
+    assert [row[0] for row in rows] == ["a", "b!", "c"]
 
 
 def test_a_script_that_is_no_sql_keeps_nothing_from_landing(shop: Path, shell: Shell) -> None:

@@ -74,6 +74,6 @@ def _bound(text: str | None) -> str | int | float | None:
     """A value of a cursor as a job's YAML would have it."""
     if text is None:
         return None
-    if re.fullmatch(r"-?[0-9]+", text):
+    if re.fullmatch(r"0|-?[1-9][0-9]*", text):  # what begins with 0 is a text: its zeros count
         return int(text)
-    return float(text) if re.fullmatch(r"-?[0-9]+\.[0-9]+", text) else text
+    return float(text) if re.fullmatch(r"-?(0|[1-9][0-9]*)\.[0-9]+", text) else text
