@@ -105,7 +105,7 @@ class Family:
         """
         flag = self.stream.deletes.flag if self.stream.deletes else None
         missing = self.null_for_missing or state is not None
-        kept = (*self.stream.key, *((FILE_COLUMN,) if self.stream.asks_for_file else ()))
+        kept = tuple(dict.fromkeys((*self.stream.key, *((FILE_COLUMN,) if self.stream.asks_for_file else ()))))
         found = exploded(_living(rows, flag), kept, child, may_be_missing=missing)
         if state is None:
             return None if found is None else _begun(found)

@@ -42,8 +42,8 @@ def project(
         if known is not None:
             arrays.append(_array(batch.column(known.name), known.field_type, field.field_type, kind))
         else:
-            value = values.get(field.field_id)
-            arrays.append(_constant(field.initial_default if value is None else value, kind, batch.num_rows))
+            value = values.get(field.field_id, field.initial_default)
+            arrays.append(_constant(value, kind, batch.num_rows))
     return pa.RecordBatch.from_arrays(arrays, schema=target)
 
 

@@ -110,6 +110,19 @@ def test_the_tables_are_always_what_stands_in_the_folder(make_project, tmp_path_
         check(project, {**folder, "always": [order(99, [1])]})
 
 
+@pytest.mark.parametrize("keys", [{}, {"mode": "merge", "gone": "note", "file_column": True}])
+def test_ids_may_be_those_of_a_file(project, keys: dict[str, Any]) -> None:
+    """The file is part of the key, and comes into the tables of lists once."""
+    job = project.job("orders", **KEYS | {"key": ["id", "_lakecat_file"]} | keys)
+    put(project, "a", [order(1, [5], [6, 7])])
+    put(project, "b", [order(1, [8])])
+    project.run(job)
+    check(project, {"a": [order(1, [5], [6, 7])], "b": [order(1, [8])]})
+    put(project, "a", [order(1, [9])])
+    project.run(job)
+    check(project, {"a": [order(1, [9])], "b": [order(1, [8])]})
+
+
 def test_a_folder_that_is_empty_takes_nothing_away(project) -> None:
     job = project.job("t", **KEYS)
     put(project, "a", [order(1, [1])])
