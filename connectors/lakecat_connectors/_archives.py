@@ -10,6 +10,7 @@ import fnmatch
 import json
 import os
 import posixpath
+import re
 import stat
 import struct
 import tarfile
@@ -35,6 +36,7 @@ from lakecat_connectors._rejects import Rejects
 MAX_MEMBERS: Final = 100_000
 MAX_RATIO: Final = 500
 MAX_BYTES: Final = 64 << 30
+_DRIVE: Final = re.compile(r"[A-Za-z]:")
 _LISTED: Final = 200
 _SMALL: Final = 16 << 20
 _CHUNK: Final = 1 << 20
@@ -302,7 +304,7 @@ def _without_compression(file: JobFile, plain: Path, budget: _Budget) -> str:
 
 def _refuse_path(file: JobFile, name: str) -> None:
     parts = name.split("/")
-    unsafe = name.startswith("/") or ".." in parts or "\\" in name or ":" in parts[0]
+    unsafe = name.startswith("/") or ".." in parts or "\\" in name or _DRIVE.match(name)
     if unsafe or any(ord(character) < 32 for character in name):
         raise _odd(file, name, "has a path that leads out of the archive")
     try:

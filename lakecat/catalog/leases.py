@@ -71,8 +71,10 @@ def _runs(row: Row, now: int) -> bool:
     return bool(row.held and row.expires_ms > now and 2 * row.heartbeat_ms - row.expires_ms <= now)
 
 
-def _of_another_time() -> sa.ColumnElement[bool]:
-    return 2 * s.lease.c.heartbeat_ms - s.lease.c.expires_ms > now_ms()
+def alive() -> sa.ColumnElement[bool]:
+    """The same in SQL: whether a lease keeps others out."""
+    lease = s.lease.c
+    return sa.and_(lease.held, lease.expires_ms > now_ms(), 2 * lease.heartbeat_ms - lease.expires_ms <= now_ms())
 
 
 def _lease(resource: str, holder: Holder, ttl: timedelta, values: Mapping[str, Any]) -> Lease:
@@ -122,7 +124,7 @@ def cancel_expired(database: Database) -> tuple[int, ...]:
     def work(connection: sa.Connection) -> tuple[int, ...]:
         expired = connection.execute(
             sa.select(s.lease.c.resource)
-            .where(sa.or_(s.lease.c.expires_ms <= now_ms(), _of_another_time(), sa.not_(s.lease.c.held)))
+            .where(sa.not_(alive()))
             .where(
                 sa.exists().where(
                     s.lake_execution.c.lease_resource == s.lease.c.resource,

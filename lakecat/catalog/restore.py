@@ -27,7 +27,7 @@ from lakecat.catalog.backup import Manifest, check_backup, open_backup, rows_of,
 from lakecat.catalog.copying import Checksum
 from lakecat.catalog.database import Database, now_ms
 from lakecat.catalog.enums import ExecutionState as MlmdState
-from lakecat.catalog.leases import moment
+from lakecat.catalog.leases import alive, moment
 from lakecat.errors import CatalogError, CatalogVersionError, LeaseHeldError, UsageError, Where
 from lakecat.failpoints import failpoint
 from lakecat.types import ExecutionState
@@ -174,9 +174,7 @@ def _replace(database: Database, source: Path, manifest: Manifest, last: Mapping
 
 def _check_idle(connection: sa.Connection) -> None:
     lease = s.lease
-    row: Any = connection.execute(
-        sa.select(lease).where(lease.c.held, lease.c.expires_ms > now_ms()).order_by(lease.c.resource).limit(1)
-    ).one_or_none()
+    row: Any = connection.execute(sa.select(lease).where(alive()).order_by(lease.c.resource).limit(1)).one_or_none()
     if row is not None:
         until = moment(row.expires_ms).isoformat(timespec="seconds")
         raise LeaseHeldError(

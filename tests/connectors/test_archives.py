@@ -79,6 +79,11 @@ def test_members_of_other_formats_and_compressed_ones(tmp_path: Path, load) -> N
     assert load("a.zip", member="*.csv.gz").rows == [{"id": 9}]
 
 
+def test_a_time_in_a_name_is_no_drive(tmp_path: Path, load) -> None:
+    zipped(tmp_path / "a.zip", {"2026-01-01T10:00.csv": b"id\n1\n", "10:30.csv": b"id\n2\n"})
+    assert sorted(row["id"] for row in load("a.zip", member="*.csv").rows) == [1, 2]
+
+
 def test_a_member_larger_than_what_a_parser_may_write(tmp_path: Path, load) -> None:
     lines = b"id\n" + b"".join(b"%d\n" % (n * n * 7919 % 10**9) for n in range(2_200_000))
     zipped(tmp_path / "a.zip", {"a.csv": lines})

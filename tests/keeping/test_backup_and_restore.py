@@ -248,6 +248,14 @@ def test_nobody_s_work_is_cut_off(backup: Path, new: Catalog) -> None:
     assert content(new) == before
 
 
+def test_a_lease_that_a_wrong_clock_gave_keeps_no_restore_out(backup: Path, new: Catalog) -> None:
+    new.acquire("job", HOLDER)
+    moved = {name: s.lease.c[name] + 100 * 86_400_000 for name in ("acquired_ms", "heartbeat_ms", "expires_ms")}
+    with new.database.engine.begin() as connection:
+        connection.execute(sa.update(s.lease).values(**moved))
+    assert restore(new.database, backup, now=NOW, replace=True).applied
+
+
 def test_no_fence_and_no_id_comes_again(backup: Path, new: Catalog, old: Catalog) -> None:
     """The zombie of the lost catalog holds a lease of it; it can neither renew it nor commit."""
     zombie = old.acquire("raw.orders", HOLDER)
