@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 import pyarrow as pa
@@ -54,7 +54,9 @@ class TypedReader(Reader):
         self._files = [self.columns(file) for file in self._job.files]
         headers = [(Where(item.file.shown), item.schema.names) for item in self._files]
         columns = unite(headers, self._job.wanted, self._job.options.missing_columns)
-        self._columns = tuple(self._settled(column) for column in columns)
+        self._columns = tuple(
+            typed(column, None if column.declared else self._unified(column), promoted) for column in columns
+        )
         return self._schema()
 
     def batches(self, at_file: Callable[[int], None]) -> Iterator[pa.RecordBatch]:
@@ -78,15 +80,6 @@ class TypedReader(Reader):
                 self._results.append(FileResult(rows, raw.finish()))
             finally:
                 raw.close()
-
-    def _settled(self, column: Column) -> Column:
-        """The column with its type: that of the table, or a wider one of the files' that the table's may become."""
-        if column.declared:
-            return column
-        found = self._unified(column)
-        if column.type is None or found is None:
-            return typed(column, found)
-        return replace(column, type=grown(column.type, found, promoted))
 
     def _unified(self, column: Column) -> pa.DataType | None:
         """The type that holds the column's values of all files; None when no file has it."""

@@ -17,13 +17,6 @@ def may_grow(column: Column) -> bool:
     return column.type is not None and not column.declared and bool(pa.types.is_nested(column.type))
 
 
-def typed(column: Column, found: pa.DataType | None) -> Column:
-    """The column with its type, where the slice's values are of the type ``found`` (None: it has no such column)."""
-    if column.type is None:
-        return replace(column, type=pa.string() if found is None else found)
-    return column if found is None or not may_grow(column) else replace(column, type=grown(column.type, found))
-
-
 def is_any_list(kind: pa.DataType) -> bool:
     """Whether the type is a list, of whatever offsets."""
     return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
@@ -82,6 +75,16 @@ def _map_values(found: pa.DataType) -> list[pa.DataType]:
     if pa.types.is_map(found):
         return [found.item_type]
     return [part.type for part in found] if pa.types.is_struct(found) else []
+
+
+def typed(column: Column, found: pa.DataType | None, leaf: Leaf = known_first) -> Column:
+    """The column with its type, where the slice's values are of the type ``found`` (None: it has no such column).
+
+    ``leaf`` as for :func:`grown`; a declared type stays.
+    """
+    if column.type is None:
+        return replace(column, type=pa.string() if found is None else found)
+    return column if found is None or column.declared else replace(column, type=grown(column.type, found, leaf))
 
 
 def without_null(kind: pa.DataType) -> pa.DataType:
